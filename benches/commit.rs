@@ -1,4 +1,4 @@
-//! Rows per second into a fresh and into a full database, and how long a small durable commit takes.
+//! Rows per second into a fresh and into a full database, and the duration of a small durable commit.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokentail::model::{
 };
 use tokentail::store::{self, Outcome, StoreOptions, Writer};
 
-/// Rows of a large group, as a backlog brings them.
+/// Rows of a large group, as in a backlog.
 const GROUP_ROWS: usize = 65_536;
 /// Rows of a batch in it.
 const BATCH_ROWS: usize = 64;
@@ -21,7 +21,7 @@ const BATCH_ROWS: usize = 64;
 const COPIES: usize = 3;
 /// Large groups in the full database.
 const FULL_GROUPS: usize = 16;
-/// Rows of a commit while an agent talks.
+/// Rows of a commit while an agent is active.
 const SMALL_ROWS: usize = 5;
 const CACHE_BYTES: usize = 32 << 20;
 
@@ -72,7 +72,7 @@ fn small(c: &mut Criterion) {
     });
 }
 
-/// A database on the disk the temporary directory is on.
+/// A database on the disk of the temporary directory.
 struct Database {
     writer: Writer,
     _directory: TempDir,

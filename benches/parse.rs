@@ -1,4 +1,4 @@
-//! Bytes per second through lines and parser: a believable block, and its two kinds of line alone.
+//! Bytes per second through lines and parser: a realistic block, and its two kinds of line separately.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -8,7 +8,7 @@ use fastrand::Rng;
 use tokentail::parse::{self, LineContext};
 use tokentail::reader::lines::LineIter;
 
-/// How large each block is.
+/// Size of each block, in bytes.
 const BLOCK_BYTES: usize = 4 << 20;
 /// Lines of a response, one per block of its content.
 const RESPONSE_LINES: usize = 4;
@@ -76,7 +76,7 @@ fn short_line(rng: &mut Rng, _: usize) -> String {
     tool_result(rng, 700)
 }
 
-/// A tool's result of a whole file, most of what a transcript weighs.
+/// A tool's result of a whole file: most bytes of a transcript.
 fn long_line(rng: &mut Rng, _: usize) -> String {
     tool_result(rng, 11_000)
 }
@@ -103,7 +103,7 @@ fn uuid(rng: &mut Rng) -> String {
     format!("{:08x}-139e-4cc3-acbe-{:012x}", rng.u32(..), rng.u64(..) >> 16)
 }
 
-/// Source text and terminal output as it stands in a JSON string: dense with escapes.
+/// Source text and terminal output in a JSON string: with many escapes.
 fn text(rng: &mut Rng, bytes: usize) -> String {
     const PIECES: [&str; 6] = [
         r"pub fn lease(tenant: &Tenant, window: usize) -> Option<Handler> {\n",

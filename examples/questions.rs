@@ -1,4 +1,4 @@
-//! What questions about usage cost: a database of many responses and series, asked over HTTP.
+//! Costs of usage queries over HTTP, with a database of many responses and series.
 //!
 //! usage: questions [PROGRAM] [RESPONSES] [SERIES]
 //!
@@ -32,7 +32,7 @@ use tokentail::store::{self, StoreOptions};
 const START_MS: i64 = 1_791_158_400_000;
 const DAYS: i64 = 90;
 const DAY_MS: i64 = 86_400_000;
-/// How long a session lasts.
+/// Duration of a session.
 const SESSION_MS: i64 = 8 * 3_600_000;
 const RUNS: u64 = 250;
 const PROJECTS: u64 = 40;
@@ -42,17 +42,17 @@ const MODELS: [&str; 4] = [
     "claude-sonnet-5",
     "claude-haiku-5",
 ];
-/// Series of a session: its prompts are short at first and long at last.
+/// Series of a session: its prompts are short at first and long at the end.
 const SERIES_OF_SESSION: u64 = 2;
-/// Responses of one commit, at least.
+/// Minimum number of responses of one commit.
 const GROUP_ROWS: usize = 65_536;
 const CACHE_BYTES: usize = 32 << 20;
-/// How often each question is asked.
+/// Number of times each query is made.
 const TIMES: usize = 21;
-/// Longest wait for a start.
+/// Maximum wait for a start.
 const WAIT_MAX: Duration = Duration::from_mins(1);
 
-/// What is asked, between the beginning and the end of the 90 days.
+/// The queries, between the beginning and the end of the 90 days.
 const QUESTIONS: [(&str, &str); 16] = [
     ("by day", "/v1/usage?{range}&zone={zone}&group_by=day"),
     ("by model", "/v1/usage?{range}&zone={zone}&group_by=model"),
@@ -139,7 +139,7 @@ fn fill(db: &Path, responses: u64, series: u64) -> anyhow::Result<()> {
     let mut rng = Rng::with_seed(7);
     let (mut group, mut rows) = (Vec::new(), 0);
     for session in 0..sessions {
-        // The rest is shared out evenly.
+        // The rest is distributed evenly.
         let count = responses / sessions + u64::from(session < responses % sessions);
         let batch = batch(&mut rng, session, sessions, count);
         rows += batch.records.len();

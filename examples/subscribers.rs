@@ -2,10 +2,10 @@
 //!
 //! usage: subscribers [PROGRAM] [SECONDS]
 //!
-//! Starts PROGRAM (default `target/release/tokentail`) in a directory of its own, 200 subscribers over the control socket,
-//! of which 20 never read, and 50 runs that append 20 lines a second each. Prints the time from the append to the event
-//! as ten of the readers hear it, each for all runs, and the collector's memory before and after. Exits 1 if a reader did
-//! not hear everything exactly.
+//! Starts PROGRAM (default `target/release/tokentail`) in a directory of its own, 200 subscribers over the
+//! control socket, of which 20 never read, and 50 runs that append 20 lines a second each. Prints the time
+//! from the append to the event as ten of the readers receive it, each for all runs, and the collector's
+//! memory before and after. Exits 1 if a reader did not receive everything exactly.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,16 +19,16 @@ use tokio::net::UnixStream;
 
 const SUBSCRIBERS: usize = 200;
 const NEVER_READ: usize = 20;
-/// Readers that look at what they read; the others only take it.
+/// Readers that check their events; the others only receive them.
 const MEASURING: usize = 10;
 const RUNS: usize = 50;
 const LINES_PER_SECOND: u32 = 20;
-/// Longest wait for a start, and for the last events.
+/// Maximum wait for a start, and for the last events.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// Longest event looked at, in bytes.
+/// Maximum length of a checked event, in bytes.
 const EVENT_BYTES_MAX: usize = 1 << 20;
 
-/// When each line of each run was appended.
+/// Time at which each line of each run was appended.
 type Appended = Vec<Mutex<Vec<Instant>>>;
 
 struct Collector(Child);
@@ -153,7 +153,8 @@ async fn load(collector: &Collector, socket: &Path, runs: &[PathBuf], seconds: u
     Ok(())
 }
 
-/// Takes what waits for one who never read: whether the stream had ended, and whether a gap was told.
+/// Reads the queue of a subscriber that never read: returns whether the stream had ended, and whether a gap
+/// was reported.
 async fn drain(mut stream: UnixStream) -> (bool, bool) {
     let (mut text, mut bytes) = (Vec::new(), vec![0; 64 << 10]);
     loop {
@@ -169,7 +170,7 @@ async fn drain(mut stream: UnixStream) -> (bool, bool) {
     }
 }
 
-/// Waits until the collector says it is ready.
+/// Waits until the collector reports that it is ready.
 async fn ready(socket: &Path) {
     loop {
         if let Ok(mut stream) = UnixStream::connect(socket).await {
@@ -193,13 +194,13 @@ async fn subscribe(socket: &Path) -> anyhow::Result<UnixStream> {
     Ok(stream)
 }
 
-/// Takes whatever comes.
+/// Reads everything that arrives.
 async fn take(mut stream: UnixStream) {
     let mut bytes = vec![0; 64 << 10];
     while stream.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
 }
 
-/// How long each line of each run took until it was heard.
+/// Time from the append of each line of each run until it was received.
 async fn measure(
     mut stream: UnixStream,
     appended: &'static Appended,

@@ -1,8 +1,10 @@
-//! Hostile input for tests: bytes made from a corpus by a seed, one after the other, until a promise is broken.
+//! Hostile input for tests: bytes made from a corpus by a seed, one input after the other, until a promise is
+//! broken.
 //!
-//! `TOKENTAIL_FUZZ=N` tries N inputs for each target, `TOKENTAIL_FUZZ_SEED=S` begins with that seed and leaves the corpus
-//! itself out, `TOKENTAIL_FUZZ_FILE=PATH` tries that file alone, `TOKENTAIL_FUZZ_TELL=1` names each seed before it is
-//! tried: for an end without a panic. The same seed is the same input for the same corpus.
+//! `TOKENTAIL_FUZZ=N` tries N inputs for each target, `TOKENTAIL_FUZZ_SEED=S` begins with that seed and skips
+//! the corpus itself, `TOKENTAIL_FUZZ_FILE=PATH` tries only that file, `TOKENTAIL_FUZZ_TELL=1` prints each
+//! seed before it is tried: for a process that ends without a panic. The same seed gives the same input for
+//! the same corpus.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,17 +16,17 @@ use std::time::{Duration, Instant};
 use crate::committer::panic_text;
 use crate::sync::lock;
 
-/// Larger files of the corpus are left out, in bytes.
+/// Larger files of the corpus are skipped, in bytes.
 const ENTRY_BYTES_MAX: usize = 16 << 10;
-/// An input that is no giant.
+/// Maximum length of an input that is not a giant.
 const INPUT_BYTES_MAX: usize = 32 << 10;
-/// One input in so many is a giant: a short piece over and over.
+/// One input in this number is a giant: a short piece repeated.
 const GIANT_EVERY: u64 = 1000;
-/// An input that takes longer has cost more than time in proportion to its length.
+/// An input that takes longer needs more than linear time.
 const INPUT_WITHIN: Duration = Duration::from_secs(10);
-/// An input that takes longer never ends.
+/// An input that takes longer counts as hung.
 const HANGS_AFTER: Duration = Duration::from_mins(1);
-/// Of an input that failed, so much is shown.
+/// Maximum length of the part of a failed input that is printed.
 const SHOWN_BYTES_MAX: usize = 2000;
 
 /// Pieces that are hostile to most readers.
@@ -102,15 +104,15 @@ const TOKENS: &[&[u8]] = &[
     b"2026-03-29T02:30:00+02:00",
 ];
 
-/// What is tried.
+/// Target of a fuzz test.
 pub struct Target {
     /// Its folder below `fixtures/fuzz`, and its name in messages.
     pub name: &'static str,
     /// The path of its test, for the command that repeats an input.
     pub test: &'static str,
-    /// Inputs that are tried when nobody says how many.
+    /// Number of inputs if none is given.
     pub inputs: u64,
-    /// Pieces of its own language.
+    /// Pieces of the target's own language.
     pub tokens: &'static [&'static [u8]],
     /// Further entries of the corpus: each line of the `.jsonl` files below these folders of `fixtures`.
     pub lines_of: &'static [&'static str],
@@ -130,20 +132,20 @@ fn setting(name: &str) -> Option<String> {
 /// A setting of a test that is a number.
 ///
 /// # Panics
-/// If it is no number.
+/// It is not a number.
 pub fn number_setting(name: &str) -> Option<u64> {
     let value = setting(name)?;
     let number = value.parse();
     Some(number.unwrap_or_else(|_| panic!("{name}={value} is no number")))
 }
 
-/// Tries the corpus and then as many inputs as are wanted. `begin` makes the judge, which panics where a promise is
-/// broken.
+/// Tries the corpus and then the given number of inputs. `begin` creates the check, which panics if a promise
+/// is broken.
 pub fn run<J: FnMut(&[u8])>(target: &'static Target, begin: impl FnOnce() -> J + Send + 'static) {
     run_with(target, Vec::new(), begin);
 }
 
-/// [`run`] with entries for the corpus that no file holds.
+/// [`run`] with additional entries of the corpus that are in no file.
 pub fn run_with<J: FnMut(&[u8])>(
     target: &'static Target,
     made: Vec<Vec<u8>>,
@@ -152,12 +154,12 @@ pub fn run_with<J: FnMut(&[u8])>(
     let current = Arc::new(Current::default());
     let seen = Arc::clone(&current);
     let (sender, outcome) = sync_channel(1);
-    // A thread of its own, so that an input that never ends can be named.
+    // In a separate thread, so that an input that never ends can be named.
     let worker = std::thread::Builder::new()
         .name(format!("fuzz-{}", target.name))
         .spawn(move || {
             let ended = catch_unwind(AssertUnwindSafe(|| try_all(target, made, begin(), &seen)));
-            // Nobody listens any more once the test has failed.
+            // The receiver is gone once the test has failed.
             let _ = sender.send(ended.unwrap_or_else(|_| Err("the target did not begin".to_owned())));
         })
         .unwrap();
@@ -183,11 +185,11 @@ pub fn run_with<J: FnMut(&[u8])>(
     }
 }
 
-/// What is tried just now: since when, its name, itself.
+/// The current input: its start time, its name, its bytes.
 #[derive(Default)]
 struct Current(Mutex<Option<(Instant, String, Vec<u8>)>>);
 
-/// Says what is wrong with an input, and keeps it.
+/// Reports an input that failed, and saves it.
 fn failed(target: &Target, what: &str, why: &str, input: &[u8]) -> String {
     let kept = std::env::temp_dir().join(format!("tokentail-fuzz-{}", target.name));
     let kept = match std::fs::write(&kept, input) {
@@ -333,7 +335,7 @@ impl<'a> Maker<'a> {
 
     fn input(&mut self, seed: u64) -> Vec<u8> {
         let mut input = self.entry().to_vec();
-        // Mostly a few changes: what is broken everywhere is refused at once.
+        // Mostly a few changes: an input with many errors is refused at once.
         let changes = 1 + self.random.u32(..16).trailing_zeros().min(4) * 3;
         for _ in 0..self.random.u32(1..=changes) {
             self.change(&mut input);
@@ -363,7 +365,7 @@ impl<'a> Maker<'a> {
         self.random.usize(..=input.len())
     }
 
-    /// A stretch, mostly a short one.
+    /// A range, mostly a short one.
     fn stretch(&mut self, input: &[u8]) -> std::ops::Range<usize> {
         let start = self.place(input);
         let rest = input.len() - start;
@@ -375,7 +377,7 @@ impl<'a> Maker<'a> {
         start..start + self.random.usize(..=longest)
     }
 
-    /// A word, a number, or what stands between two quotes: the stretch around a place.
+    /// A word, a number, or the text between two quotes: the range around a place.
     fn word(&mut self, input: &[u8]) -> std::ops::Range<usize> {
         let place = self.place(input);
         let inside: fn(u8) -> bool = match self.random.u32(..3) {
@@ -489,7 +491,7 @@ impl<'a> Maker<'a> {
     }
 }
 
-/// A generator that depends on the input alone, for what a judge decides by chance.
+/// A random generator that depends on the input only, for random decisions of a check.
 pub fn dice(input: &[u8]) -> fastrand::Rng {
     fastrand::Rng::with_seed(xxhash_rust::xxh3::xxh3_64(input))
 }
@@ -516,7 +518,7 @@ fn a_broken_promise_is_found_kept_and_can_be_repeated() {
         |input| assert!(!input.windows(4).any(|four| four == b"boom"), "it blew up"),
         &Current::default(),
     );
-    // Somebody may have asked for other inputs.
+    // Other inputs may be set.
     if setting("TOKENTAIL_FUZZ").is_none() && setting("TOKENTAIL_FUZZ_FILE").is_none() {
         let said = found.unwrap_err();
         assert!(

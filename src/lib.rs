@@ -1,21 +1,21 @@
 //! tokentail: tails coding-agent transcripts and counts tokens exactly once.
 //!
-//! The house has layers. A file may use files of its own top-level module and of lower layers, nothing else;
-//! `tests/tidy.rs` reads this table and judges.
+//! The crate has layers. A file may use files of its own top-level module and of lower layers, nothing else;
+//! `tests/tidy.rs` reads this table and checks it.
 //!
 //! | layer | files |
 //! |---|---|
-//! | 0 words | model |
+//! | 0 domain types | model |
 //! | 1 text and locks | json sync |
 //! | 2 pure | coverage dedup globs parse quota |
 //! | 3 time | clock |
-//! | 4 doors | config live logfile signals stderr store systemd watch |
-//! | 5 reader, writer, judge | committer reader verdict |
+//! | 4 I/O adapters | config live logfile signals stderr store systemd watch |
+//! | 5 reader, writer, evaluation | committer reader verdict |
 //! | 6 tailer | tailer |
 //! | 7 supervisor | supervisor |
 //! | 8 api | api |
-//! | 9 whole | app replay verify |
-//! | 10 face | cli |
+//! | 9 assembly | app replay verify |
+//! | 10 CLI | cli |
 //! | 11 | main |
 //! | 12 tests | fuzz |
 

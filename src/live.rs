@@ -1,6 +1,6 @@
 //! Live: the fan-out of committed updates to all listeners.
 //!
-//! Publishing never waits. A listener that is more than [`LIVE_UPDATES_MAX`] updates behind has to start
+//! Publishing never waits. A listener that is more than `LIVE_UPDATES_MAX` updates behind has to start
 //! over: it reads a snapshot of the store and continues from there. Nothing is lost by that, because the
 //! store has everything; the sequence of an [`Update`] shows which ones the snapshot includes.
 
@@ -12,7 +12,7 @@ use crate::dedup::Totals;
 use crate::model::{AccountId, Fired, Labels, LineCounts, Millis, Phase, RunId, WindowUpdate};
 
 /// Updates kept for the slowest listener.
-pub const LIVE_UPDATES_MAX: usize = 1024;
+const LIVE_UPDATES_MAX: usize = 1024;
 
 /// A commit, as listeners get it.
 #[derive(Clone, Debug, Default, PartialEq)]

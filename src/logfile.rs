@@ -320,8 +320,8 @@ impl LogFile {
     /// # Errors
     /// Those of `pread`.
     pub fn continues(&self, stat: &Stat, cursor: &Cursor) -> io::Result<Option<Tail>> {
-        let settled_to = cursor.offset.max(cursor.settled_to);
-        let read_to = cursor.skip_to.map_or(settled_to, std::num::NonZeroU64::get);
+        let partial_end = cursor.offset.max(cursor.partial_end);
+        let read_to = cursor.skip_to.map_or(partial_end, std::num::NonZeroU64::get);
         let is_other = if stat.inode.born_ns == 0 && cursor.inode.born_ns == 0 {
             stat.inode != cursor.inode && cursor.tail_len == 0
         } else {
@@ -335,7 +335,7 @@ impl LogFile {
         if length > 0 && (tail.length != length || tail.hash() != cursor.tail_hash) {
             return Ok(None);
         }
-        if cursor.skip_to.is_some() || settled_to == cursor.offset {
+        if cursor.skip_to.is_some() || partial_end == cursor.offset {
             return Ok(Some(tail));
         }
         self.tail(cursor.offset, TAIL_BYTES_MAX).map(Some)
@@ -394,7 +394,7 @@ impl Tail {
 ///
 /// # Errors
 /// As [`Root::stat`].
-pub fn glance(path: &Path) -> Result<Stat, LogFileError> {
+pub fn stat_path(path: &Path) -> Result<Stat, LogFileError> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     stat(rustix::fs::CWD, path, flags).map_err(|error| failure(path, error))
 }

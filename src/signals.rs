@@ -1,8 +1,8 @@
-//! Signals from outside the process, as values that the program can wait for.
+//! Signals to the process, as values that the program can wait for.
 //!
-//! The first TERM or INT asks to stop and lets everything read be committed; a second one means now,
-//! and loses nothing either, because positions and totals are committed together. HUP asks to read
-//! the settings again.
+//! The first TERM or INT requests a stop after everything read is committed; a second one requests it at
+//! once, and loses nothing either, because positions and totals are committed together. HUP requests that the
+//! settings are read again.
 
 mod backstop;
 mod relay;
@@ -23,17 +23,17 @@ use backstop::Backstop;
 pub use backstop::Grace;
 pub use relay::{Received, Relay};
 
-/// A shell's exit code for a process ended by signal n is this plus n.
+/// The exit code in a shell of a process ended by signal n is this plus n.
 pub const EXIT_SIGNAL_BASE: c_int = 128;
 
-/// Why signals cannot be listened to.
+/// Reason for which signals cannot be received.
 #[derive(Debug, thiserror::Error)]
 pub enum SignalError {
     #[error("cannot take over signals: {0}; raise the limit of open files or threads of this process")]
     Install(#[from] io::Error),
 }
 
-/// The listener; dropping it stops listening, and the signals are then ignored.
+/// The receiver of signals; dropping it ends the thread, and the signals are then ignored.
 #[derive(Debug)]
 pub struct Signals {
     stop: CancellationToken,
@@ -43,7 +43,7 @@ pub struct Signals {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What one signal means.
+/// The meaning of one signal.
 #[derive(Debug, PartialEq, Eq)]
 enum Reaction {
     Stop,
@@ -53,12 +53,12 @@ enum Reaction {
 }
 
 impl Signals {
-    /// Takes over TERM, INT and HUP for this process. `say` writes a line to standard error and waits for no reader.
-    /// If the process still runs at the end of its [`Grace`] and `ORDERLY_WITHIN` after the first TERM
-    /// or INT, it is ended.
+    /// Handles TERM, INT and HUP for this process. `say` writes a line to standard error without waiting for
+    /// a reader. If the process still runs at the end of its [`Grace`] and `ORDERLY_WITHIN` after
+    /// the first TERM or INT, it is ended.
     ///
     /// # Errors
-    /// Out of descriptors or threads.
+    /// No descriptors or threads are left.
     pub fn install(say: fn(&str)) -> Result<Self, SignalError> {
         let mut stream = Stream::new([SIGTERM, SIGINT, SIGHUP])?;
         let handle = stream.handle();
@@ -97,13 +97,13 @@ impl Signals {
         self.stop.clone()
     }
 
-    /// The time that a stop has.
+    /// The time limit of a stop.
     #[must_use]
     pub fn grace(&self) -> Grace {
         self.grace.clone()
     }
 
-    /// Waits for a HUP that came after the last call returned; several count as one. Cancel safe.
+    /// Waits for a HUP that arrived after the last call returned; several count as one. Cancel safe.
     pub async fn reloaded(&mut self) {
         if self.reloads.changed().await.is_err() {
             // The thread ends only with `self`; without it no HUP can come.
@@ -116,14 +116,14 @@ impl Drop for Signals {
     fn drop(&mut self) {
         self.handle.close();
         if let Some(thread) = self.thread.take() {
-            // It can only have panicked, which the panic hook has reported already.
+            // It can only have panicked, which the panic hook has already reported.
             let _ = thread.join();
         }
     }
 }
 
-/// From now on a write beyond the limit of a file's size fails with an error, as other writes do; the signal that comes with
-/// it would end the process without a word. A program started by this one has the default again.
+/// From now on a write beyond the limit of a file's size fails with an error, as other writes do; the signal
+/// sent with it would end the process silently. A program started by this one has the default again.
 pub fn outlive_file_limit() {
     // Without it the signal ends the process, as it does other programs.
     let _ = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
@@ -138,7 +138,7 @@ fn reaction(signal: c_int, asked: bool) -> Reaction {
     }
 }
 
-/// Ends the process without destructors: whatever hangs in the orderly way must not hang here.
+/// Ends the process without destructors: a destructor that hangs must not hang here.
 fn exit_now(signal: c_int, code: c_int, say: fn(&str)) -> ! {
     let name = low_level::signal_name(signal).unwrap_or("a signal");
     say(&format!("tokentail: {name} while stopping, exiting at once"));
@@ -151,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    /// Bounds a failure, orders nothing.
+    /// Bounds a failure; no order depends on it.
     const PATIENCE: Duration = Duration::from_secs(20);
 
     #[test]
@@ -188,7 +188,7 @@ mod tests {
         drop(signals);
     }
 
-    /// Environment variable that makes the test process the one to be ended, see below.
+    /// Environment variable that marks the test process to be ended, see below.
     const CHILD: &str = "SIGNALS_TEST_CHILD";
 
     #[test]

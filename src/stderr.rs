@@ -1,7 +1,7 @@
 //! Standard error of a process that must not wait for its reader: a bounded queue, and a thread that writes.
 //!
-//! A pipe that nobody empties and a stopped terminal take no bytes and give no error: a write there hangs. Until
-//! [`start`] is called, writing is direct, as short commands want it.
+//! A pipe without a reader and a stopped terminal accept no bytes and return no error: a write there hangs.
+//! Until [`start`] is called, writes are direct, which suits short commands.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
@@ -14,30 +14,30 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::sync::{lock, unpoisoned};
 
-/// What may wait to be written. Lines of the log beyond that are dropped and counted.
+/// Queue bound of lines of the log, in bytes. Lines beyond it are dropped and counted.
 const QUEUE_BYTES_MAX: usize = 1 << 20;
-/// The same for what is not of the log: failures, and what a command prints beside its answer.
+/// Queue bound of other text: failures, and output of a command beside its answer.
 const QUEUE_BYTES_MAX_KEPT: usize = 2 * QUEUE_BYTES_MAX;
-/// Dropped lines are reported once the queue has shrunk to this.
+/// Dropped lines are reported once the queue has shrunk to this size.
 const QUEUE_BYTES_CALM: usize = QUEUE_BYTES_MAX / 2;
-/// A write that takes longer is named in health.
+/// A write that takes longer is reported by health.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
-/// How long the end of the process waits until everything is written.
+/// Maximum time that the end of the process waits until everything is written.
 const FINISH_WITHIN: Duration = Duration::from_millis(300);
-/// The same for an end that is wanted at once.
+/// The same for an immediate end.
 const LAST_WORDS_WITHIN: Duration = Duration::from_millis(100);
 
 static QUEUE: OnceLock<Queue> = OnceLock::new();
 
-/// From now on nothing that is written to standard error through this module waits for its reader.
+/// From now on no write to standard error through this module waits for its reader.
 ///
 /// # Errors
-/// There is no thread for it.
+/// The thread cannot be created.
 pub fn start() -> io::Result<()> {
     if QUEUE.get().is_some() {
         return Ok(());
     }
-    // Nobody waits for it: it may hang for ever, and `finish` waits for what it writes.
+    // It is not joined: it may hang forever, and `finish` waits for its output.
     thread::Builder::new()
         .name("stderr".to_owned())
         .spawn(|| QUEUE.get_or_init(Queue::default).run(&mut Descriptor))?;
@@ -45,29 +45,29 @@ pub fn start() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether [`start`] was called.
+/// True after [`start`] was called.
 #[must_use]
 pub fn is_queued() -> bool {
     QUEUE.get().is_some()
 }
 
-/// Writes a failure or what a command says beside its answer; not dropped as lines of the log are.
+/// Writes a failure or output of a command beside its answer; it is not dropped as lines of the log are.
 pub fn print(bytes: &[u8]) {
     match QUEUE.get() {
         Some(queue) => queue.push(bytes, QUEUE_BYTES_MAX_KEPT),
-        // Standard error may be closed; there is no other place to say so.
+        // Standard error may be closed; there is no other place to report that.
         None => drop(io::stderr().write_all(bytes)),
     }
 }
 
-/// Writes what is of no use later, such as a progress bar: only if nothing waits before it.
+/// Writes text that is of no use later, such as a progress bar: only if the queue is empty.
 pub fn draw(bytes: &[u8]) {
     if let Some(queue) = QUEUE.get() {
         queue.push_if_idle(bytes);
     }
 }
 
-/// Says a last line before an end without destructors; waits for it only briefly.
+/// Writes a last line before an end without destructors; waits for it only briefly.
 pub fn last_words(line: &str) {
     if let Some(queue) = QUEUE.get() {
         queue.push(format!("{line}\n").as_bytes(), QUEUE_BYTES_MAX_KEPT);
@@ -95,19 +95,19 @@ pub fn take_unreported() -> u64 {
     QUEUE.get().map_or(0, Queue::take_unreported)
 }
 
-/// Lines that were not written, since the start.
+/// Number of lines dropped since the start.
 #[must_use]
 pub fn dropped() -> u64 {
     QUEUE.get().map_or(0, |queue| queue.lock().dropped)
 }
 
-/// Why the log is not written, while it is not.
+/// Reason for which the log is not written; `None` while it is written.
 #[must_use]
 pub fn trouble() -> Option<String> {
     QUEUE.get().and_then(|queue| queue.trouble(Instant::now()))
 }
 
-/// Takes one event of the log: a line, or several.
+/// Accepts one event of the log: a line, or several.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LogWriter;
 
@@ -125,7 +125,7 @@ impl Write for LogWriter {
     }
 }
 
-/// What waits to be written.
+/// The queue of text to write.
 #[derive(Debug, Default)]
 struct Queue {
     state: Mutex<WriterState>,
@@ -136,11 +136,11 @@ struct Queue {
 struct WriterState {
     lines: VecDeque<Box<[u8]>>,
     bytes: usize,
-    /// Since when the thread has been in the write that it is in.
+    /// Start of the write in which the thread is now.
     writing_since: Option<Instant>,
     dropped: u64,
     unreported: u64,
-    /// What the last write failed with.
+    /// Error of the last write.
     error: Option<String>,
 }
 
@@ -183,7 +183,7 @@ impl Queue {
         }
     }
 
-    /// Writes what comes, for ever.
+    /// Writes the queue, forever.
     fn run(&self, out: &mut dyn Write) {
         let mut state = self.lock();
         loop {
@@ -248,7 +248,7 @@ impl Queue {
     }
 }
 
-/// The descriptor itself: without the lock of the standard library, which a write that hangs would keep.
+/// The descriptor itself: without the lock of the standard library, which a hanging write would hold.
 struct Descriptor;
 
 impl Write for Descriptor {
@@ -256,7 +256,7 @@ impl Write for Descriptor {
         let stderr = io::stderr();
         loop {
             match rustix::io::write(stderr.as_fd(), bytes) {
-                // Another process that has it made it so.
+                // Another process that shares it set this.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     let mut ends = [PollFd::new(&stderr, PollFlags::OUT)];
                     match poll(&mut ends, None) {
@@ -280,7 +280,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes a line when it is let.
+    /// Accepts a line when it is permitted.
     struct Gate {
         entered: SyncSender<()>,
         open: Receiver<io::Result<()>>,
@@ -290,7 +290,7 @@ mod tests {
     impl Write for Gate {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let _ = self.entered.send(());
-            // Nobody opens it any more: the test is over, the thread is left to the end of the process.
+            // No reader opens it any more: the test is over, the thread remains until the end of the process.
             self.open.recv().unwrap_or(Ok(()))?;
             let _ = self.taken.send(bytes.to_vec());
             Ok(bytes.len())

@@ -1,7 +1,7 @@
-//! The service manager: messages that the collector is ready, what it does, and that it is alive; and its journal.
+//! The service manager: messages on readiness, activity and health of the collector; and its journal.
 //!
-//! Without one (no `NOTIFY_SOCKET`) nothing happens. Nobody waits for the manager: what its socket does not take is sent
-//! again later ([`send_again`]).
+//! Without one (no `NOTIFY_SOCKET`) nothing is sent. No call waits for the manager: a message that its socket
+//! does not accept is sent again later ([`send_again`]).
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -17,10 +17,10 @@ use sd_notify::NotifyState;
 
 use crate::sync::lock;
 
-/// Messages kept while the manager takes none: of a reload and of the end, and one line.
+/// Maximum number of messages kept while the manager accepts none: of a reload and of the end, and one line.
 const UNSENT_MAX: usize = 16;
 
-/// What the manager has not taken yet, in order.
+/// Messages not yet accepted by the manager, in order.
 static UNSENT: Mutex<VecDeque<String>> = Mutex::new(VecDeque::new());
 
 /// The database is open and the directories are watched.
@@ -38,13 +38,13 @@ pub fn stopping() {
     notify(&NotifyState::Stopping);
 }
 
-/// The configuration is being read again; [`ready`] ends it.
+/// The configuration is being read again; [`ready`] ends this state.
 pub fn reloading() {
     notify(&NotifyState::Reloading);
 }
 
-/// Whether standard error goes to the journal: then `<4>` at the start of a line is its priority, and the journal has
-/// the time.
+/// True if standard error is the journal: then `<4>` at the start of a line is its priority, and the journal
+/// adds the time.
 #[must_use]
 pub fn is_stderr_the_journal() -> bool {
     #[expect(
@@ -58,18 +58,18 @@ pub fn is_stderr_the_journal() -> bool {
     named == format!("{}:{}", stderr.st_dev, stderr.st_ino)
 }
 
-/// A sign of life.
+/// Sends the watchdog message.
 pub fn alive() {
     notify(&NotifyState::Watchdog);
 }
 
-/// How often the manager wants a sign of life, if it does.
+/// The watchdog interval that the manager requires, if any.
 #[must_use]
 pub fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
-/// Sends what the manager did not take before: its queue was full, or it was restarting.
+/// Sends the messages that the manager did not accept, because its queue was full or it was restarting.
 pub fn send_again() {
     let mut unsent = lock(&UNSENT);
     if !unsent.is_empty()
@@ -85,7 +85,7 @@ fn notify(state: &NotifyState<'_>) {
     let mut unsent = lock(&UNSENT);
     keep(&mut unsent, state);
     let sent = send(&mut unsent, &socket);
-    // A sign of life that comes late would be a lie.
+    // Late watchdog messages are dropped.
     unsent.retain(|message| !is_like(message, &NotifyState::Watchdog));
     drop(unsent);
     if let Err(error) = sent {
@@ -93,7 +93,7 @@ fn notify(state: &NotifyState<'_>) {
     }
 }
 
-/// Adds a message to those to be sent. Of lines and of signs of life only the last one is true.
+/// Adds a message to the queue. Of lines and of watchdog messages only the last one is kept.
 fn keep(unsent: &mut VecDeque<String>, state: &NotifyState<'_>) {
     if matches!(state, NotifyState::Status(_) | NotifyState::Watchdog) {
         unsent.retain(|message| !is_like(message, state));
@@ -109,7 +109,7 @@ fn is_like(message: &str, state: &NotifyState<'_>) -> bool {
     name(message) == name(&state.to_string())
 }
 
-/// Where the manager listens: a path, or an abstract name after `@`.
+/// The manager's socket: a path, or an abstract name after `@`.
 fn socket() -> Option<OsString> {
     #[expect(
         clippy::disallowed_methods,
@@ -118,7 +118,7 @@ fn socket() -> Option<OsString> {
     std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())
 }
 
-/// Sends all there is, in order, as far as it is taken at once.
+/// Sends all messages in order, as far as they are accepted at once.
 fn send(unsent: &mut VecDeque<String>, name: &OsString) -> io::Result<()> {
     let address = match name.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
@@ -144,7 +144,7 @@ mod tests {
         let manager = UnixDatagram::bind(&path).unwrap();
         manager.set_nonblocking(true).unwrap();
         let mut unsent = VecDeque::new();
-        // Fill it.
+        // Fill the queue.
         let full = loop {
             keep(&mut unsent, &NotifyState::Custom("X=1"));
             if let Err(error) = send(&mut unsent, &path) {

@@ -1,7 +1,8 @@
-//! Recounting from the logs, naming every difference with the store, and mending them.
+//! Recount from the logs: reports every difference with the store, and repairs them.
 //!
-//! Each file is read again up to where the store says it was read, into a second store in memory; then both are laid
-//! side by side. What was counted from content that is gone cannot be recounted: that is noted, not called wrong.
+//! Each file is read again up to its stored read position, into a second store in memory; then both are
+//! compared. Counts from content that no longer exists cannot be recounted: that is noted, not reported as
+//! wrong.
 
 mod compare;
 mod recount;
@@ -19,10 +20,10 @@ use crate::model::{RunId, RunNumber};
 use crate::store::audit::{Fixes, Repaired};
 use crate::store::{self, Reader, Snapshot, StoreError, StoreOptions, Writer};
 
-/// Differences that are listed one by one.
+/// Maximum number of differences listed individually.
 const DIFFERENCES_TOLD_MAX: usize = 1000;
 
-/// Why there is no recount.
+/// Reason for which a recount is not possible.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     #[error("{0}")]
@@ -31,7 +32,7 @@ pub enum VerifyError {
     LogFile(#[from] LogFileError),
 }
 
-/// What a recount came to.
+/// Result of a recount.
 #[derive(Debug, Default, Serialize)]
 pub struct VerifyReport {
     /// Responses recounted.
@@ -39,18 +40,18 @@ pub struct VerifyReport {
     pub differences_total: u64,
     /// The first of them, a sentence each.
     pub differences: Vec<String>,
-    /// What could not be compared, and why.
+    /// The parts that could not be compared, with the reason.
     pub notes: Vec<String>,
-    /// What is there and could not be read; nothing is known of it.
+    /// Files that exist and could not be read; their contents are unknown.
     pub unread: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repair: Option<Repair>,
 }
 
-/// What was done about the differences.
+/// Result of a repair.
 #[derive(Debug, Serialize)]
 pub struct Repair {
-    /// The database as it was before.
+    /// A copy of the database before the repair.
     pub backup: PathBuf,
     pub repaired: Repaired,
     /// Differences that are left.
@@ -66,32 +67,32 @@ impl VerifyReport {
     }
 }
 
-/// A recount under way: what it found, and what would mend it.
+/// A recount in progress: the differences found, and the repair for them.
 #[derive(Default)]
 struct Findings {
     report: VerifyReport,
     fixes: Fixes,
-    /// Files whose content is gone.
+    /// Files whose content no longer exists.
     gone: u64,
     /// Runs that have some.
     gone_runs: BTreeSet<RunId>,
-    /// Runs whose positions are not what was read of them.
+    /// Runs whose positions do not match the bytes read of them.
     uneven: BTreeMap<RunId, u64>,
 }
 
-/// Recounts everything below the runs directory that the store says it read.
+/// Recounts everything below the runs directory up to the stored read positions.
 ///
 /// # Errors
-/// When the store cannot be read, or the runs directory is not there.
+/// The store cannot be read, or the runs directory does not exist.
 pub fn verify(reader: &Reader, settings: &Settings, clock: Clock) -> Result<VerifyReport, VerifyError> {
     find(&reader.snapshot()?, settings, clock).map(|findings| findings.report)
 }
 
-/// As [`verify`]; then keeps a copy of the database beside it, mends every difference in one transaction, and looks
-/// again. With no difference nothing is done.
+/// As [`verify`]; then copies the database to a file beside it, repairs every difference in one transaction,
+/// and recounts again. Without a difference nothing is done.
 ///
 /// # Errors
-/// As [`verify`], and when the copy or the transaction cannot be written: then the database is as it was.
+/// As [`verify`], and if the copy or the transaction cannot be written: the database is unchanged then.
 pub fn repair(writer: &mut Writer, settings: &Settings, clock: Clock) -> Result<VerifyReport, VerifyError> {
     let findings = find(&writer.reader().snapshot()?, settings, clock)?;
     let mut report = findings.report;
@@ -123,7 +124,7 @@ fn find(kept: &Snapshot<'_>, settings: &Settings, clock: Clock) -> Result<Findin
     let now = clock.now();
     let (_, mut recount) = store::open(memory)?;
     let infos = kept.run_infos()?;
-    // Without the logs everything would be "gone", and nothing compared.
+    // Without the logs everything would count as gone, and nothing would be compared.
     if infos.values().any(|info| info.mount.is_none()) {
         Root::open_given(&settings.runs_dir)?;
     }

@@ -1,30 +1,30 @@
-//! Judges the house: who may name whom, no circle of files that name each other, one door for each outside crate, and words that are nowhere.
+//! Checks dependency rules: layers, cycles of imports, one module per outside crate, and forbidden code.
 //!
-//! The layers are the table at the head of `src/lib.rs`; the doors are the table below.
+//! The layers are the table at the head of `src/lib.rs`; the modules of outside crates are the table below.
 //! `tidy/rules.rs` has the rules, one function each.
 
 #[path = "tidy/cases.rs"]
 mod cases;
 #[path = "tidy/cycles.rs"]
 mod cycles;
-#[path = "tidy/house.rs"]
-mod house;
 #[path = "tidy/paths.rs"]
 mod paths;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/source_tree.rs"]
+mod source_tree;
 
 use std::io::Write as _;
 use std::path::Path;
 
-use house::House;
-use rules::Door;
+use rules::CrateOwner;
+use source_tree::SourceTree;
 
-/// Outside crates and the only modules that may name them. A crate that is not here is one of the
-/// building materials (serde, tracing, memchr) and may be named anywhere its layer allows.
-const DOORS: [Door; 24] = [
+/// Outside crates and the only modules that may name them. A crate that is not here is one of the basic
+/// crates (serde, tracing, memchr) and may be named anywhere its layer allows.
+const CRATE_OWNERS: [CrateOwner; 24] = [
     ("annotate_snippets", &["cli/mistakes"]),
     ("anstream", &["cli"]),
     ("anyhow", &["cli", "main"]),
@@ -51,22 +51,22 @@ const DOORS: [Door; 24] = [
     ("unicode_width", &["cli"]),
 ];
 
-/// Set to anything, the test also prints what deserves a look and breaks no rule.
+/// Set to any value, the test also prints hints, which break no rule.
 const HINTS: &str = "TOKENTAIL_TIDY_HINTS";
 
 #[test]
-fn the_house_is_tidy() {
-    let texts = house::read(Path::new(env!("CARGO_MANIFEST_DIR")));
-    let house = House::new(&texts);
-    assert!(!house.places.is_empty(), "src/lib.rs has no layer table");
+fn the_sources_keep_the_rules() {
+    let texts = source_tree::read(Path::new(env!("CARGO_MANIFEST_DIR")));
+    let tree = SourceTree::new(&texts);
+    assert!(!tree.places.is_empty(), "src/lib.rs has no layer table");
     #[expect(clippy::disallowed_methods, reason = "a switch of this test alone")]
     if std::env::var_os(HINTS).is_some() {
-        for hint in rules::hints(&house) {
-            // Past the harness, which keeps the output of tests that pass to itself.
+        for hint in rules::hints(&tree) {
+            // Not through the test harness, which hides the output of tests that pass.
             writeln!(std::io::stderr(), "hint: {hint}").expect("standard error takes a line");
         }
     }
-    let findings: Vec<String> = rules::judge(&house, &DOORS)
+    let findings: Vec<String> = rules::check(&tree, &CRATE_OWNERS)
         .iter()
         .map(ToString::to_string)
         .collect();

@@ -1,5 +1,5 @@
-//! Runs a real Claude Code CLI against a provider on loopback, and compares what the provider sent with what tokentail
-//! counts.
+//! Runs a real Claude Code CLI against a provider on loopback, and compares the responses sent by the
+//! provider with the counts of tokentail.
 //!
 //! usage: agent CLI [PROGRAM]
 //!
@@ -21,9 +21,9 @@ use anyhow::{Context as _, bail, ensure};
 use provider::{Provider, Sums};
 use serde_json::Value;
 
-/// Longest time one start of the agent may take.
+/// Maximum duration of one start of the agent.
 const AGENT_WAIT_MAX: Duration = Duration::from_mins(2);
-/// Longest wait until the collector is ready.
+/// Maximum wait until the collector is ready.
 const COLLECTOR_WAIT_MAX: Duration = Duration::from_secs(30);
 /// The session of a scenario that is continued or forked.
 const SESSION: &str = "6f1f2c1e-3a55-4a77-8f1b-0d9be4c7a001";
@@ -32,7 +32,7 @@ const SESSION: &str = "6f1f2c1e-3a55-4a77-8f1b-0d9be4c7a001";
 struct Scenario {
     name: &'static str,
     starts: &'static [&'static [&'static str]],
-    /// Whether the agent's standard output is kept as a file in the mount, beside the transcripts.
+    /// True if the agent's standard output is kept as a file in the mount, beside the transcripts.
     keeps_stream: bool,
     /// A sign-in instead of an API key: only then are windows reported.
     is_subscription: bool,
@@ -185,14 +185,14 @@ fn sums(document: &Value) -> anyhow::Result<Sums> {
     })
 }
 
-/// How many refusals of the five-hour window a summary lists.
+/// Number of refusals of the five-hour window in a summary.
 fn refusals(document: &Value) -> u64 {
     let events = document["quota"]["limit_events"].as_array();
     let of_window = |event: &&Value| event["window"] == "five_hour";
     events.map_or(0, |events| events.iter().filter(of_window).count() as u64)
 }
 
-/// Starts the agent once and waits for its end. A refused request is no failure of ours.
+/// Starts the agent once and waits for its end. A refused request is no failure of this program.
 fn start_agent(
     agent: &Path,
     place: &Path,
@@ -325,7 +325,7 @@ impl Collector {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    /// Stops it and lets the program itself recount every log.
+    /// Stops it and runs the program's recount of every log.
     fn verify(mut self) -> anyhow::Result<()> {
         let pid = i32::try_from(self.child.id())
             .ok()
@@ -344,7 +344,7 @@ impl Drop for Collector {
     }
 }
 
-/// The program with everything of its own in `place`; the database belongs to the collector alone.
+/// The program with all of its files in `place`; only the collector uses the database.
 fn command(program: &Path, place: &Path) -> Command {
     let mut command = Command::new(program);
     command

@@ -1,4 +1,4 @@
-//! A provider on loopback: answers the Messages API from scripts and keeps what it sent.
+//! A provider on loopback: answers the Messages API from scripts and records the responses it sent.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use super::script::{self, Step};
 
-/// How long the refused five-hour window still lasts, in seconds.
+/// Remaining time of the refused five-hour window, in seconds.
 const WINDOW_LEFT_SECONDS: u64 = 7200;
 
-/// Sums of what was sent, in tokens.
+/// Sums of the responses sent, in tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sums {
     pub responses: u64,
@@ -80,7 +80,7 @@ impl Provider {
         log.sent.get(scenario).copied().unwrap_or_default()
     }
 
-    /// Waits for something, at most so long.
+    /// Waits for a condition, for a bounded time.
     pub fn within<F: Future>(&self, longest: Duration, what: F) -> anyhow::Result<F::Output> {
         self.runtime
             .block_on(async { tokio::time::timeout(longest, what).await })
@@ -109,7 +109,8 @@ async fn answer(State(log): State<Arc<Mutex<Log>>>, uri: Uri, body: Bytes) -> Re
 
 fn message(log: &Mutex<Log>, scenario: &str, request: &Value) -> Response<Body> {
     let messages = request["messages"].as_array().map_or(&[][..], Vec::as_slice);
-    // Requests without tools are the agent's own helpers (a title, a recap): no script is theirs.
+    // Requests without tools are made by the agent's own helpers (a title, a recap): no script applies to
+    // them.
     let has_tools = request["tools"].as_array().is_some_and(|tools| !tools.is_empty());
     let script = script::of(messages).filter(|_| has_tools);
     let (name, at) = script.unwrap_or_default();
@@ -130,7 +131,7 @@ fn message(log: &Mutex<Log>, scenario: &str, request: &Value) -> Response<Body> 
     }
 }
 
-/// One response and its figures, which depend on its number alone.
+/// One response and its figures, which depend only on its number.
 struct Reply {
     message: Value,
     first_usage: Value,
@@ -240,7 +241,7 @@ impl Reply {
     }
 }
 
-/// A block as a stream sends it: the empty one, then what fills it.
+/// A block as a stream sends it: first empty, then its contents.
 fn parts(block: &Value) -> (Value, Vec<Value>) {
     let mut empty = block.clone();
     let deltas = match block["type"].as_str() {

@@ -1,6 +1,6 @@
-//! The scripted answers of the provider: which blocks a prompt's steps get.
+//! The scripted answers of the provider: the blocks for a prompt's steps.
 //!
-//! A prompt names its script by `<<name>>`. Its step is how often the agent has answered since.
+//! A prompt names its script by `<<name>>`. Its step is the number of the agent's answers since.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ pub enum Step {
     FiveHourRefusal,
 }
 
-/// The answer to step `step` of the script `name`; unknown scripts and steps past the end say a short word.
+/// The answer to step `step` of the script `name`; for unknown scripts and steps past the end a short word.
 pub fn step(name: &str, step: usize) -> Step {
     let blocks = match (name, step) {
         ("loop", 0) => vec![text("I begin."), bash("echo 1")],
@@ -50,7 +50,7 @@ fn agent(prompt: &str) -> Value {
     }})
 }
 
-/// The script that the newest prompt with one names, and how often the agent has answered since.
+/// The script named by the newest prompt with a name, and the number of the agent's answers since.
 pub fn of(messages: &[Value]) -> Option<(String, usize)> {
     let newest = messages.iter().enumerate().rev().find_map(|(index, message)| {
         let name = (message["role"] == "user").then(|| named(&words(&message["content"])))??;

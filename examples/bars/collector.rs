@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
-/// Longest wait for anything.
+/// Maximum wait for any condition.
 const WAIT_MAX: Duration = Duration::from_mins(10);
 const EVENTS_WAITING_MAX: usize = 1 << 16;
 /// Ticks a second in which the kernel counts CPU time.
 const TICKS: u64 = 100;
 
-/// Where a collector works.
+/// The directory of a collector.
 pub struct Place(pub tempfile::TempDir);
 
 impl Place {
@@ -103,13 +103,13 @@ impl Process {
 /// A running collector.
 pub struct Collector {
     pub process: Process,
-    /// How long it took until it answered from its database.
+    /// Time until it answered from its database.
     pub answered: Duration,
     socket: PathBuf,
 }
 
 impl Collector {
-    /// Starts it; how long it took until it was ready.
+    /// Starts it; measures the time until it was ready.
     pub fn start(program: &Path, place: &Place) -> anyhow::Result<(Self, Duration)> {
         Self::start_with(program, place, &[])
     }
@@ -147,7 +147,7 @@ impl Collector {
         Ok((collector, ready))
     }
 
-    /// Waits until a question is answered; how long that was.
+    /// Waits until a request is answered; returns the duration.
     fn until(&self, began: Instant, path: &str) -> anyhow::Result<Duration> {
         loop {
             if let Ok(answer) = self.ask(path)
@@ -176,7 +176,7 @@ impl Collector {
         Ok(answer)
     }
 
-    /// Makes a request that has to succeed.
+    /// Makes a request that must succeed.
     pub fn request(&self, method: &str, path: &str, body: &str) -> anyhow::Result<()> {
         let mut answer = String::new();
         self.connect(method, path, body)?.read_to_string(&mut answer)?;
@@ -190,7 +190,7 @@ impl Collector {
         Ok(serde_json::from_str(body)?)
     }
 
-    /// Waits until everything that is there was read.
+    /// Waits until all existing logs were read.
     pub fn catch_up(&self) -> anyhow::Result<()> {
         let began = Instant::now();
         loop {
@@ -207,7 +207,7 @@ impl Collector {
         self.json("/v1/summary")?["messages"].as_u64().context("messages")
     }
 
-    /// Waits until so many responses are counted.
+    /// Waits until this number of responses is counted.
     pub fn wait_for(&self, messages: u64) -> anyhow::Result<()> {
         let began = Instant::now();
         while self.messages()? < messages {
@@ -224,14 +224,14 @@ impl Collector {
             .context("messages")
     }
 
-    /// Runs whose usage was published, as it is heard.
+    /// Runs whose usage was published, as it is received.
     pub fn events(&self) -> anyhow::Result<Receiver<(Instant, String)>> {
         self.heard("/v1/events?kinds=usage", |document| {
             document["run"].as_str().unwrap_or_default().to_owned()
         })
     }
 
-    /// The responses of a run that were published, as it is heard.
+    /// The responses of a run that were published, as they are received.
     pub fn published(&self, run: &str) -> anyhow::Result<Receiver<(Instant, u64)>> {
         self.heard(&format!("/v1/events?kinds=usage&run={run}"), |document| {
             document["totals"]["messages"].as_u64().unwrap_or_default()

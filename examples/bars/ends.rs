@@ -1,4 +1,4 @@
-//! 10,000 runs that end at once, in each way there is, and the lines of another run meanwhile.
+//! 10,000 runs that end at once, in each possible way, and the lines of another run meanwhile.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use super::collector::{Collector, Place, append};
 use super::still::{RESTING_RUNS, make_runs};
 use super::{Options, line, programs, quantile};
 
-/// The run that goes on.
+/// The run that remains active.
 const ON: &str = "on";
-/// Interval of its lines. They are not held back by a line that waits.
+/// Interval of its lines. A line that waits does not delay the next ones.
 const LINE_EVERY: Duration = Duration::from_millis(20);
 /// Lines before and after the ending.
 const LINES_AROUND: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Requests at the same time.
 const CLIENTS: usize = 16;
 const IDLE_STOP: &str = "60s";
-/// The runs directory and the run that goes on have fewer.
+/// The runs directory and the active run have fewer.
 const WATCHES_LEFT: u64 = 10;
 const WAIT_MAX: Duration = Duration::from_mins(10);
 type Way = fn(&Path) -> anyhow::Result<()>;
@@ -34,8 +34,8 @@ const WAYS: [(&str, Way); 4] = [
     ("requested", requested),
 ];
 
-/// All runs end: their directories are moved away one by one, the runs directory is replaced, they have no news for
-/// `runs.idle_stop`, and requests stop and forget them.
+/// All runs end: their directories are moved away one by one, the runs directory is replaced, they have no
+/// activity for `runs.idle_stop`, and requests stop and forget them.
 pub fn ends(options: &Options) -> anyhow::Result<()> {
     println!(
         "{RESTING_RUNS} runs end, another one gets a line every {} ms",
@@ -67,7 +67,7 @@ fn moved_away(program: &Path) -> anyhow::Result<()> {
     collector.stop()
 }
 
-/// The other run is not in the runs directory, so it goes on too.
+/// The other run is not in the runs directory, so it remains active.
 fn replaced(program: &Path) -> anyhow::Result<()> {
     let place = Place::new()?;
     make_runs(&place)?;
@@ -113,7 +113,7 @@ fn requested(program: &Path) -> anyhow::Result<()> {
     collector.stop()
 }
 
-/// A collector that has read the runs and the one that goes on.
+/// A collector that has read the runs and the active one.
 fn started(program: &Path, settings: &[(&str, &str)]) -> anyhow::Result<(Place, Collector)> {
     let place = Place::new()?;
     make_runs(&place)?;
@@ -136,7 +136,7 @@ fn stopped(collector: &Collector, count: usize) -> anyhow::Result<bool> {
         .is_some_and(|runs| !runs.is_empty()))
 }
 
-/// Waits until all runs are stopped and their watches given back.
+/// Waits until all runs are stopped and their watches removed.
 fn all_stopped(collector: &Collector) -> anyhow::Result<()> {
     until(|| {
         let watches = collector.json("/healthz")?["watches"].as_u64();
@@ -190,7 +190,7 @@ fn measure(
     })
 }
 
-/// Measures an ending, which returns when it began, and the lines meanwhile.
+/// Measures an ending, which returns its start, and the lines meanwhile.
 fn measure_from(
     place: &Place,
     collector: &Collector,
@@ -257,7 +257,7 @@ impl Lines {
         Ok(Self { ends, thread, before })
     }
 
-    /// How long the lines since `from` waited to be published.
+    /// Time that the lines since `from` waited until they were published.
     fn latencies(self, published: &Receiver<(Instant, u64)>, from: Instant) -> anyhow::Result<Vec<Duration>> {
         self.ends.store(true, Ordering::Relaxed);
         let lines = self.thread.join().ok().context("the lines")??;

@@ -1,4 +1,4 @@
-//! What a longer history and more runs cost.
+//! Costs of a longer history and of more runs.
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -13,7 +13,7 @@ use super::{Options, line, line_at, milliseconds, ratio_of};
 const APPENDS: u64 = 400;
 /// Lines of each append.
 const LINES: u64 = 25;
-/// Until it is at rest, and how long that is watched.
+/// Time until it is at rest, and time of the measurement at rest.
 const SETTLE: Duration = Duration::from_secs(4);
 const REST: Duration = Duration::from_secs(10);
 const MODELS: [&str; 4] = [
@@ -22,10 +22,10 @@ const MODELS: [&str; 4] = [
     "claude-haiku-5",
     "claude-fable-5",
 ];
-/// Runs of the many responses, and days they lie in.
+/// Runs of the responses, and number of their days.
 const RUNS: u64 = 100;
 const DAYS: u64 = 30;
-/// Times each question is asked.
+/// Number of times each query is made.
 const ASKED: usize = 20;
 const QUERIES: [&str; 14] = [
     "/v1/summary",
@@ -44,11 +44,11 @@ const QUERIES: [&str; 14] = [
     "/healthz",
 ];
 
-/// What lines cost that are appended while the collector watches.
+/// Cost of lines that are appended while the collector watches.
 struct Cost {
-    /// Microseconds of CPU time for each, beside what it takes at rest.
+    /// Microseconds of CPU time for each line, beyond the use at rest.
     cpu: f64,
-    /// Microseconds of waiting for each until it is counted.
+    /// Microseconds that each line waits until it is counted.
     wall: f64,
     /// CPU time at rest, in parts of a processor.
     idle: f64,
@@ -67,7 +67,7 @@ impl std::fmt::Display for Cost {
 }
 
 fn cost_of_lines(collector: &Collector, place: &Place) -> anyhow::Result<Cost> {
-    // After the start each file is looked at, until there were events.
+    // After the start each file is checked regularly, until events arrive.
     append(&place.log("bench", "a.jsonl")?, &line("bench-first"))?;
     std::thread::sleep(SETTLE);
     let before = collector.process.cpu()?;
@@ -159,7 +159,7 @@ pub fn runs(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A log of so many small responses over [`RUNS`] runs and [`DAYS`] days.
+/// A log of this number of small responses over [`RUNS`] runs and [`DAYS`] days.
 fn write_responses(place: &Place, responses: u64) -> anyhow::Result<()> {
     for run in 0..RUNS {
         let mut log = BufWriter::new(File::create(place.log(&format!("r{run}"), "a.jsonl")?)?);
@@ -175,7 +175,7 @@ fn write_responses(place: &Place, responses: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How long each question takes.
+/// Duration of each query.
 fn ask_all(collector: &Collector) -> anyhow::Result<()> {
     let mut slowest: f64 = 0.0;
     for query in QUERIES {
@@ -195,7 +195,7 @@ fn ask_all(collector: &Collector) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Databases of more and more small responses: reading them, the questions, appended lines, the start after it.
+/// Databases of more and more small responses: reading them, the queries, appended lines, the start after it.
 pub fn responses(options: &Options) -> anyhow::Result<()> {
     let counts: &[u64] = if options.long {
         &[5000, 50_000, 500_000, 5_000_000]
@@ -234,7 +234,7 @@ pub fn responses(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// History, runs and responses, each from little to much.
+/// History, runs and responses, each from a small to a large number.
 pub fn growth(options: &Options) -> anyhow::Result<()> {
     history(options)?;
     runs(options)?;

@@ -11,7 +11,7 @@ use super::{Options, line, milliseconds, quantile};
 const FILES: usize = 50;
 const APPENDS: usize = 1000;
 const NEW_DIRECTORIES: usize = 300;
-/// Longest pause between two appends, in milliseconds.
+/// Maximum pause between two appends, in milliseconds.
 const PAUSE_MAX_MS: u64 = 10;
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -26,7 +26,7 @@ fn heard(events: &Receiver<(Instant, String)>, run: &str) -> anyhow::Result<Inst
     }
 }
 
-/// 50 live files: how long an append takes until it is committed and published, and until `tail -F` prints it; and a
+/// 50 live files: the time until an append is committed and published, and until `tail -F` prints it; and a
 /// new directory with its first line.
 pub fn live(options: &Options) -> anyhow::Result<()> {
     let place = Place::new()?;

@@ -1,4 +1,4 @@
-//! Measures the collector against the bars it is to keep, each beside something else in the same run.
+//! Measures the collector against its performance bars, each beside a reference in the same run.
 //!
 //! usage: bars live|idle|rest|files|ends|append|restart|size|growth|history|runs|responses [--program PROGRAM] [--tree TREE] [--only WAY] [--long]
 //!
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-/// What a measurement needs.
+/// Settings of a measurement.
 struct Options {
     program: PathBuf,
     tree: Option<PathBuf>,
@@ -74,7 +74,7 @@ fn programs(options: &Options) -> impl Iterator<Item = PathBuf> {
     std::iter::once(options.program.clone()).chain(before)
 }
 
-/// A value of the sorted samples that so many thousandths of them do not exceed.
+/// The value of the sorted samples that this number of thousandths do not exceed.
 fn quantile(sorted: &[Duration], per_mille: usize) -> f64 {
     milliseconds(sorted[(sorted.len() - 1) * per_mille / 1000])
 }

@@ -1,4 +1,4 @@
-//! What it costs when nothing happens.
+//! Costs while nothing happens.
 
 use std::path::Path;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub fn idle(options: &Options) -> anyhow::Result<()> {
     let (collector, _) = Collector::start(&options.program, &place)?;
     collector.catch_up()?;
     let (tail, _printed) = tail(&logs)?;
-    // Quiet runs are looked at less often after a minute.
+    // Quiet runs are scanned less often after a minute.
     std::thread::sleep(SETTLE);
     let before = (collector.process.cpu()?, tail.cpu()?);
     std::thread::sleep(WATCH);
@@ -55,12 +55,12 @@ pub fn idle(options: &Options) -> anyhow::Result<()> {
 /// Resting runs and the directories of each, so that there are some 50,000 watches.
 pub const RESTING_RUNS: usize = 10_000;
 const RESTING_DIRECTORIES: usize = 3;
-/// How long it rests before that is measured, with `--long` until all are looked at as rarely as they ever are; and for
-/// how long it is measured.
+/// Time at rest before the measurement, with `--long` until all are scanned at the longest interval; and time
+/// of the measurement.
 const REST: Duration = Duration::from_mins(2);
 const REST_LONG: Duration = Duration::from_mins(25);
 const REST_WATCHED: Duration = Duration::from_mins(1);
-/// Files of sessions that are over, and the runs they are in.
+/// Files of finished sessions, and their runs.
 const HISTORY_FILES: usize = 40_000;
 const HISTORY_RUNS: usize = 400;
 /// Starts with everything read before.
@@ -77,7 +77,7 @@ pub fn rest(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Many files that were read before and do not grow any more.
+/// Many files that were read before and no longer grow.
 pub fn files(options: &Options) -> anyhow::Result<()> {
     println!("{HISTORY_FILES} files of history in {HISTORY_RUNS} runs");
     for program in programs(options) {
@@ -88,7 +88,7 @@ pub fn files(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A start beside many files that were read before and do not grow any more, and what they cost afterwards.
+/// A start beside many files that were read before and no longer grow, and their costs afterwards.
 fn history_of(program: &Path) -> anyhow::Result<()> {
     let place = Place::new()?;
     for file in 0..HISTORY_FILES {

@@ -1,4 +1,4 @@
-//! A large tree: what it costs to go on in it, to start with it, and to keep it.
+//! A large tree: costs of continuing in it, of a start with it, and of its database.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -51,7 +51,8 @@ fn gather(directory: &Path, logs: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ten files of the tree get a line: the CPU time until they are counted, beside reading the tree again.
+/// Ten files of the tree get a line: the CPU time until they are counted, compared with reading the tree
+/// again.
 pub fn append(options: &Options) -> anyhow::Result<()> {
     let (_place, collector, logs) = copied(options)?;
     let mut messages = collector.messages()?;

@@ -1,7 +1,7 @@
-//! The true content of the corpus, written down while it is made.
+//! The true content of the corpus, recorded while it is generated.
 //!
-//! The generator has each response when it invents it; nothing here reads the output, ranks copies or parses
-//! anything. The result has the keys of a replay's summary.
+//! The generator records each response when it invents it; nothing here reads the output, ranks copies or
+//! parses anything. The result has the keys of a replay's summary.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::calendar;
 
-/// What one call to a model used.
+/// The tokens used by one call to a model.
 #[derive(Clone, Copy, Default)]
 pub struct Usage {
     pub input: u64,
@@ -56,7 +56,7 @@ impl Usage {
     }
 }
 
-/// One call: the response itself, or an advisor asked on the way.
+/// One call: the response itself, or an advisor called during it.
 #[derive(Clone)]
 pub struct Call {
     pub model: String,
@@ -69,7 +69,7 @@ pub type ResponseId = usize;
 struct Response {
     /// The smallest index among the runs that hold the earliest line.
     owner: usize,
-    /// Time of the earliest line, or of what stands before a line without one.
+    /// Time of the earliest line, or of the line before one without a time.
     first_ms: u64,
     call: Call,
     advisors: Vec<Call>,
@@ -107,7 +107,7 @@ impl Books {
         self.responses.len() - 1
     }
 
-    /// The response turned out to be this, on a later line than those written so far.
+    /// Sets the final response, on a later line than those written so far.
     pub fn finish(&mut self, id: ResponseId, call: Call) {
         self.responses[id].call = call;
     }

@@ -1,4 +1,4 @@
-//! Milliseconds since 1970 as the strings that transcripts hold. UTC only.
+//! Milliseconds since 1970 as the strings in transcripts. UTC only.
 
 pub const SECOND_MS: u64 = 1_000;
 pub const HOUR_MS: u64 = 3_600 * SECOND_MS;

@@ -1,10 +1,10 @@
-//! The JSON of single transcript lines, as Claude Code lays them out. Text comes in already escaped.
+//! The JSON of single transcript lines, in Claude Code's format. Text is already escaped.
 
 use fastrand::Rng;
 
 use crate::books::{Call, ResponseId, Usage};
 
-/// How a version of the CLI writes the usage of a response.
+/// The format in which a version of the CLI writes the usage of a response.
 #[derive(Clone, Copy, PartialEq)]
 pub enum UsageForm {
     /// The flat cache figure and its split.
@@ -17,7 +17,7 @@ pub enum UsageForm {
     Loose,
 }
 
-/// All that the lines of one response have in common.
+/// The properties shared by the lines of one response.
 #[derive(Clone)]
 pub struct Response {
     pub id: ResponseId,
@@ -62,7 +62,7 @@ impl Response {
     }
 }
 
-/// What stands at the end of every conversation line.
+/// The end of every conversation line.
 pub struct Envelope<'a> {
     pub uuid: &'a str,
     pub time: Option<&'a str>,
@@ -71,7 +71,7 @@ pub struct Envelope<'a> {
     pub version: &'a str,
 }
 
-/// Writes the envelope and closes the line's object; returns where the session id stands.
+/// Writes the envelope and closes the line's object; returns the offset of the session id.
 pub fn close(out: &mut Vec<u8>, envelope: &Envelope) -> usize {
     push(out, &[",\"uuid\":\"", envelope.uuid, "\""]);
     if let Some(time) = envelope.time {
@@ -104,7 +104,7 @@ pub fn push(out: &mut Vec<u8>, parts: &[&str]) {
     }
 }
 
-/// `"usage":{...}`; a final line says more than an early one.
+/// `"usage":{...}`; a final line has more fields than an early one.
 pub fn push_usage(out: &mut Vec<u8>, response: &Response, is_final: bool) {
     let usage = if is_final {
         response.usage

@@ -1,8 +1,8 @@
-//! Makes a tree of agent transcripts of any size, and `oracle.json`: what a replay of it must find.
+//! Generates a tree of agent transcripts of any size, and `oracle.json`, the expected result of its replay.
 //!
 //! The same bytes, seed and runs give the same tree on every machine. All of it is invented. With
-//! `--append-in-steps` the same files grow together, a slice at a time, cut anywhere: something to kill
-//! a collector over.
+//! `--append-in-steps` the same files grow together, a slice at a time, cut anywhere: for tests that kill a
+//! collector.
 
 mod books;
 mod calendar;

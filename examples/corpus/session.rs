@@ -25,7 +25,7 @@ const MODELS: &[&str] = &[
     "claude-fable-5-1",
 ];
 
-/// What all sessions share.
+/// Data shared by all sessions.
 pub struct World {
     pub rng: Rng,
     pub text: Text,
@@ -40,7 +40,7 @@ enum Note {
         id: ResponseId,
         is_first: bool,
     },
-    /// Would count again, or is broken: stays where it is.
+    /// It would count again, or is broken: it is not copied.
     Uncopyable,
 }
 
@@ -145,7 +145,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    // What the user and the tools say
+    // Prompts and results of tools
 
     fn prompt(&mut self) {
         self.now_ms += self.world.rng.u64(1_000..90_000);
@@ -163,7 +163,7 @@ impl<'a> Session<'a> {
         self.end_message(start, Note::Ignored);
     }
 
-    /// Where the bytes are: what a tool printed, twice, as the CLI writes it.
+    /// Most bytes: the output of a tool, twice, as the CLI writes it.
     fn tool_result(&mut self) {
         self.now_ms += self.world.rng.u64(300..20_000);
         let bytes = self.text_bytes();

@@ -1,5 +1,5 @@
-//! Source code and terminal output by the megabyte: a pool made once, already escaped for a JSON
-//! string, cut only at line ends, so that a line of any size costs one copy.
+//! Source code and terminal output by the megabyte: a pool generated once, already escaped for a JSON string,
+//! cut only at line ends, so that a line of any size costs one copy.
 
 use fastrand::Rng;
 
@@ -37,7 +37,7 @@ const WORDS: &[&str] = &[
     "🦀",
 ];
 
-/// `$` is a word, `#` a number. What looks like usage here is text, and must never be counted.
+/// `$` is a word, `#` a number. Text here that looks like usage must never be counted.
 const SHAPES: &[&str] = &[
     r"    let $ = $.get(#).unwrap_or_default();",
     r#"    assert_eq!($.len(), #, \"$ has the wrong $\");"#,
@@ -84,7 +84,7 @@ impl Text {
     }
 }
 
-/// A few words, to be a title or a prompt.
+/// A few words, for a title or a prompt.
 pub fn words(rng: &mut Rng, count: usize) -> String {
     let words: Vec<&str> = (0..count).map(|_| WORDS[rng.usize(..WORDS.len())]).collect();
     words.join(" ")

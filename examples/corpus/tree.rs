@@ -1,4 +1,4 @@
-//! Which runs there are, which sessions they hold, and which of them are forks of others.
+//! The runs, their sessions, and the sessions that are forks of others.
 
 use anyhow::Result;
 
@@ -7,7 +7,7 @@ use crate::output::Output;
 use crate::session::{Finished, Head, Session, World};
 
 const SESSION_BYTES_MIN: usize = 4 << 10;
-/// How many session heads wait for a fork from another run.
+/// Maximum number of session heads that wait for a fork from another run.
 const HEADS_MAX: usize = 16;
 const PROJECTS: &[&str] = &["-workspace", "-workspace-api-server", "-home-agent-work-frontend"];
 

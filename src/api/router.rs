@@ -8,7 +8,7 @@
 //!    error responses as the routes here do: `(status = 404, response = NotFound)`; a `default` for the
 //!    others is added to every operation.
 //! 3. Add `.routes(routes!(get_it, put_it))`, with all methods of one path together, to `pub fn routes()` of
-//!    its file, and merge that in [`declared`]. The 405 with its `Allow` header follows from this.
+//!    its file, and merge that in `declared`. The 405 with its `Allow` header follows from this.
 //! 4. Run `cargo run -- openapi > docs/openapi.json`, and add the route to `tests/collector/contract.rs`.
 
 use std::sync::{Arc, LazyLock};
@@ -41,7 +41,7 @@ pub fn router(api: Arc<ApiState>) -> Router {
 
 /// All routes together with their OpenAPI description.
 #[must_use]
-pub fn declared() -> OpenApiRouter<Arc<ApiState>> {
+fn declared() -> OpenApiRouter<Arc<ApiState>> {
     head()
         .merge(summary::routes())
         .merge(quota::routes())
@@ -141,7 +141,7 @@ async fn get_openapi() -> Response {
 }
 
 /// The 405 answer with the methods that the document lists for this path.
-pub async fn method_not_allowed(path: MatchedPath) -> Problem {
+async fn method_not_allowed(path: MatchedPath) -> Problem {
     let methods = DOCUMENT.paths.paths.get(path.as_str()).map(|item| {
         // A route that answers GET answers HEAD too; a WebSocket is opened by GET alone.
         let head = (item.get.as_ref()).filter(|get| !get.responses.responses.contains_key("101"));

@@ -170,8 +170,13 @@ impl App {
             let traffic = Arc::clone(&state.traffic);
             task(endpoints.serve(router::router(state), settings, traffic, stop.clone()))
         });
-        let beat = systemd::watchdog()
-            .map(|limit| task(running::beat(Arc::clone(&core.shared), limit, stop.clone())));
+        let beat = systemd::watchdog().map(|limit| {
+            task(running::send_heartbeats(
+                Arc::clone(&core.shared),
+                limit,
+                stop.clone(),
+            ))
+        });
         Ok(Running {
             supervisor_task: task(actor.run()),
             publishers,

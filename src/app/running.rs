@@ -318,11 +318,11 @@ async fn end_server(mut server: JoinHandle<()>, file: SocketFile, deadline: Inst
     None
 }
 
-/// Requests signs of life from the committer, so that the service manager restarts a collector that hangs.
-pub(super) async fn beat(shared: Arc<TailerContext>, limit: Duration, stop: CancellationToken) {
+/// Sends heartbeats to the committer, so that the service manager restarts a collector that hangs.
+pub(super) async fn send_heartbeats(shared: Arc<TailerContext>, limit: Duration, stop: CancellationToken) {
     let mut interval = tokio::time::interval(limit / BEATS_PER_WATCHDOG);
     while stop.run_until_cancelled(interval.tick()).await.is_some() {
-        if shared.committer.beat().await.is_err() {
+        if shared.committer.send_heartbeat().await.is_err() {
             return;
         }
     }

@@ -92,7 +92,7 @@ impl Who {
 
     /// True if the user is in the group.
     #[must_use]
-    pub fn is_in(&self, group: u32) -> bool {
+    fn is_in(&self, group: u32) -> bool {
         self.groups.contains(&group)
     }
 

@@ -30,13 +30,13 @@ pub struct Runs {
     /// Files that are read.
     pub files: u64,
     /// Include patterns without a matching file. Empty if not everything was inspected.
-    pub idle_includes: Vec<String>,
-    pub idle_excludes: Vec<String>,
+    idle_includes: Vec<String>,
+    idle_excludes: Vec<String>,
     pub unreadable: Vec<LogFileError>,
     /// Paths in filesystems that do not answer; nothing below them is inspected.
     pub silent: BTreeSet<PathBuf>,
     /// True if not everything was inspected: too many entries, or links.
-    pub is_partial: bool,
+    is_partial: bool,
     /// A setting that would read more.
     pub advice: Option<String>,
 }
@@ -352,7 +352,7 @@ fn word(rights: u32) -> String {
 
 /// The command that grants permissions; read permission is granted recursively and as default.
 #[must_use]
-pub fn right(path: &Path, name: &str, rights: u32) -> String {
+fn right(path: &Path, name: &str, rights: u32) -> String {
     let path = access::quoted(path);
     if rights == READ | PASS {
         return format!(

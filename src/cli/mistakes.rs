@@ -14,7 +14,7 @@ const COLUMNS_MAX: usize = 100;
 
 /// All mistakes, one below the other.
 #[must_use]
-pub fn drawn(mistakes: &Mistakes) -> String {
+fn drawn(mistakes: &Mistakes) -> String {
     let mut text = String::new();
     let several = mistakes.list.len() + mistakes.left_out;
     if several > 1 {

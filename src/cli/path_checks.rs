@@ -134,7 +134,7 @@ impl PathChecks {
                 let _ = std::fs::read_dir(&point).map(|mut entries| entries.next().is_some());
                 let _ = done.send(point);
             };
-            // What is not tried is not judged.
+            // A check that was not made has no result.
             start(look).is_ok()
         });
         drop(done);

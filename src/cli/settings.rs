@@ -9,7 +9,7 @@ use super::exit::{Exit, Failure};
 use super::print::output;
 use crate::config::{self, ConfigError, Environment, Mistakes, Origin, Partial, Settings, VARIABLE_PREFIX};
 use crate::globs::layout::Layout;
-use crate::logfile::{LogFileError, glance};
+use crate::logfile::{LogFileError, stat_path};
 
 /// The control socket of the systemd service, and its state directory.
 pub const SERVICE_SOCKET: &str = "/run/tokentail/tokentail.sock";
@@ -123,7 +123,7 @@ pub fn choose_socket(settings: &mut Settings) {
     let service_db = state.join("tokentail.redb");
     let has_none = db && !is_there(&settings.db);
     let uses_its_db = has_none && rustix::fs::access(&service_db, Access::READ_OK | Access::WRITE_OK).is_ok();
-    if uses_its_db || glance(service).is_ok() || has_none && (is_there(service) || is_there(&service_db)) {
+    if uses_its_db || stat_path(service).is_ok() || has_none && (is_there(service) || is_there(&service_db)) {
         service.clone_into(&mut settings.socket);
     }
     if uses_its_db {
@@ -136,7 +136,7 @@ pub fn choose_socket(settings: &mut Settings) {
 
 /// True if there is a socket at the path, or a directory before it is closed to this user.
 pub fn is_there(socket: &Path) -> bool {
-    match glance(socket) {
+    match stat_path(socket) {
         Ok(_) => true,
         Err(LogFileError::Io { source, .. }) => source.kind() == std::io::ErrorKind::PermissionDenied,
         Err(_) => false,

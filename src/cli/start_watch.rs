@@ -53,7 +53,7 @@ fn watch(ended: &Receiver<()>, touched: &TouchedPath, stop: &CancellationToken) 
     }
 }
 
-/// What was said of the path that is touched.
+/// Reports already made about the current path.
 #[derive(Debug, Default)]
 struct Naming {
     /// For how long the path was waited for when it was named last.

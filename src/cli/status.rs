@@ -87,7 +87,7 @@ pub fn stored_summary(settings: &Settings, clock: Clock, no_answer: &Failure) ->
         cache_bytes: settings.store.cache_bytes,
         clock,
     };
-    let reader = store::look(options).map_err(|error| match error {
+    let reader = store::open_read_only(options).map_err(|error| match error {
         StoreError::InUse(path) => Failure::new(
             Exit::Unavailable,
             format!(
@@ -109,7 +109,7 @@ pub fn stored_summary(settings: &Settings, clock: Clock, no_answer: &Failure) ->
 }
 
 /// The evaluation context of an answer from the database.
-pub fn terms<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>, now: Millis) -> EvalContext<'a> {
+fn terms<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>, now: Millis) -> EvalContext<'a> {
     EvalContext {
         accounts: &settings.accounts,
         zone: &settings.quota_zone,

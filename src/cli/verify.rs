@@ -32,7 +32,7 @@ pub fn verify(global: &Global, command: args::Verify) -> Result<Exit, Failure> {
         let (_, mut writer) = store::open_existing(options).map_err(refused)?;
         crate::verify::repair(&mut writer, &settings, clock)?
     } else {
-        let reader = store::look(options).map_err(refused)?;
+        let reader = store::open_read_only(options).map_err(refused)?;
         crate::verify::verify(&reader, &settings, clock)?
     };
     output::document(global.json, &report, |out| print(out, &report))?;

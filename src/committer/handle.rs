@@ -29,7 +29,7 @@ pub(super) enum CommitterCommand {
     EndBacklog {
         done: oneshot::Sender<()>,
     },
-    /// A sign of life for the service manager's watchdog.
+    /// A heartbeat for the service manager's watchdog.
     Beat,
     /// A check that the database file is still at its path.
     Look,
@@ -147,11 +147,11 @@ impl CommitterHandle {
         self.request(|done| CommitterCommand::EndBacklog { done }).await
     }
 
-    /// Requests a sign of life.
+    /// Sends a heartbeat; the committer calls `alive` after it.
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn beat(&self) -> Result<(), CommitterGone> {
+    pub async fn send_heartbeat(&self) -> Result<(), CommitterGone> {
         let sent = self.commands.send(CommitterCommand::Beat).await;
         sent.map_err(|_| CommitterGone)
     }

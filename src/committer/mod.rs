@@ -32,7 +32,7 @@ use pause::ReopenPause;
 
 /// Longest time observations are deferred during the first backlog: a mount that hangs must not keep the
 /// limits of other runs unknown.
-const PARKED_FOR_MAX: Duration = Duration::from_mins(1);
+const DEFERRED_FOR_MAX: Duration = Duration::from_mins(1);
 
 /// Time after which a call of the database counts as one that hangs. The largest commits of a backlog take some seconds.
 const CALL_STALLED_AFTER: Duration = Duration::from_secs(8);
@@ -49,7 +49,7 @@ pub struct CommitterHealth {
     call: Option<(DatabaseCall, Instant)>,
     /// Size of the database file after the last call.
     pub file_bytes: Option<u64>,
-    /// How the database came to replace another, as of the last look at its file.
+    /// Why the database replaced another, as of the last check of its file.
     pub rebuilt: Option<String>,
     /// The reason why that could not be read.
     pub unreadable: Option<String>,
@@ -288,7 +288,7 @@ impl Committer {
         if ends_backlog {
             self.persist(&[], Writer::end_backlog)?;
         }
-        if self.setup.writer.reader().defers() && (ends_backlog || self.began.elapsed() > PARKED_FOR_MAX) {
+        if self.setup.writer.reader().defers() && (ends_backlog || self.began.elapsed() > DEFERRED_FOR_MAX) {
             let now = self.setup.clock.now();
             let committed = self.persist(&[], |writer| writer.apply_deferred(now))?;
             self.publish(&[], &committed, now);

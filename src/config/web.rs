@@ -14,7 +14,7 @@ use super::file::open_regular;
 const HOST_BYTES_MAX: usize = 253;
 
 /// Allowed length of the token, in bytes. A shorter one could be guessed.
-pub const TOKEN_BYTES: RangeInclusive<usize> = 16..=4096;
+const TOKEN_BYTES: RangeInclusive<usize> = 16..=4096;
 /// Permission bits of others.
 const MODE_OTHERS: u32 = 0o007;
 

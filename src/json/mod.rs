@@ -36,7 +36,7 @@ pub trait MemberValue<'de> {
 }
 
 /// Implements [`Members`] for a struct with the lifetime of the text: which members go into which fields, and
-/// which field takes the others; without one they are passed over. An object in it is taken anew each time it
+/// which field takes the others; without one they are passed over. An object in it is read again each time it
 /// comes.
 ///
 /// ```text

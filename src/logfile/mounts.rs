@@ -17,7 +17,7 @@ pub struct Mounted {
     /// that contains the path.
     pub devices: Vec<u64>,
     /// Those of them that not only this kernel changes.
-    pub foreign: Vec<u64>,
+    pub shared_devices: Vec<u64>,
     /// The mount point of the first of them.
     pub place: Option<PathBuf>,
 }
@@ -45,24 +45,24 @@ fn find(table: &[u8], path: &Path, includes_below: bool) -> Mounted {
             continue;
         };
         let mut name = fields.skip_while(|field| *field != b"-").skip(1);
-        let is_foreign = name.next().is_none_or(|name| !LOCAL_NAMES.contains(&name));
+        let is_shared = name.next().is_none_or(|name| !LOCAL_NAMES.contains(&name));
         let point = PathBuf::from(OsString::from_vec(unescaped(point)));
         if includes_below && point.starts_with(path) {
             found.devices.push(device);
-            found.foreign.extend(is_foreign.then_some(device));
+            found.shared_devices.extend(is_shared.then_some(device));
             found.place.get_or_insert(point);
         } else if path.starts_with(&point)
             // Of two mounts on one place the later one covers the other.
             && around.as_ref().is_none_or(|(longest, ..)| point.starts_with(longest))
         {
-            around = Some((point, device, is_foreign));
+            around = Some((point, device, is_shared));
         }
     }
     if found.devices.is_empty()
-        && let Some((point, device, is_foreign)) = around
+        && let Some((point, device, is_shared)) = around
     {
         found.devices.push(device);
-        found.foreign.extend(is_foreign.then_some(device));
+        found.shared_devices.extend(is_shared.then_some(device));
         found.place = Some(point);
     }
     found
@@ -154,9 +154,9 @@ mod tests {
         let at = |path: &str| {
             let found = find(table, Path::new(path), true);
             let minors: Vec<u32> = (found.devices.iter().copied()).map(rustix::fs::minor).collect();
-            let is_foreign = found.foreign == found.devices;
-            assert!(is_foreign || found.foreign.is_empty(), "{found:?}");
-            (minors, found.place.unwrap(), is_foreign)
+            let is_shared = found.shared_devices == found.devices;
+            assert!(is_shared || found.shared_devices.is_empty(), "{found:?}");
+            (minors, found.place.unwrap(), is_shared)
         };
         assert_eq!(at("/runs/a"), (vec![50], "/runs/a/mount".into(), true));
         assert_eq!(at("/runs/a/mount/x"), (vec![50], "/runs/a/mount".into(), true));

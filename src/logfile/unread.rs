@@ -56,7 +56,7 @@ pub enum UnreadKind {
     Bundle,
     /// A `*.jsonl` that the settings exclude.
     NotIncluded,
-    Foreign(Agent),
+    OtherAgent(Agent),
     /// A file that was read and has no content of a transcript.
     Strange,
     /// A file in which NUL bytes were read over.
@@ -284,7 +284,7 @@ impl UnreadKind {
     pub fn of(content: ContentKind) -> Option<Self> {
         match content {
             ContentKind::TooShort | ContentKind::Ours => None,
-            ContentKind::Foreign(agent) => Some(Self::Foreign(agent)),
+            ContentKind::OtherAgent(agent) => Some(Self::OtherAgent(agent)),
             ContentKind::Strange => Some(Self::Strange),
         }
     }
@@ -328,7 +328,7 @@ impl Unread {
     /// The number of files that were read and are no transcripts.
     #[must_use]
     pub fn no_transcripts(&self) -> u64 {
-        let is_none = |kind: &UnreadKind| matches!(kind, UnreadKind::Foreign(_) | UnreadKind::Strange);
+        let is_none = |kind: &UnreadKind| matches!(kind, UnreadKind::OtherAgent(_) | UnreadKind::Strange);
         let found = self.0.iter().filter(|(kind, _)| is_none(kind));
         found.map(|(_, found)| found.count).sum()
     }
@@ -337,7 +337,7 @@ impl Unread {
     #[must_use]
     pub fn judgement(&self) -> Option<String> {
         self.0.keys().find_map(|kind| match kind {
-            UnreadKind::Foreign(agent) => {
+            UnreadKind::OtherAgent(agent) => {
                 let file = agent.file();
                 let why = if agent.is_sums() {
                     "its sums are of responses that the agent's transcripts have"
@@ -452,7 +452,7 @@ mod tests {
             UnreadKind::OtherEnding,
             UnreadKind::Bundle,
             UnreadKind::NotIncluded,
-            UnreadKind::Foreign(Agent::Kimi),
+            UnreadKind::OtherAgent(Agent::Kimi),
             UnreadKind::Strange,
             UnreadKind::Hole,
             UnreadKind::NoRun,

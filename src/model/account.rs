@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use super::dialect::Dialect;
 
-/// The provider of an account nobody named: the coding agent whose transcripts are read first.
+/// The default provider, if none is given: that of the coding agent whose transcripts are read first.
 pub const PROVIDER_DEFAULT: &str = "claude";
 
-/// The name of an account nobody named.
+/// The default name of an account, if none is given.
 pub const ACCOUNT_DEFAULT: &str = "default";
 
-/// Longest name of a provider or an account, in bytes.
+/// Maximum length of the name of a provider or an account, in bytes.
 pub const ACCOUNT_NAME_BYTES_MAX: usize = 64;
 
 /// True for the name of a provider or an account: names appear in paths, URLs and tables, like run ids.
@@ -25,7 +25,7 @@ pub fn is_account_name(name: &str) -> bool {
         && name != ".."
 }
 
-/// A provider account: what limits and budgets belong to.
+/// A provider account: limits and budgets belong to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AccountId {
     pub provider: Box<str>,
@@ -48,7 +48,7 @@ impl fmt::Display for AccountId {
 }
 
 impl AccountId {
-    /// The account of a provider that nobody named.
+    /// The default account of a provider.
     #[must_use]
     pub fn default_of(provider: &str) -> Self {
         Self {
@@ -66,7 +66,7 @@ pub struct RunAccounts {
 }
 
 impl RunAccounts {
-    /// Of a provider the first of `further` is taken.
+    /// Of equal providers the first one in `further` is used.
     #[must_use]
     pub fn new(own: AccountId, further: impl IntoIterator<Item = (Box<str>, AccountId)>) -> Self {
         let mut accounts = Self {
@@ -102,7 +102,7 @@ impl RunAccounts {
         Arc::clone(further.unwrap_or(&self.own))
     }
 
-    /// The account for a provider: the provider's default account if nobody named one.
+    /// The account for a provider: the provider's default account if none was registered.
     #[must_use]
     pub fn of_provider(&self, provider: &str) -> Arc<AccountId> {
         if provider == Dialect::Claude.provider() {

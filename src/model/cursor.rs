@@ -1,4 +1,4 @@
-//! How far a log file has been read, and which file that is.
+//! Read position and identity of a log file.
 
 use std::borrow::Borrow;
 use std::ffi::OsStr;
@@ -10,16 +10,16 @@ use std::sync::Arc;
 /// The number the store gives a log file.
 pub type FileNumber = u32;
 
-/// Which file this is, as the filesystem says. The device is no part of it: it changes over reboots and remounts.
+/// Identity of a file in its filesystem. The device is not part of it: it changes over reboots and remounts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Inode {
     pub number: u64,
-    /// Birth time in nanoseconds since 1970; 0 where the filesystem keeps none.
+    /// Birth time in nanoseconds since 1970; 0 where the filesystem stores none.
     pub born_ns: i64,
 }
 
 impl Inode {
-    /// Whether both may be one file: a birth time that is not known says nothing.
+    /// True if both may be the same file: an unknown birth time equals any.
     #[must_use]
     pub const fn may_be(self, other: Self) -> bool {
         self.number == other.number
@@ -27,40 +27,42 @@ impl Inode {
     }
 }
 
-/// Longest stretch before the offset that is hashed, in bytes.
+/// Maximum length of the range before the offset that is hashed, in bytes.
 pub const TAIL_BYTES_MAX: usize = 256;
 
-/// How far a log file has been read, and of which content.
+/// Read position in a log file, with a hash of the content before it.
 ///
 /// **Invariant**: `offset` is 0 or directly after a `\n` of this generation of the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     pub inode: Inode,
-    /// Raised by one each time the file is read again from its start, or takes the place of another: 0 says that
-    /// everything ever read at this path is still there.
+    /// Incremented each time the file is read again from its start, or replaces another: 0 means that
+    /// everything ever read at this path still exists.
     pub generation: u32,
     pub offset: u64,
-    /// How many bytes are hashed in `tail_hash`, at most [`TAIL_BYTES_MAX`]: those before `skip_to` if it is set, else
-    /// before `settled_to` if that is, else before `offset`.
+    /// Number of bytes hashed in `tail_hash`, at most [`TAIL_BYTES_MAX`]: those before `skip_to` if it is
+    /// set, else before `partial_end` if that is set, else before `offset`.
     pub tail_len: u16,
     pub tail_hash: u64,
     /// Set while a line longer than the bound is skipped: no `\n` lies in `offset..skip_to`.
     pub skip_to: Option<NonZeroU64>,
-    /// End of the unterminated last line that was counted already: by a replay or a stop, which wait for nothing more.
-    pub settled_to: u64,
-    /// Names the file in the keys of responses that have no identity of their own; kept by rename and rewrite.
+    /// End of the unterminated last line that was already counted: by a replay or a stop, which do not wait
+    /// for its end.
+    pub partial_end: u64,
+    /// Identifies the file in the keys of responses that have no identity of their own; kept by rename and
+    /// rewrite.
     pub origin: u64,
 }
 
-/// Most bytes that a parser keeps of one file between two readings.
+/// Maximum size of the state that a parser keeps of one file between two reads, in bytes.
 pub const PARSER_STATE_BYTES_MAX: usize = 8192;
 
-/// What a parser needs of the lines before a position, in a form that only the parser reads.
+/// The parser's state from the lines before a position, in a form that only the parser reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ParserState(Box<[u8]>);
 
 impl ParserState {
-    /// Keeps the bytes; nothing if there are more than [`PARSER_STATE_BYTES_MAX`].
+    /// Stores the bytes; nothing if there are more than [`PARSER_STATE_BYTES_MAX`].
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         if bytes.len() > PARSER_STATE_BYTES_MAX {
@@ -75,17 +77,17 @@ impl ParserState {
     }
 }
 
-/// How far a file was read, and what its parser keeps of the lines before.
+/// Read position in a file, with the parser's state from the lines before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     pub cursor: Cursor,
     pub state: ParserState,
 }
 
-/// A path below the run's directory, as the bytes the filesystem gave.
+/// A path below the run's directory, as the bytes that the filesystem returned.
 ///
-/// Compared and hashed by its bytes, which takes a fraction of what going by components does: it has no `.`, no `//` and no
-/// slash at its end, so that comes to the same.
+/// Compared and hashed by its bytes, which is cheaper than by component and equivalent: it has no `.`, no
+/// `//` and no slash at its end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RelativePath(Arc<OsStr>);
 

@@ -2,11 +2,11 @@
 
 use strum::IntoStaticStr;
 
-/// The format of a transcript: that of the agent that wrote it.
+/// The format of a transcript, named after the agent that wrote it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Dialect {
-    /// Claude Code, and all writers of its format.
+    /// Claude Code, and all programs that write its format.
     #[default]
     Claude = 0,
     Codex = 1,
@@ -22,7 +22,7 @@ impl Dialect {
         self.into_str()
     }
 
-    /// The provider of its lines that name none.
+    /// The provider of its lines without a provider's name.
     #[must_use]
     pub const fn provider(self) -> &'static str {
         match self {

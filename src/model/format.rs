@@ -1,9 +1,9 @@
-//! One way to write numbers and lengths of time in sentences and tables.
+//! Format of numbers and lengths of time in sentences and tables.
 
 const HOUR_MIN: u64 = 60;
 const DAY_MIN: u64 = 24 * HOUR_MIN;
 
-/// Thousands apart: `1,234,567`.
+/// A number with separated thousands: `1,234,567`.
 #[must_use]
 pub fn grouped(number: impl Into<u128>) -> String {
     let digits = number.into().to_string();
@@ -17,7 +17,8 @@ pub fn grouped(number: impl Into<u128>) -> String {
     text
 }
 
-/// A length of time in its two largest units, minutes rounded up: `12 s`, `56 min`, `1 h 56 min`, `2 h`, `3 d 4 h`.
+/// A length of time in its two largest units, minutes rounded up: `12 s`, `56 min`, `1 h 56 min`, `2 h`, `3 d
+/// 4 h`.
 #[must_use]
 pub fn length(seconds: u64) -> String {
     let minutes = seconds.div_ceil(60);

@@ -1,4 +1,4 @@
-//! The words of the domain: plain data that every other module uses.
+//! The domain types: plain data that every other module uses.
 //!
 //! Nothing here does I/O, reads a clock or allocates beyond its own fields.
 

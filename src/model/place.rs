@@ -7,12 +7,12 @@ use std::path::{Component, Path};
 
 use super::dialect::Dialect;
 
-/// Longest name of a session or a project, in bytes; the rest is cut off.
+/// Maximum length of the name of a session or a project, in bytes; the rest is cut.
 pub const PLACE_NAME_BYTES_MAX: usize = 256;
 /// Letters of a UUID.
 const UUID_LETTERS: usize = 36;
 
-/// The session that a transcript is of, and the project of that session.
+/// The session of a transcript, and the project of that session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionPlace {
     pub session: Box<str>,
@@ -51,8 +51,8 @@ impl SessionPlace {
     }
 }
 
-/// `…/projects/<project>/<session>.jsonl`; sub-agents `…/<session>/subagents/agent-*.jsonl`. Where the directory of
-/// projects itself is mounted, a project is known by its name: a path with dashes.
+/// `…/projects/<project>/<session>.jsonl`; sub-agents `…/<session>/subagents/agent-*.jsonl`. If the directory
+/// of projects itself is mounted, a project is recognised by its name: a path with dashes.
 fn claude(folders: &[&OsStr], stem: &OsStr) -> SessionPlace {
     let subagents = folders.iter().rposition(|folder| *folder == "subagents");
     let above = subagents.and_then(|at| at.checked_sub(1));
@@ -71,7 +71,7 @@ fn gemini(folders: &[&OsStr], stem: &OsStr) -> SessionPlace {
     SessionPlace::new(text(parent.unwrap_or(stem)), project)
 }
 
-/// The folder below the last one of this name that has one.
+/// The folder below the last folder of this name that has one.
 fn below<'p>(folders: &[&'p OsStr], name: &str) -> Option<&'p OsStr> {
     let at = folders.iter().rposition(|folder| *folder == name)?;
     folders.get(at + 1).copied()
@@ -87,7 +87,7 @@ fn after_time(stem: &OsStr) -> Box<str> {
     }
 }
 
-/// `<time>_<uuid>`: what is behind the line.
+/// `<time>_<uuid>`: the part after the line.
 fn after_underscore(stem: &OsStr) -> Box<str> {
     let stem = text(stem);
     match stem.split_once('_') {
@@ -108,7 +108,7 @@ fn is_uuid(text: &str) -> bool {
         })
 }
 
-/// A name as text of bounded length: bytes that are no text and control characters are replaced.
+/// A name as text of bounded length: invalid UTF-8 and control characters are replaced.
 fn text(name: &OsStr) -> Box<str> {
     let text = name.to_string_lossy();
     let is_plain = text.len() <= PLACE_NAME_BYTES_MAX && !text.chars().any(char::is_control);
@@ -118,7 +118,7 @@ fn text(name: &OsStr) -> Box<str> {
     let end = text.floor_char_boundary(PLACE_NAME_BYTES_MAX);
     let replaced = |letter: char| if letter.is_control() { '\u{fffd}' } else { letter };
     let text: String = text[..end].chars().map(replaced).collect();
-    // A replaced letter is longer than what it replaces.
+    // A replacement is longer than the character that it replaces.
     text[..text.floor_char_boundary(PLACE_NAME_BYTES_MAX)].into()
 }
 

@@ -1,20 +1,21 @@
-//! The price class of a response: the parts of a price list that sums of tokens cannot give back.
+//! The price class of a response: the properties that a price list uses and that sums of tokens do not
+//! contain.
 //!
-//! A price depends on the length of each prompt, the speed, the geography and the service tier. Sums that are kept
-//! apart by these can be priced exactly by any table.
+//! A price depends on the length of each prompt, the speed, the geography and the service tier. Sums that are
+//! separate for each of these can be priced exactly by any list.
 
 use strum::{EnumIter, IntoStaticStr};
 
 use super::usage::Usage;
 
-/// Longest prompt of each size but the last, in tokens.
+/// Maximum length of the prompts of each size except the last, in tokens.
 const PROMPT_TOKENS_MAX: [(u64, PromptSize); 3] = [
     (100_000, PromptSize::UpTo100k),
     (200_000, PromptSize::UpTo200k),
     (272_000, PromptSize::UpTo272k),
 ];
 
-/// The length of a prompt, cached tokens included: providers charge more beyond some of these bounds.
+/// The length of a prompt, cached tokens included: providers charge more above some of these bounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr, EnumIter)]
 pub enum PromptSize {
     #[default]
@@ -50,13 +51,13 @@ pub enum Speed {
     Fast = 1,
 }
 
-/// Where a response was computed.
+/// The place where a response was computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr, EnumIter)]
 #[strum(serialize_all = "snake_case")]
 pub enum Geography {
     #[default]
     Other = 0,
-    /// In the United States because the request says so.
+    /// In the United States because the request demands it.
     Us = 1,
 }
 
@@ -73,7 +74,7 @@ pub enum Tier {
     Flex = 5,
 }
 
-/// What a line says of the service that made a response.
+/// The service of a response, as its line states it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Service {
     pub tier: Tier,

@@ -1,10 +1,10 @@
-//! A run: its id, its labels, and what can happen to it.
+//! A run: its id, its labels, and its events.
 
 use std::fmt;
 
 use strum::IntoStaticStr;
 
-/// Longest run id in bytes.
+/// Maximum length of a run id, in bytes.
 pub const RUN_ID_BYTES_MAX: usize = 128;
 
 /// A run's name: the first path component below the runs directory.
@@ -14,7 +14,7 @@ pub const RUN_ID_BYTES_MAX: usize = 128;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RunId(Box<str>);
 
-/// Why a name is no run id.
+/// Reason for which a name is not a run id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RunIdError {
     #[error("a run id is 1 to {RUN_ID_BYTES_MAX} bytes long, this one has {0}")]
@@ -26,10 +26,10 @@ pub enum RunIdError {
 }
 
 impl RunId {
-    /// Checks a name.
+    /// Validates a name.
     ///
     /// # Errors
-    /// Says which rule the name breaks.
+    /// Describes the rule that the name breaks.
     pub fn new(name: &str) -> Result<Self, RunIdError> {
         if name.is_empty() || name.len() > RUN_ID_BYTES_MAX {
             return Err(RunIdError::Length(name.len()));
@@ -58,31 +58,31 @@ impl fmt::Display for RunId {
     }
 }
 
-/// The number the store gives a run; numbers grow in the order of first sight.
+/// The number that the store gives a run; numbers increase in the order of the first occurrence.
 pub type RunNumber = u32;
 
-/// What an orchestrator says about a run, as names and values.
+/// Labels from the orchestrator, as names and values.
 pub type Labels = std::collections::BTreeMap<Box<str>, Box<str>>;
 
-/// Most labels of a run.
+/// Maximum number of labels of a run.
 pub const LABELS_MAX: usize = 32;
 
-/// Longest name of a label, in bytes.
-pub const LABEL_NAME_BYTES_MAX: usize = 64;
+/// Maximum length of the name of a label, in bytes.
+const LABEL_NAME_BYTES_MAX: usize = 64;
 
-/// Longest value of a label, in bytes.
-pub const LABEL_VALUE_BYTES_MAX: usize = 256;
+/// Maximum length of the value of a label, in bytes.
+const LABEL_VALUE_BYTES_MAX: usize = 256;
 
-/// A label as queries and command lines have it, `project=alpha` or `project:alpha`: no name has either sign in it.
+/// A label in a query or on a command line, `project=alpha` or `project:alpha`: no name contains either sign.
 #[must_use]
 pub fn split_label(text: &str) -> Option<(&str, &str)> {
     text.split_once(['=', ':']).filter(|(name, _)| !name.is_empty())
 }
 
-/// Whether this can be a label of a run.
+/// True if this is a valid label of a run.
 ///
 /// # Errors
-/// Says what is allowed.
+/// Describes the valid labels.
 pub fn check_label(name: &str, value: &str) -> Result<(), String> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
     if name.is_empty() || name.len() > LABEL_NAME_BYTES_MAX || !name.chars().all(is_allowed) {
@@ -98,26 +98,26 @@ pub fn check_label(name: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Why a run is stopped.
+/// Reason of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum StopReason {
-    /// Someone asked for it.
+    /// By a request.
     Asked,
-    /// There was no news for long.
+    /// No activity for a long time.
     Idle,
     /// Its directory is gone.
     Vanished,
 }
 
-/// What happened to a run.
+/// Event of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// It was started by someone, or its directory was found.
+    /// It was started by a request, or its directory was found.
     Started,
-    /// It was stopped and goes on: it was started again, or lines came.
+    /// It was stopped and is resumed: it was started again, or new lines were read.
     Resumed,
     Stopped(StopReason),
-    /// Its name is free again; what was counted stays in the sums.
+    /// Its name is free again; its counts stay in the sums.
     Forgotten,
 }

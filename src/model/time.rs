@@ -1,4 +1,4 @@
-//! Times in milliseconds, and the bound on the times of lines that are accepted.
+//! Times in milliseconds, and the upper bound on the times of lines.
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 pub type Millis = i64;
@@ -6,7 +6,8 @@ pub type Millis = i64;
 /// Milliseconds in a minute.
 pub const MINUTE_MS: Millis = 60_000;
 
-/// Milliseconds in a quarter of an hour, the finest time of sums: every time zone is off UTC by whole quarters.
+/// Milliseconds in a quarter of an hour, the finest interval of sums: every time zone differs from UTC by
+/// whole quarters.
 pub const QUARTER_MS: Millis = 900_000;
 
 /// Milliseconds in an hour.
@@ -18,17 +19,18 @@ pub const DAY_QUARTERS: u32 = 96;
 /// Milliseconds in a day.
 pub const DAY_MS: Millis = 86_400_000;
 
-/// 2025-01-01. A clock that shows less is wrong: this program is younger, and so are the agents it reads.
-pub const CLOCK_MS_MIN: Millis = 1_735_689_600_000;
+/// 2025-01-01. A clock with an earlier time is wrong: this program is younger, and so are the agents it
+/// reads.
+const CLOCK_MS_MIN: Millis = 1_735_689_600_000;
 
-/// Whether a clock shows a time that is long past, as one does that was not set since its machine started.
+/// True if the clock is before 2025, so unset, as after a start of the machine.
 #[must_use]
 pub const fn is_clock_wrong(now: Millis) -> bool {
     now < CLOCK_MS_MIN
 }
 
-/// The latest time a line may have that is read when the clock shows `now`: a day more, for clocks differ. A clock that
-/// is wrong says nothing against any line.
+/// The latest accepted time of a line that is read at `now`: allows a day of skew. With a wrong clock every
+/// time is accepted.
 #[must_use]
 pub const fn believed_until(now: Millis) -> Millis {
     if is_clock_wrong(now) {
@@ -38,7 +40,7 @@ pub const fn believed_until(now: Millis) -> Millis {
     }
 }
 
-/// A time that is not later than the clock shows, if that is not wrong itself.
+/// A time that is not later than the clock's, unless the clock is wrong.
 #[must_use]
 pub fn not_after(now: Millis, time: Millis) -> Millis {
     if is_clock_wrong(now) { time } else { time.min(now) }

@@ -1,4 +1,4 @@
-//! The token counts of one response, and the sums that an agent itself reports of a session.
+//! The token counts of one response, and the totals that an agent itself reports of a session.
 
 use std::num::NonZeroU64;
 
@@ -11,10 +11,10 @@ pub type SessionNumber = u32;
 /// The number the store gives a [`SessionPlace`](super::SessionPlace).
 pub type PlaceNumber = u32;
 
-/// The number the store gives a series: what sums are kept by.
+/// The number the store gives a series: sums are stored by series.
 pub type SeriesNumber = u32;
 
-/// What one response used. Every field is at most `i64::MAX` when it comes from a line.
+/// The tokens used by one response. Every field is at most `i64::MAX` when it comes from a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Usage {
     /// Prompt tokens that were neither read from nor written to the cache.
@@ -28,12 +28,12 @@ pub struct Usage {
     pub cache_creation_1h: u64,
     /// Web searches made by the server, in requests.
     pub web_search: u64,
-    /// The part of `output` that was thinking, where the line says so.
+    /// The part of `output` that was thinking, if the line contains it.
     pub thinking: u64,
 }
 
 impl Usage {
-    /// The four token fields together.
+    /// The sum of the four token fields.
     #[must_use]
     pub fn total(&self) -> u128 {
         u128::from(self.input)
@@ -42,7 +42,7 @@ impl Usage {
             + u128::from(self.cache_creation)
     }
 
-    /// All counts, in the order in which rows and states of parsers have them on disk.
+    /// All counts, in the order of rows and of parsers' states on disk.
     #[must_use]
     pub const fn to_array(&self) -> [u64; 8] {
         [
@@ -82,14 +82,15 @@ impl Usage {
         }
     }
 
-    /// Whether a line has no figures at all: nothing is known of what was used.
+    /// True if no figure is set: the usage is unknown.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.total() == 0 && self.web_search == 0 && self.thinking == 0
     }
 }
 
-/// What an agent reports of a session so far: sums of its own, which are compared and never added, in tokens.
+/// The totals that an agent reports of a session so far: its own sums, which are compared and never added, in
+/// tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Reported {
     pub input: u64,
@@ -99,7 +100,7 @@ pub struct Reported {
 }
 
 impl Reported {
-    /// The larger of each figure: reports of a session only grow.
+    /// The larger of each figure: reports of a session only increase.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
         Self {
@@ -111,7 +112,7 @@ impl Reported {
     }
 }
 
-/// A line in which an agent reports what a session used.
+/// A line in which an agent reports the totals of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     /// As in [`Record::session`](super::Record::session).

@@ -1,32 +1,32 @@
-//! A window of a provider's limits: what a line says about it, and what changed.
+//! A window of a provider's limits: observations of it, and its changes.
 
 use strum::IntoStaticStr;
 
 use super::account::AccountId;
 use super::time::Millis;
 
-/// What a limit line says about one window of the provider's limits.
+/// Observation: the data of a limit line on one window of the provider's limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observation {
-    /// The window's name in one spelling: `five_hour`, `seven_day` and so on; an unknown name is kept as it is.
+    /// The window's normalised name: `five_hour`, `seven_day` and so on; an unknown name is kept unchanged.
     pub window: Box<str>,
-    /// The share used: 0.42 is 42 %, more than 1 occurs.
+    /// The share used: 0.42 is 42 %; more than 1 is possible.
     pub utilization: Option<f64>,
-    /// What is left of `limit`, in the provider's unit.
+    /// The remaining part of `limit`, in the provider's unit.
     pub remaining: Option<u64>,
     pub limit: Option<u64>,
     pub reset_at: Option<Millis>,
-    /// The line's own time; `None` if it has none that can be read.
+    /// The line's own time; `None` if it has none that is valid.
     pub observed_at: Option<Millis>,
     pub status: LimitStatus,
     pub source: LimitSource,
-    /// A hash of the session that reported it, where the source names one: two sessions are two witnesses.
+    /// A hash of the session that reported it, if the source has one: two sessions are independent sources.
     pub session: Option<u64>,
-    /// A hash of the refused request, where the source names one: its retries are one refusal.
+    /// A hash of the refused request, if the source has one: its retries are one refusal.
     pub request: Option<u64>,
 }
 
-/// What the provider said to the request.
+/// The provider's verdict on the request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum LimitStatus {
@@ -37,7 +37,7 @@ pub enum LimitStatus {
     Rejected,
 }
 
-/// Which kind of line an observation came from.
+/// Source of an observation, by the kind of line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum LimitSource {
@@ -59,13 +59,13 @@ pub enum LimitSource {
     UsageApi,
     /// Codex `rate_limits`, of a rollout or of its app server.
     Codex,
-    /// The file in which an agent keeps the last answer of the usage API.
+    /// The file in which an agent stores the last answer of the usage API.
     AgentCache,
 }
 
 impl LimitSource {
-    /// Whether it repeats an earlier answer that may be old by now. A snapshot can raise a share, but it neither lowers
-    /// one nor ends a refusal.
+    /// True for a source that repeats an earlier answer, which may be outdated. Such a snapshot can raise a
+    /// share, but it neither lowers one nor ends a refusal.
     #[must_use]
     pub const fn is_snapshot(self) -> bool {
         matches!(self, Self::Statusline | Self::AgentCache)
@@ -77,14 +77,14 @@ impl LimitSource {
 pub struct WindowUpdate {
     pub account: AccountId,
     pub window: Box<str>,
-    /// Whether a new window began.
+    /// True if a new window began.
     pub rolled_over: bool,
 }
 
-/// A threshold that a window reached: reported once for each account, window and threshold.
+/// A threshold that a window reached: published once for each account, window and threshold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fired {
-    /// Grows by one with each; a listener that was away continues after the number of its last one.
+    /// Increases by one with each; a client that was disconnected continues after the number of its last one.
     pub number: u64,
     pub account: AccountId,
     pub window: Box<str>,

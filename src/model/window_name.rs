@@ -1,4 +1,4 @@
-//! The names of the provider's windows: spellings, lengths, and whom each binds.
+//! The names of the provider's windows: spellings, lengths, and the runs that each binds.
 
 use super::{DAY_MS, HOUR_MS, MINUTE_MS, Millis};
 
@@ -9,17 +9,18 @@ pub const SEVEN_DAY_SONNET: &str = "seven_day_sonnet";
 pub const SEVEN_DAY_OVERAGE_INCLUDED: &str = "seven_day_overage_included";
 /// The window of a refusal that names none.
 pub const UNKNOWN: &str = "unknown";
-/// What is paid beyond the windows: money, not a window that resets.
+/// Use that is paid beyond the windows: an amount of money, not a window that resets.
 pub const OVERAGE: &str = "overage";
-/// A pause of the whole account after a 429 that names no window: `reset_at` is its end (`retry-after`), if one was given.
+/// A pause of the whole account after a 429 without a window name: `reset_at` is its end (`retry-after`), if
+/// it was given.
 pub const COOL_DOWN: &str = "cool_down";
-/// Whether the request was paid as overage: a share of 1 if it was, of 0 if it was not. No window.
+/// Payment of the request as overage: a share of 1 if it was, of 0 if it was not. Not a window.
 pub const OVERAGE_IN_USE: &str = "overage_in_use";
 
-/// A window of the account's own limit at Codex of which only the slot is known, `primary` or `secondary`.
+/// A window of the account's own limit at Codex of which only the slot is known: `primary` or `secondary`.
 pub const CODEX_SLOT: &str = "codex_";
 
-/// The names that the provider's own lines have, each in its one spelling.
+/// The names in the provider's own lines, each in its normalised spelling.
 const FIXED: [&str; 14] = [
     FIVE_HOUR,
     SEVEN_DAY,
@@ -37,13 +38,14 @@ const FIXED: [&str; 14] = [
     "output_tokens",
 ];
 
-/// Whether a name is one of the few that a log cannot invent more of. Families and limits of Codex have any name.
+/// True for one of the fixed names, to which a log cannot add more. Families and limits of Codex have any
+/// name.
 #[must_use]
 pub fn is_fixed(name: &str) -> bool {
     FIXED.contains(&canonical(name))
 }
 
-/// Every name that a window of the provider's has, and the other spellings.
+/// Every name of a window of the provider's, and the other spellings.
 pub fn known() -> impl Iterator<Item = &'static str> {
     const SPELLINGS: [&str; 7] = [
         "5h",
@@ -57,7 +59,7 @@ pub fn known() -> impl Iterator<Item = &'static str> {
     FIXED.into_iter().filter(|name| *name != UNKNOWN).chain(SPELLINGS)
 }
 
-/// The one spelling of a window's name; a name that is not known stays as it is.
+/// The normalised name of a window; an unknown name is unchanged.
 #[must_use]
 pub fn canonical(name: &str) -> &str {
     match name {
@@ -70,7 +72,7 @@ pub fn canonical(name: &str) -> &str {
     }
 }
 
-/// How long a window lasts, in milliseconds; `None` where nobody has said.
+/// The length of a window, in milliseconds; `None` if it is unknown.
 #[must_use]
 pub fn length(name: &str) -> Option<Millis> {
     let name = canonical(name);
@@ -96,20 +98,20 @@ pub fn length(name: &str) -> Option<Millis> {
     }
 }
 
-/// The minutes in the name of a window that is named by its length alone: `4320m`.
+/// The minutes in the name of a window that is named by its length only: `4320m`.
 fn minutes_in(name: &str) -> Option<&str> {
     name.strip_suffix('m')
         .filter(|count| !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Whom a window can hold back.
+/// The runs that a window can block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reach<'a> {
     /// Every run of the account.
     Account,
-    /// Runs whose model has these words in its name.
+    /// Runs whose model's name contains these words.
     Family(&'a str),
-    /// Nobody, unless the provider refuses by it: side counters, money, names that nobody has explained yet.
+    /// None, unless the provider refuses by it: side counters, money, undocumented names.
     Refused,
 }
 
@@ -118,7 +120,7 @@ fn reach(name: &str) -> Reach<'_> {
         FIVE_HOUR | SEVEN_DAY | "requests" | "tokens" | "input_tokens" | "output_tokens" => Reach::Account,
         SEVEN_DAY_OVERAGE_INCLUDED => Reach::Family("fable"),
         "seven_day_oauth_apps" => Reach::Refused,
-        // Further limits of Codex (`codex:<limit>`) are not the account's.
+        // Further limits of Codex (`codex:<limit>`) do not apply to the whole account.
         other if other.starts_with(CODEX_SLOT) || minutes_in(other).is_some() => Reach::Account,
         other => ["seven_day_", "weekly_scoped:"]
             .iter()
@@ -133,11 +135,11 @@ fn words(name: &str) -> impl Iterator<Item = &str> {
         .filter(|word| !word.is_empty())
 }
 
-/// True if a run with this model is held back when the window is used up. `refuses` says that the provider refused
-/// by this window and has not served since.
+/// True if a run with this model is blocked when the window is used up. `refuses`: the provider refused by
+/// this window and has not served since.
 ///
-/// A window for one family of models binds that family only, and nobody who names no model. A window that is neither
-/// the account's nor a family's binds only while it refuses.
+/// A window for one family of models binds that family only, and no run without a model. A window that
+/// belongs neither to the account nor to a family binds only while it refuses.
 #[must_use]
 pub fn binds(name: &str, model: Option<&str>, refuses: bool) -> bool {
     match reach(canonical(name)) {

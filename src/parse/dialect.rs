@@ -1,4 +1,4 @@
-//! What a dialect is to the rest, and the parts that the parsers of all but Claude Code share: two attempts at a
+//! The interface of a dialect, and the parts that the parsers of all but Claude Code share: two attempts at a
 //! line, keys, records.
 //!
 //! Pure. A long line is judged by its first members where these say that it cannot count: most bytes of a
@@ -62,7 +62,7 @@ pub fn line(
     {
         return parsed;
     }
-    // A name with an escape that is no character is valid JSON all the same.
+    // A name with an escape that is no character is still valid JSON.
     let class = if json::is_object(repaired.as_deref().unwrap_or(bytes)) {
         LineKind::Ignored
     } else {

@@ -138,7 +138,7 @@ impl Parser {
         if let FileDialect::Undecided(lines) = self.file {
             self.file = match recognise::line_origin(bytes) {
                 LineOrigin::Of(dialect) => FileDialect::decided(dialect),
-                LineOrigin::Foreign(_) => FileDialect::Claude,
+                LineOrigin::OtherAgent(_) => FileDialect::Claude,
                 LineOrigin::Ours | LineOrigin::Unknown => {
                     let lines = lines.saturating_add(1);
                     if lines < recognise::LINES_MAX {

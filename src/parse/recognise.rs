@@ -141,7 +141,7 @@ pub enum ContentKind {
     TooShort,
     /// A transcript, or a file that belongs beside one.
     Ours,
-    Foreign(Agent),
+    OtherAgent(Agent),
     /// Whole lines, without any member of a transcript.
     Strange,
 }
@@ -157,7 +157,7 @@ pub fn content_kind(head: &[u8]) -> ContentKind {
         has_line |= line.ends_with(b"\n") || head.len() >= HEAD_BYTES;
         match line_origin(line) {
             LineOrigin::Of(_) | LineOrigin::Ours => return ContentKind::Ours,
-            LineOrigin::Foreign(agent) => return ContentKind::Foreign(agent),
+            LineOrigin::OtherAgent(agent) => return ContentKind::OtherAgent(agent),
             LineOrigin::Unknown => {}
         }
     }
@@ -172,7 +172,7 @@ pub fn content_kind(head: &[u8]) -> ContentKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineOrigin {
     Of(Dialect),
-    Foreign(Agent),
+    OtherAgent(Agent),
     /// It is like one of Claude Code's, and may be a part of another's.
     Ours,
     /// Any agent may have written it.
@@ -188,7 +188,7 @@ pub fn line_origin(line: &[u8]) -> LineOrigin {
         return LineOrigin::Of(entry.dialect);
     }
     if let Some((agent, ..)) = AGENTS.iter().find(|(_, _, fits)| fits(&shape)) {
-        return LineOrigin::Foreign(*agent);
+        return LineOrigin::OtherAgent(*agent);
     }
     if shape.is_claude() {
         return LineOrigin::Of(Dialect::Claude);
@@ -334,7 +334,7 @@ mod tests {
             ),
             (
                 r#"{"type":"thread.started","thread_id":"1"}"#,
-                ContentKind::Foreign(Agent::CodexStream),
+                ContentKind::OtherAgent(Agent::CodexStream),
             ),
             (
                 r#"{"sessionId":"1","projectHash":"a","startTime":"t"}"#,
@@ -358,31 +358,31 @@ mod tests {
             ),
             (
                 r#"{"type":"assistant.message","id":"c","data":{"outputTokens":4}}"#,
-                ContentKind::Foreign(Agent::Copilot),
+                ContentKind::OtherAgent(Agent::Copilot),
             ),
             (
                 r#"{"timestamp":1.5,"message":{"type":"StatusUpdate","payload":{"token_usage":{}}}}"#,
-                ContentKind::Foreign(Agent::Kimi),
+                ContentKind::OtherAgent(Agent::Kimi),
             ),
             (
                 r#"{"type":"metadata","protocol_version":"1.1"}"#,
-                ContentKind::Foreign(Agent::Kimi),
+                ContentKind::OtherAgent(Agent::Kimi),
             ),
             (
                 r#"{"sessionUpdate":"turn_completed","usage":{}}"#,
-                ContentKind::Foreign(Agent::Grok),
+                ContentKind::OtherAgent(Agent::Grok),
             ),
             (
                 r#"{"method":"session/update","params":{"update":{}}}"#,
-                ContentKind::Foreign(Agent::Grok),
+                ContentKind::OtherAgent(Agent::Grok),
             ),
             (
                 r#"{"type":"step_finish","sessionID":"s","part":{}}"#,
-                ContentKind::Foreign(Agent::OpenCode),
+                ContentKind::OtherAgent(Agent::OpenCode),
             ),
             (
                 r#"{"type":"session_start","id":"1"}"#,
-                ContentKind::Foreign(Agent::Droid),
+                ContentKind::OtherAgent(Agent::Droid),
             ),
             (
                 r#"{"type":"user","message":{"role":"user","content":"hi"}}"#,

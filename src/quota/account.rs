@@ -9,7 +9,7 @@ use crate::model::AccountId;
 /// Default thresholds of a window, in percent.
 pub const THRESHOLDS_DEFAULT: [u8; 2] = [75, 90];
 /// Default share of the calls quota from which an account is near its limit, in percent.
-pub const WARN_AT_PERCENT_DEFAULT: u8 = 80;
+const WARN_AT_PERCENT_DEFAULT: u8 = 80;
 
 /// One provider account and its rules.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use crate::model::{HOUR_MS, MINUTE_MS, Millis};
 mod tests;
 
 /// Shortest pause of a budget that was used too fast, in milliseconds.
-pub const PACED_MIN_MS: Millis = 5 * MINUTE_MS;
+const PACED_MIN_MS: Millis = 5 * MINUTE_MS;
 
 /// Minutes since 1970-01-01T00:00:00Z.
 pub type Minute = u32;
@@ -14,9 +14,9 @@ pub type Minute = u32;
 /// Length of the window of calls, in milliseconds.
 pub const CALLS_WINDOW_MS: Millis = 5 * HOUR_MS;
 /// Before this much of a day has passed, pace is not evaluated, in milliseconds.
-pub const DAY_TOO_EARLY_MS: Millis = 15 * MINUTE_MS;
+const DAY_TOO_EARLY_MS: Millis = 15 * MINUTE_MS;
 /// Before one part in so many of a budget is used, pace is not evaluated.
-pub const BUDGET_TOO_LITTLE_PART: u128 = 10;
+const BUDGET_TOO_LITTLE_PART: u128 = 10;
 
 /// The minute of a time; times outside the range of minute numbers are moved to its ends.
 #[cfg(test)]

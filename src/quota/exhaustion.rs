@@ -15,7 +15,7 @@ mod tests;
 pub const UNTIL_TAKEN_BACK: Millis = Millis::MAX;
 /// Slack after its reset during which a window below its minimum still blocks, in milliseconds: providers'
 /// clocks differ.
-pub const RESET_SLACK_MS: Millis = 60_000;
+const RESET_SLACK_MS: Millis = 60_000;
 
 /// One cause; it ends at `until`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ pub(super) fn predicted(budget: &DailyBudget, now: Millis) -> Option<(Overrun, C
 pub struct Block {
     /// The window's canonical name.
     pub window: Box<str>,
-    /// [`RESET_SLACK_MS`] after the window's reset.
+    /// `RESET_SLACK_MS` after the window's reset.
     pub until: Millis,
     /// The share left; below 0 if more than all was used.
     pub left: f64,

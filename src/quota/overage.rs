@@ -23,7 +23,7 @@ impl Overage {
 /// The time until which responses are billed beyond the windows; `None` if they are not, or nothing was
 /// reported. Always after `now`.
 ///
-/// It holds until the used-up windows begin anew. Overage that is itself refused does not count.
+/// It holds until the used-up windows begin again. Overage that is itself refused does not count.
 #[must_use]
 pub fn paid_until(
     overage: Option<Overage>,

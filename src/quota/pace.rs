@@ -10,7 +10,7 @@ pub const HOT: f64 = 0.25;
 /// Up to this lead of the used share, the zone is chill.
 pub const CHILL: f64 = -0.20;
 /// Before one part in so many of a window has passed, pace is not evaluated.
-pub const TOO_EARLY_PART: i128 = 20;
+const TOO_EARLY_PART: i128 = 20;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pace {

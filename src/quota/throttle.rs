@@ -9,15 +9,15 @@ use super::window::SERVED_AFTER_MS;
 use crate::model::{DAY_MS, HOUR_MS, LimitSource, MINUTE_MS, Millis, Observation};
 
 /// Lengths of cool-downs without a `retry-after`: the first, the second in a row and so on, in seconds.
-pub const STEPS_S: [Millis; 5] = [60, 120, 240, 480, 900];
+const STEPS_S: [Millis; 5] = [60, 120, 240, 480, 900];
 /// After this time without a refusal the next one counts as the first, in milliseconds.
-pub const FORGOTTEN_AFTER_MS: Millis = HOUR_MS;
+const FORGOTTEN_AFTER_MS: Millis = HOUR_MS;
 /// Longest accepted `retry-after`, in milliseconds: no window is longer than a week.
-pub const RETRY_AFTER_MAX_MS: Millis = 7 * DAY_MS;
+const RETRY_AFTER_MAX_MS: Millis = 7 * DAY_MS;
 /// Shortest duration of a pause with a given end, whatever is served meanwhile, in milliseconds.
-pub const SAID_HOLDS_MS: Millis = 10 * MINUTE_MS;
+const SAID_HOLDS_MS: Millis = 10 * MINUTE_MS;
 /// Refusals kept for one account: more than there are steps, including retries.
-pub const THROTTLES_MAX: usize = 16;
+const THROTTLES_MAX: usize = 16;
 
 /// One refusal without a named window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Throttles {
             current = Some((step, cause));
             last = Some(one);
         }
-        // A given end holds for a while all the same.
+        // A given end still holds for a while.
         let is_held = said.is_some_and(|said| {
             let until = said.at.saturating_add(SAID_HOLDS_MS);
             now < said.until.map_or(until, |said| said.min(until))

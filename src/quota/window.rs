@@ -15,7 +15,7 @@ use super::window_name;
 use crate::model::{DAY_MS, LimitSource, LimitStatus, Millis, Observation};
 
 /// Age from which a state is stale, in milliseconds.
-pub const STALE_AFTER_MS: Millis = 300_000;
+const STALE_AFTER_MS: Millis = 300_000;
 /// Duration of a block by a used-up window without a known reset, in milliseconds.
 pub const RESET_UNKNOWN_MS: Millis = 300_000;
 /// A response within this time after a refusal may belong to a request before it, in milliseconds.
@@ -26,7 +26,7 @@ pub const SERVED_AFTER_MS: Millis = IN_FLIGHT_MS + 120_000;
 /// Largest accepted lead of a window's end over its length, in milliseconds: clocks and zones differ.
 pub const RESET_AHEAD_SLACK_MS: Millis = DAY_MS;
 /// Largest accepted distance of the end of a window of unknown length: a month, in milliseconds.
-pub const RESET_AHEAD_MAX_MS: Millis = 32 * DAY_MS;
+const RESET_AHEAD_MAX_MS: Millis = 32 * DAY_MS;
 /// Shares are compared with this tolerance, so that 0.29 reaches 29 %.
 pub(super) const SHARE_EPSILON: f64 = 1e-9;
 
@@ -175,7 +175,7 @@ impl NamedWindow<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Freshness {
-    /// Younger than [`STALE_AFTER_MS`].
+    /// Younger than `STALE_AFTER_MS`.
     Fresh,
     Stale,
     /// The window ended and nothing newer was observed.

@@ -39,7 +39,7 @@ pub struct ReadOptions {
     /// Bytes of a chunk, after which other files are read.
     pub turn_bytes_max: u64,
     /// Count an unterminated last line if it parses, because the file will not grow any more.
-    pub settle: bool,
+    pub count_partial: bool,
     /// Read no further than this offset: `u64::MAX` for the whole file.
     pub until: u64,
     /// Skip lines with a later time, and lines without a time that follow one.
@@ -83,8 +83,9 @@ pub struct ReadChunk {
     pub passed: Vec<u64>,
 }
 
-/// How far an unfinished line was searched: there is no `\n` between the cursor's offset and this one, as
-/// long as the bytes before it are the same. An unfinished line can be cut off and written again.
+/// The searched part of an unfinished line: there is no `
+/// ` between the cursor's offset and this one, as long as the bytes before it are the same. An unfinished
+/// line can be cut off and written again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PartialLine {
     to: u64,
@@ -188,12 +189,12 @@ pub fn start(
         position.cursor.inode = stat.inode;
         return Ok((position, tail));
     }
-    Ok((anew(stat, stored), Tail::default()))
+    Ok((at_start(stat, stored), Tail::default()))
 }
 
 /// The start of a new generation of a file, which is read again; that counts nothing twice.
 #[must_use]
-pub fn anew(stat: &Stat, stored: &Position) -> Position {
+pub fn at_start(stat: &Stat, stored: &Position) -> Position {
     let generation = stored.cursor.generation.wrapping_add(1);
     from_its_start(stat, generation, stored.cursor.origin)
 }
@@ -271,7 +272,7 @@ pub fn read(
     reader.chunk.dialect = reader.parser.dialect();
     let lines = &mut reader.chunk.lines;
     // Lines of other agents are not counted as malformed.
-    if lines.malformed > 0 && matches!(unread::content_kind(file), ContentKind::Foreign(_)) {
+    if lines.malformed > 0 && matches!(unread::content_kind(file), ContentKind::OtherAgent(_)) {
         lines.ignored += std::mem::take(&mut lines.malformed);
     }
     Ok(reader.chunk)
@@ -315,7 +316,7 @@ impl ChunkReader<'_> {
     /// grows byte by byte costs its growth, not its length each time.
     fn still_unfinished(&mut self, partial: PartialLine, buffer: &mut [u8]) -> io::Result<bool> {
         let start = self.chunk.cursor.offset;
-        let may_be = partial.to > start && !self.reading.settle && self.reading.waits_for_holes;
+        let may_be = partial.to > start && !self.reading.count_partial && self.reading.waits_for_holes;
         if !may_be || self.chunk.cursor.skip_to.is_some() {
             return Ok(false);
         }
@@ -380,8 +381,8 @@ impl ChunkReader<'_> {
             if held > self.reading.line_bytes_max {
                 self.begin_skip(end, line);
             } else if hole.is_some() || !full {
-                if self.reading.settle && !self.chunk.more {
-                    self.settle(&buffer[..held]);
+                if self.reading.count_partial && !self.chunk.more {
+                    self.count_partial(&buffer[..held]);
                 }
                 return Ok(());
             }
@@ -464,7 +465,7 @@ impl ChunkReader<'_> {
             if bytes.len() > self.reading.line_bytes_max {
                 self.chunk.lines.read += 1;
                 self.chunk.lines.oversized += 1;
-            } else if !self.is_settled(offset, bytes) {
+            } else if !self.is_counted_partial(offset, bytes) {
                 self.take_line(offset, bytes);
             }
         }
@@ -475,9 +476,9 @@ impl ChunkReader<'_> {
     }
 
     /// True if a line was counted before its line end was written.
-    fn is_settled(&self, offset: u64, line: &[u8]) -> bool {
+    fn is_counted_partial(&self, offset: u64, line: &[u8]) -> bool {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        !line.is_empty() && self.chunk.cursor.settled_to == offset + line.len() as u64
+        !line.is_empty() && self.chunk.cursor.partial_end == offset + line.len() as u64
     }
 
     fn take_line(&mut self, offset: u64, bytes: &[u8]) {
@@ -540,11 +541,11 @@ impl ChunkReader<'_> {
         chunk.earliest = [chunk.earliest, parsed.time].into_iter().flatten().min();
     }
 
-    /// Counts the bytes up to `offset`, those of a settled line only once, and moves the cursor there.
+    /// Counts the bytes up to `offset`, those of a counted partial line only once, and moves the cursor there.
     fn pass_to(&mut self, offset: u64) {
         if offset > self.chunk.cursor.offset {
             self.chunk.bytes +=
-                offset.saturating_sub(self.chunk.cursor.offset.max(self.chunk.cursor.settled_to));
+                offset.saturating_sub(self.chunk.cursor.offset.max(self.chunk.cursor.partial_end));
             self.move_to(offset);
         }
     }
@@ -558,7 +559,7 @@ impl ChunkReader<'_> {
         cursor.offset = offset;
         cursor.tail_len = self.tail.length();
         cursor.tail_hash = self.tail.hash();
-        cursor.settled_to = 0;
+        cursor.partial_end = 0;
     }
 
     /// Counts a line that is longer than the bound, once, and skips it from here on.
@@ -604,9 +605,9 @@ impl ChunkReader<'_> {
     }
 
     /// Counts the unterminated rest of a file if it parses. The cursor stays before it, and stores its end.
-    fn settle(&mut self, rest: &[u8]) {
+    fn count_partial(&mut self, rest: &[u8]) {
         let end = self.chunk.cursor.offset + rest.len() as u64;
-        if rest.trim_ascii().is_empty() || self.chunk.cursor.settled_to == end {
+        if rest.trim_ascii().is_empty() || self.chunk.cursor.partial_end == end {
             return;
         }
         // Only its kind is needed here; its contents are counted below, once.
@@ -617,11 +618,11 @@ impl ChunkReader<'_> {
             return;
         }
         self.take_line(self.chunk.cursor.offset, rest);
-        self.chunk.bytes += end.saturating_sub(self.chunk.cursor.offset.max(self.chunk.cursor.settled_to));
+        self.chunk.bytes += end.saturating_sub(self.chunk.cursor.offset.max(self.chunk.cursor.partial_end));
         let mut counted = self.tail.clone();
         counted.push(rest);
         let cursor = &mut self.chunk.cursor;
-        cursor.settled_to = end;
+        cursor.partial_end = end;
         cursor.tail_len = counted.length();
         cursor.tail_hash = counted.hash();
     }

@@ -16,7 +16,7 @@ fn reading(line_bytes_max: usize, turn_bytes_max: u64) -> ReadOptions {
     ReadOptions {
         line_bytes_max,
         turn_bytes_max,
-        settle: false,
+        count_partial: false,
         until: u64::MAX,
         lines_until: None,
         waits_for_holes: true,
@@ -196,21 +196,21 @@ fn an_unfinished_line_waits_until_it_is_settled() {
     let mut got = Read::new();
     got.on(directory.path(), &reading(1000, 1000));
     assert_eq!((got.lines.read, got.cursor.offset), (0, 0));
-    let settle = ReadOptions {
-        settle: true,
+    let count_partial = ReadOptions {
+        count_partial: true,
         ..reading(1000, 1000)
     };
-    got.on(directory.path(), &settle);
-    got.on(directory.path(), &settle);
+    got.on(directory.path(), &count_partial);
+    got.on(directory.path(), &count_partial);
     assert_eq!(
         (got.lines.read, got.lines.usage, got.cursor.offset),
         (1, 1, 0),
-        "settled once, cursor before it"
+        "counted once, cursor before it"
     );
     fs::write(&path, assistant(1, 5) + "\n" + &assistant(2, 7) + "\n").unwrap();
     got.on(directory.path(), &reading(1000, 1000));
     assert_eq!(
-        (got.lines.read, got.lines.usage, got.cursor.settled_to),
+        (got.lines.read, got.lines.usage, got.cursor.partial_end),
         (2, 2, 0),
         "not counted again"
     );
@@ -219,7 +219,7 @@ fn an_unfinished_line_waits_until_it_is_settled() {
         assistant(1, 5) + "\n" + &assistant(2, 7) + "\n{\"type\":\"assis",
     )
     .unwrap();
-    got.on(directory.path(), &settle);
+    got.on(directory.path(), &count_partial);
     assert_eq!(
         (got.lines.read, got.lines.malformed),
         (2, 0),
@@ -278,13 +278,13 @@ fn a_settled_line_is_not_counted_again_whichever_line_end_comes() {
         got.on(
             directory.path(),
             &ReadOptions {
-                settle: true,
+                count_partial: true,
                 ..reading(1000, 1000)
             },
         );
         fs::write(&path, assistant(1, 5) + end).unwrap();
         got.on(directory.path(), &reading(1000, 1000));
-        assert_eq!((got.lines.read, got.cursor.settled_to), (1, 0));
+        assert_eq!((got.lines.read, got.cursor.partial_end), (1, 0));
         assert_eq!(got.bytes, fs::metadata(&path).unwrap().len());
     }
 }
@@ -296,11 +296,11 @@ fn a_line_in_the_place_of_a_settled_one_is_counted_even_if_it_is_as_long() {
         let path = directory.path().join("a.jsonl");
         fs::write(&path, before.to_owned() + &assistant(1, 5)).unwrap();
         let mut got = Read::new();
-        let settle = ReadOptions {
-            settle: true,
+        let count_partial = ReadOptions {
+            count_partial: true,
             ..reading(1000, 1000)
         };
-        got.on(directory.path(), &settle);
+        got.on(directory.path(), &count_partial);
         assert_eq!((got.lines.usage, got.cursor.offset), (1, before.len() as u64));
         // There was no read while it was cut off.
         fs::write(&path, before.to_owned() + &assistant(2, 7) + "\n").unwrap();
@@ -341,12 +341,12 @@ fn limits_come_once_in_the_order_of_lines_and_not_dated_in_the_future() {
     fs::write(&path, &text).unwrap();
     let mut got = Read::new();
     got.on(directory.path(), &reading(1000, 1));
-    let settle = ReadOptions {
-        settle: true,
+    let count_partial = ReadOptions {
+        count_partial: true,
         ..reading(1000, 1000)
     };
-    got.on(directory.path(), &settle);
-    got.on(directory.path(), &settle);
+    got.on(directory.path(), &count_partial);
+    got.on(directory.path(), &count_partial);
     fs::write(&path, text + "\n").unwrap();
     got.on(directory.path(), &reading(1000, 1));
     let told: Vec<_> = got
@@ -475,12 +475,12 @@ fn a_file_longer_than_what_was_written_to_it_is_read_as_it_fills() {
         assert_eq!((got.cursor.offset, got.cursor.skip_to), (to as u64, None));
         // The last line may never get its end.
         write_at(&path, assistant(6, 5).as_bytes(), to);
-        let settle = ReadOptions {
-            settle: true,
+        let count_partial = ReadOptions {
+            count_partial: true,
             ..reading_on(1000, 1000)
         };
-        got.on(directory.path(), &settle);
-        got.on(directory.path(), &settle);
+        got.on(directory.path(), &count_partial);
+        got.on(directory.path(), &count_partial);
         assert_eq!(got.lines.usage, 6);
         write_at(&path, b"\n", to + assistant(6, 5).len());
         got.on(directory.path(), &reading);

@@ -133,7 +133,7 @@ fn read_file(
     let reading = ReadOptions {
         line_bytes_max: options.limits.line_bytes_max,
         turn_bytes_max: options.limits.turn_bytes_max as u64,
-        settle: true,
+        count_partial: true,
         until: u64::MAX,
         lines_until: options.until,
         waits_for_holes: false,

@@ -1,7 +1,7 @@
-//! Backstop: ends a process that was asked to stop and does not end, because something in it hangs.
+//! Backstop: ends a process that does not stop on request because some part of it hangs.
 //!
-//! A destructor that hangs in a filesystem can take a thread that others wait for. So the last bound is kept by a
-//! thread that touches nothing.
+//! A destructor that hangs in a filesystem can block a thread that others wait for. So the last time limit is
+//! enforced by a thread that accesses nothing else.
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -13,12 +13,12 @@ use signal_hook::low_level;
 
 use crate::sync::lock;
 
-/// Time after the grace time that an orderly end has.
+/// Time after the grace time for an orderly end.
 pub const ORDERLY_WITHIN: Duration = Duration::from_millis(900);
-/// The exit code of a stop whose grace time is over.
+/// The exit code of a stop that exceeded its grace time.
 const EXIT_CODE: i32 = 0;
 
-/// The time that a stop has, and when it began. Clones share both.
+/// The time limit of a stop, and its start. Clones share both.
 #[derive(Clone, Debug, Default)]
 pub struct Grace(Arc<Mutex<GraceState>>);
 
@@ -29,12 +29,12 @@ struct GraceState {
 }
 
 impl Grace {
-    /// Sets the grace time of the settings in effect. Before that there is none: nothing is open yet.
+    /// Sets the grace time of the settings in effect. Before that it is zero: nothing is open yet.
     pub fn set(&self, time: Duration) {
         lock(&self.0).time = time;
     }
 
-    /// What is left of the grace time; all of it before a signal to stop.
+    /// The rest of the grace time; all of it before a signal to stop.
     #[must_use]
     pub fn left(&self) -> Duration {
         let state = lock(&self.0);
@@ -55,10 +55,11 @@ pub struct Backstop {
 }
 
 impl Backstop {
-    /// Starts the thread, while there are still threads. `say` writes a line and waits for no reader.
+    /// Starts the thread early, while threads can be created. `say` writes a line without waiting for a
+    /// reader.
     ///
     /// # Errors
-    /// There is no thread for it.
+    /// The thread cannot be created.
     pub fn start(grace: Grace, say: fn(&str)) -> io::Result<Self> {
         let (arm, armed) = sync_channel(1);
         let of_thread = grace.clone();
@@ -76,15 +77,15 @@ impl Backstop {
         Ok(Self { arm, grace })
     }
 
-    /// The stop begins now.
+    /// Starts the time of the stop.
     pub fn arm(&self) {
         self.grace.begin();
-        // It has one already.
+        // It was started already.
         let _ = self.arm.try_send(());
     }
 }
 
-/// Waits for the end of the time after a stop began; false if the process ends by itself before.
+/// Waits until the time after the start of a stop is over; false if the process ends by itself before.
 fn is_over(armed: &Receiver<()>, grace: &Grace) -> bool {
     if armed.recv().is_err() {
         return false;

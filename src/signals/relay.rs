@@ -1,7 +1,7 @@
-//! Relay: signals that are meant for a command this process runs, and what they mean once it has ended.
+//! Relay: signals for a command that this process runs, and their meaning once it has ended.
 //!
-//! While the command runs, every signal is handed out to be passed on. Afterwards what it wrote is read to the end:
-//! the first signal that asks to stop lets that be done, the second one does not.
+//! While the command runs, every signal is returned to be passed on. Afterwards its output is read to the
+//! end: the first signal that requests a stop allows that, the second one does not.
 
 use std::os::raw::c_int;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{EXIT_SIGNAL_BASE, SignalError, exit_now};
 
-/// Signals that wait to be passed on; the kernel, too, makes several of a kind into one.
+/// Maximum number of signals that wait to be passed on; the kernel, too, merges several of a kind.
 const SIGNALS_WAITING_MAX: usize = 64;
 
 /// A signal that was received.
@@ -32,14 +32,14 @@ impl Received {
         self.0 == SIGINT
     }
 
-    /// Whether it asks to stop; the others mean what the command makes of them.
+    /// True if it requests a stop; others are handled by the command.
     #[must_use]
     pub const fn asks_to_stop(self) -> bool {
         matches!(self.0, SIGTERM | SIGINT | SIGHUP | SIGQUIT)
     }
 }
 
-/// The listener; dropping it stops listening, and the signals are then ignored.
+/// The receiver of signals; dropping it ends the thread, and the signals are then ignored.
 #[derive(Debug)]
 pub struct Relay {
     received: mpsc::Receiver<Received>,
@@ -48,22 +48,22 @@ pub struct Relay {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What one signal means.
+/// The meaning of one signal.
 #[derive(Debug, PartialEq, Eq)]
 enum RelayReaction {
     HandOut,
-    /// Say that the end is near.
+    /// Announce the shutdown.
     Finish,
     Exit(c_int),
     Nothing,
 }
 
 impl Relay {
-    /// Takes over TERM, INT, HUP, QUIT, USR1 and USR2 for this process. `say` writes a line to standard error and waits for
-    /// no reader.
+    /// Handles TERM, INT, HUP, QUIT, USR1 and USR2 for this process. `say` writes a line to standard error
+    /// without waiting for a reader.
     ///
     /// # Errors
-    /// Out of descriptors or threads.
+    /// No descriptors or threads are left.
     pub fn install(say: fn(&str)) -> Result<Self, SignalError> {
         let mut stream = Stream::new([SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2])?;
         let handle = stream.handle();
@@ -75,7 +75,7 @@ impl Relay {
             for signal in stream.forever() {
                 let signal = Received(signal);
                 match reaction(signal, is_ending.load(Ordering::SeqCst), asked) {
-                    // With so many waiting, one of its kind is among them.
+                    // If the queue is full, it contains a signal of the same kind.
                     RelayReaction::HandOut => drop(sender.try_send(signal)),
                     RelayReaction::Finish => {
                         asked = true;
@@ -103,7 +103,7 @@ impl Relay {
         }
     }
 
-    /// The command has ended: from now on signals are for this process.
+    /// The command has ended: from now on signals apply to this process.
     pub fn ending(&self) {
         self.ending.store(true, Ordering::SeqCst);
     }
@@ -113,7 +113,7 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.handle.close();
         if let Some(thread) = self.thread.take() {
-            // It can only have panicked, which the panic hook has reported already.
+            // It can only have panicked, which the panic hook has already reported.
             let _ = thread.join();
         }
     }
@@ -136,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    /// Bounds a failure, orders nothing.
+    /// Bounds a failure; no order depends on it.
     const PATIENCE: Duration = Duration::from_secs(20);
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
         }
     }
 
-    /// Signals reach the whole process: those of other tests are heard here too.
+    /// Signals reach the whole process: those of other tests are received here too.
     #[tokio::test]
     async fn signals_are_handed_out() {
         let mut relay = Relay::install(|_| {}).unwrap();

@@ -11,11 +11,12 @@ use super::StoreError;
 use super::write::Writer;
 
 impl Writer {
-    /// Copies the database into a file without a name beside it, which goes with its handle. As only this
-    /// writes, it is between two commits: what is copied is what a `kill` would leave, and opens like that.
+    /// Copies the database into an unnamed file beside it, which is deleted when its handle is closed. As
+    /// only this process writes, the copy is of the state between two commits: it is as a `kill` would leave
+    /// the database, and opens like that.
     ///
     /// # Errors
-    /// When there is no room for a copy, or the database cannot be read.
+    /// There is not enough space for a copy, or the database cannot be read.
     pub fn copied(&self) -> Result<File, StoreError> {
         self.in_place()?;
         let copy = || -> io::Result<File> {
@@ -23,7 +24,7 @@ impl Writer {
             let directory = self.path().parent().unwrap_or(Path::new("/"));
             let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
             let mut to = File::from(rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?);
-            // Where the filesystem can, both share their blocks.
+            // Where the filesystem supports it, both files share their blocks.
             io::copy(&mut from, &mut to)?;
             Ok(to)
         };
@@ -33,11 +34,11 @@ impl Writer {
         })
     }
 
-    /// Copies the database, which nobody writes meanwhile, to a file of its name with this behind it; on the disk when
-    /// this returns its path.
+    /// Copies the database, which nothing writes meanwhile, to a file with this suffix; the copy is synced to
+    /// the disk when this returns its path.
     ///
     /// # Errors
-    /// When there is no room for a copy, such a file is there already, or the database cannot be read.
+    /// There is not enough space for a copy, such a file exists, or the database cannot be read.
     pub fn copy_beside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
         let mut name = self.path().as_os_str().to_owned();
         name.push(".");

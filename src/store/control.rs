@@ -1,12 +1,11 @@
-//! What the whole collector decides while the committer holds the writer: the thresholds of accounts, and the
-//! end.
+//! Thresholds of accounts and shutdown, set while the committer holds the writer.
 
 use std::sync::Arc;
 
 use super::database::DatabaseSlot;
 use crate::quota::account::Account;
 
-/// A handle of a database beside its writer. It writes nothing.
+/// A handle of a database beside its writer. It does not write.
 #[derive(Clone, Debug)]
 pub struct StoreControl(Arc<DatabaseSlot>);
 
@@ -15,13 +14,13 @@ impl StoreControl {
         Self(slot)
     }
 
-    /// Takes over the thresholds of accounts.
+    /// Sets the thresholds of accounts.
     pub fn set_thresholds(&self, accounts: &[Account]) {
         self.0.set_thresholds(accounts);
     }
 
-    /// Closes the database as it is and for good, so that another process may open it though some part of
-    /// this one still holds the reader or the writer. Waits for a transaction that is under way.
+    /// Closes the database permanently, without writing, so that another process may open it while some part
+    /// of this one still holds the reader or the writer. Waits for an open transaction.
     pub fn end(&self) {
         self.0.end();
     }

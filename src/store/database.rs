@@ -1,5 +1,5 @@
-//! The slot of the open database, which the reader and the writer share: filled, emptied, and filled again
-//! after an error.
+//! The slot of the open database, shared by the reader and the writer: it is filled, emptied, and filled
+//! again after an error.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,27 +10,27 @@ use redb::Database;
 
 use super::error::{DbError, StoreError};
 use super::file::{DatabaseFile, note_rebuilt};
-use super::place::{Lost, note_anew};
+use super::place::{Lost, new_database_note};
 use crate::model::AccountId;
 use crate::quota::account::{Account, THRESHOLDS_DEFAULT};
 use crate::sync::{lock, unpoisoned};
 
-/// The database while it is open, and what is known of it since the start.
+/// The database while it is open, and its state since the start.
 #[derive(Debug)]
 pub struct DatabaseSlot {
     pub(super) file: DatabaseFile,
     /// `None` while it is closed after an error.
     database: RwLock<Option<Database>>,
-    /// Set while the path does not lead to the database.
+    /// Set while the path does not lead to the open database.
     lost: Mutex<Option<Lost>>,
-    /// Why a new database was made since the start, if that left nothing behind to look into.
-    anew: Mutex<Option<String>>,
+    /// Why a new database was created since the start, if that left no old file to examine.
+    new_database: Mutex<Option<String>>,
     replaced: AtomicU64,
-    /// Observations wait for the end of the backlog.
+    /// Set while observations wait for the end of the backlog.
     defers: AtomicBool,
-    /// Observations left out since the start, of windows beyond the bound.
+    /// Number of observations ignored since the start, of windows beyond the bound.
     windows_left_out: AtomicU64,
-    /// The thresholds in percent of the accounts that have their own.
+    /// The thresholds, in percent, of accounts that have their own.
     thresholds: RwLock<BTreeMap<AccountId, Vec<u8>>>,
 }
 
@@ -41,7 +41,7 @@ impl DatabaseSlot {
             file,
             database: RwLock::new(None),
             lost: Mutex::new(None),
-            anew: Mutex::new(None),
+            new_database: Mutex::new(None),
             replaced: AtomicU64::new(0),
             defers: AtomicBool::new(true),
             windows_left_out: AtomicU64::new(0),
@@ -50,18 +50,18 @@ impl DatabaseSlot {
     }
 
     /// Closes the database if it is open and opens it again; with `examine` every page of it is checked. If
-    /// its path does not lead to it any more, it is found again or made anew.
+    /// its path does not lead to it any more, it is searched for there again, or created.
     ///
     /// # Errors
-    /// When another process has it, it is damaged or of another schema, or the disk does not let it be used.
-    /// It is closed then.
+    /// Another process uses it, it is damaged or of another schema, or the disk prevents its use. It is
+    /// closed then.
     pub fn reopen(&self, examine: bool) -> Result<(), StoreError> {
         let mut slot = unpoisoned(self.database.write());
         let mut lost = lock(&self.lost);
         if lost.is_none() {
             *lost = self.file.displaced(slot.as_ref());
         }
-        let_go(slot.take());
+        close_as_is(slot.take());
         let Some(away) = &*lost else {
             *slot = Some(self.file.open(examine)?);
             return Ok(());
@@ -70,22 +70,22 @@ impl DatabaseSlot {
         *slot = Some(database);
         *lost = None;
         if is_new {
-            let note = note_anew(self.file.path());
+            let note = new_database_note(self.file.path());
             tracing::error!("{note}");
-            *lock(&self.anew) = Some(note);
+            *lock(&self.new_database) = Some(note);
             self.replaced.fetch_add(1, Ordering::Release);
         }
         Ok(())
     }
 
-    /// Sets the damaged file aside and starts a new one, which remembers why.
+    /// Sets the damaged file aside and creates a new one, which stores the reason.
     ///
     /// # Errors
-    /// When the file cannot be moved or a new one cannot be made.
+    /// The file cannot be moved, or a new one cannot be created.
     pub fn replace(&self, why: &str) -> Result<(), StoreError> {
         let mut slot = unpoisoned(self.database.write());
-        let_go(slot.take());
-        // What is at the path now may be another's.
+        close_as_is(slot.take());
+        // The file now at the path may belong to another process.
         self.file.in_place()?;
         let aside = self.file.set_aside()?;
         tracing::error!(
@@ -107,17 +107,17 @@ impl DatabaseSlot {
     pub fn close(&self) {
         let database = unpoisoned(self.database.write()).take();
         if let Some(database) = database {
-            unharmed(|| self.file.close(database));
+            catch_panic(|| self.file.close(database));
         }
     }
 
-    /// Closes the database as it is and for good. Waits for a transaction that is under way.
+    /// Closes the database permanently, without writing. Waits for an open transaction.
     pub fn end(&self) {
         self.file.end();
-        let_go(unpoisoned(self.database.write()).take());
+        close_as_is(unpoisoned(self.database.write()).take());
     }
 
-    /// The database, kept open while the answer lives.
+    /// The database; it stays open while the returned guard exists.
     ///
     /// # Errors
     /// [`StoreError::Closed`].
@@ -136,37 +136,37 @@ impl DatabaseSlot {
         self.file.error(error)
     }
 
-    /// Why a new database was made since the start, if that left nothing behind to look into.
-    pub fn anew(&self) -> Option<String> {
-        lock(&self.anew).clone()
+    /// Why a new database was created since the start, if that left no old file to examine.
+    pub fn new_database(&self) -> Option<String> {
+        lock(&self.new_database).clone()
     }
 
-    /// How often a new database took the place of another.
+    /// Number of times that a new database replaced another.
     pub fn replaced(&self) -> u64 {
         self.replaced.load(Ordering::Acquire)
     }
 
-    /// Whether observations wait for the end of the backlog.
+    /// True while observations wait for the end of the backlog.
     pub fn defers(&self) -> bool {
         self.defers.load(Ordering::Acquire)
     }
 
-    /// From now on observations are merged as they come.
+    /// Ends the deferral of observations: they are merged as they arrive.
     pub fn defer_no_more(&self) {
         self.defers.store(false, Ordering::Release);
     }
 
-    /// Counts observations of windows beyond the bound; how many there were before.
+    /// Counts observations of windows beyond the bound; returns the number before.
     pub fn leave_out_windows(&self, count: u64) -> u64 {
         self.windows_left_out.fetch_add(count, Ordering::Relaxed)
     }
 
-    /// How many observations of windows beyond the bound of an account were left out since the start.
+    /// Number of observations of windows beyond an account's bound that were ignored since the start.
     pub fn windows_left_out(&self) -> u64 {
         self.windows_left_out.load(Ordering::Relaxed)
     }
 
-    /// Takes over the thresholds of accounts.
+    /// Sets the thresholds of accounts.
     pub fn set_thresholds(&self, accounts: &[Account]) {
         let thresholds = accounts
             .iter()
@@ -186,23 +186,23 @@ impl DatabaseSlot {
 
 impl Drop for DatabaseSlot {
     fn drop(&mut self) {
-        let_go(unpoisoned(self.database.get_mut()).take());
+        close_as_is(unpoisoned(self.database.get_mut()).take());
     }
 }
 
-/// Closes a database as it is.
-fn let_go(database: Option<Database>) {
-    unharmed(|| drop(database));
+/// Closes a database without writing.
+fn close_as_is(database: Option<Database>) {
+    catch_panic(|| drop(database));
 }
 
-/// redb writes once more as it closes, and may panic over a damaged file. It is given up all the same.
-fn unharmed(close: impl FnOnce()) {
+/// redb writes once more as it closes, and may panic over a damaged file. It is closed regardless.
+fn catch_panic(close: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(close)).is_err() {
         tracing::warn!("the database could not be closed; nothing that was committed is lost by that");
     }
 }
 
-/// The database, kept open while this lives.
+/// The database, kept open while this value exists.
 pub struct OpenDatabase<'a>(RwLockReadGuard<'a, Option<Database>>);
 
 impl std::ops::Deref for OpenDatabase<'_> {

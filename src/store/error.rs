@@ -1,4 +1,4 @@
-//! Errors of the database: damage, trouble that passes, and use by another process.
+//! Errors of the database: damage, transient errors, and use by another process.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use rustix::io::Errno;
 
 use super::schema::RowError;
 
-/// How many damaged databases are kept beside a live one before opening is refused.
+/// Number of damaged databases kept beside the current one, after which opening is refused.
 pub const QUARANTINED_FILES_MAX: u32 = 100;
 
-/// What can go wrong with the database.
+/// Errors of the database.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("the database {0} is in use by another tokentail; stop that one or give this one another --db")]
@@ -42,7 +42,7 @@ pub enum StoreError {
     TooManyDamaged(PathBuf),
 }
 
-/// What became of the file at the path.
+/// State of the file at the path.
 #[derive(Debug, thiserror::Error)]
 pub enum Displacement {
     #[error("it was removed or moved away; put it back, else a new one is made and everything is read again")]
@@ -57,7 +57,7 @@ pub enum Displacement {
 }
 
 impl StoreError {
-    /// Whether the file itself is at fault and a new one must take its place.
+    /// True if the file itself is at fault and must be replaced by a new one.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged { .. })
@@ -75,7 +75,7 @@ pub enum DbError {
     },
 }
 
-/// Lets `?` turn the errors of single calls of redb into [`DbError`].
+/// Converts the errors of single calls of redb into [`DbError`] for `?`.
 macro_rules! from_redb {
     ($($error:ident),+) => { $(
         impl From<redb::$error> for DbError {
@@ -110,7 +110,7 @@ impl DbError {
     }
 }
 
-/// Tells damage from trouble that passes and from another process.
+/// Classifies an error as damage, a transient error, or use by another process.
 fn translate(path: &Path, error: redb::Error) -> StoreError {
     match error {
         redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
@@ -135,7 +135,7 @@ fn translate(path: &Path, error: redb::Error) -> StoreError {
     }
 }
 
-/// What to do about a file that is another user's, as after a restore, after a semicolon.
+/// Remedy for a file that another user owns, as after a restore; begins with a semicolon.
 fn remedy(path: &Path, error: &std::io::Error) -> String {
     match Errno::from_io_error(error) {
         Some(Errno::PERM | Errno::NOSYS) => {
@@ -157,12 +157,12 @@ fn remedy(path: &Path, error: &std::io::Error) -> String {
     )
 }
 
-/// What an error of the file comes to.
+/// The [`StoreError`] for an I/O error of the file.
 pub fn trouble(path: &Path, source: std::io::Error) -> StoreError {
     let path = path.to_owned();
     match source.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full { path, source },
-        // What a file that ends too early, or is no database, answers.
+        // Error of a file that is truncated or no database.
         ErrorKind::UnexpectedEof | ErrorKind::InvalidData => StoreError::Damaged {
             path,
             what: source.to_string(),

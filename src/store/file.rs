@@ -14,57 +14,57 @@ use redb::{
 };
 
 use super::error::{DbError, Displacement, QUARANTINED_FILES_MAX, StoreError, damaged, trouble};
-use super::looking::Looking;
-use super::place::{Lost, Place, directory_of, file_id, identity, is_absence};
+use super::place::{FileLocation, Lost, directory_of, file_id, identity, is_absence};
+use super::read_only::ReadOnlyFile;
 use super::schema::prepare::prepare;
 use super::schema::{NOTE_ASIDE, NOTE_REBUILT, NOTES, RESPONSES};
 
 use crate::clock::Clock;
 use crate::sync::lock;
 
-/// Suffix of a damaged database that was set aside; a number follows if the name is taken.
+/// Suffix of a damaged database that was set aside; a number follows if the name exists.
 const QUARANTINE_SUFFIX: &str = "damaged";
 
 /// The first bytes of a database of redb.
 const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 /// A file of up to this size is checked page by page each time it is opened, in bytes: some 50 ms.
 const CHECKED_BYTES_MAX: u64 = 64 << 20;
-/// A file of up to this size is packed when it is closed, in bytes: some 0.4 s. A larger one has less to
-/// spare.
+/// A file of up to this size is compacted when it is closed, in bytes: some 0.4 s. A larger one has less free
+/// space.
 const PACKED_BYTES_MAX: u64 = 256 << 20;
-/// What a file may have for each response, in bytes, and not be packed: packed it has 60 to 100, and packing
-/// rewrites most of it.
+/// Bytes per response above which the file is compacted: compacted it has 60 to 100, and compaction rewrites
+/// most of it.
 const SPARE_RESPONSE_BYTES: u64 = 104;
-/// What any file may have beside that, in bytes: redb begins with half of it.
+/// Further bytes that any file may have without compaction: redb begins with half of it.
 const SPARE_BYTES: u64 = 2 << 20;
 
-/// The mode of a new database, whatever the umask: who may read it knows whom and what people work on.
+/// The mode of a new database, whatever the umask: its contents show who works on what.
 const FILE_MODE: u32 = 0o600;
-/// The rights of those who are neither the owner nor in the group.
+/// The permissions of others: neither the owner nor the group.
 const OTHERS_BITS: u32 = 0o007;
 
-/// How and where the database is kept.
+/// Location and settings of the database.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
     /// The file; `None` keeps everything in memory.
     pub path: Option<PathBuf>,
     pub cache_bytes: usize,
-    /// The time at which a database is made.
+    /// The clock for the creation time of a database.
     pub clock: Clock,
 }
 
-/// The file of the database, or memory: how it is opened and closed, and where it lay when it was opened
-/// last.
+/// The file of the database, or memory: opens and closes it, and records the location of the file that was
+/// opened last.
 #[derive(Debug)]
 pub struct DatabaseFile {
     options: StoreOptions,
-    /// Where the file lies that was opened last.
-    place: Mutex<Option<Place>>,
+    /// The location of the file that was opened last.
+    place: Mutex<Option<FileLocation>>,
     /// The file is only read.
     only_looks: bool,
-    /// It is not opened again.
+    /// Set when it must not be opened again.
     has_ended: AtomicBool,
-    /// Takes the place of the file.
+    /// A storage backend used instead of the file.
     #[cfg(test)]
     pub(super) disk: Option<super::tests::disk::Disk>,
 }
@@ -81,7 +81,7 @@ impl DatabaseFile {
         }
     }
 
-    /// The file's path, or a word for memory.
+    /// The file's path, or a description of memory.
     pub fn path(&self) -> &Path {
         self.options.path.as_deref().unwrap_or(Path::new("(memory)"))
     }
@@ -97,12 +97,12 @@ impl DatabaseFile {
         error.into().at(self.path())
     }
 
-    /// From now on it is not opened any more.
+    /// Prevents that it is opened again.
     pub fn end(&self) {
         self.has_ended.store(true, Ordering::Release);
     }
 
-    /// Opens the file (or memory), makes the tables if they are not there, and checks the schema.
+    /// Opens the file (or memory), creates missing tables, and checks the schema.
     pub fn open(&self, examine: bool) -> Result<Database, StoreError> {
         if self.has_ended.load(Ordering::Acquire) {
             return Err(StoreError::Closed {
@@ -123,12 +123,12 @@ impl DatabaseFile {
             return Ok(database);
         };
         if self.only_looks {
-            return self.look();
+            return self.open_read_only();
         }
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|source| trouble(parent, source))?;
         }
-        // An empty file is what a crash of the machine or a full disk leaves of a database; a new one is not
+        // A crash of the machine or a full disk can leave an empty file of a database; a new one is not
         // empty.
         let bytes = std::fs::metadata(path)
             .ok()
@@ -148,36 +148,36 @@ impl DatabaseFile {
         .map_err(|source| trouble(path, source))?;
         close_to_others(&file);
         say_if_without_locks(path);
-        let place = Place::of(&file, path).map_err(|source| trouble(path, source))?;
+        let place = FileLocation::of(&file, path).map_err(|source| trouble(path, source))?;
         *lock(&self.place) = Some(place);
         self.open_with(|| builder.create_with_backend(FileBackend::new(file)?))
     }
 
-    /// Opens the file to read it, also where it may not be written: nothing is made or changed.
-    fn look(&self) -> Result<Database, StoreError> {
+    /// Opens the file for reading, also where it is not writable: nothing is created or changed.
+    fn open_read_only(&self) -> Result<Database, StoreError> {
         let path = self.path();
         let file = File::open(path).map_err(|source| trouble(path, source))?;
         let bytes = file.metadata().map_err(|source| trouble(path, source))?.len();
         if bytes == 0 {
             return Err(damaged(path, "the file is empty"));
         }
-        let looking = Looking::new(file)
+        let backend = ReadOnlyFile::new(file)
             .map_err(|source| trouble(path, source))?
             .ok_or_else(|| StoreError::InUse(path.to_owned()))?;
         let mut builder = Builder::new();
         builder.set_cache_size(self.options.cache_bytes);
         builder.set_check_integrity_on_open(bytes <= CHECKED_BYTES_MAX);
-        self.open_with(|| builder.create_with_backend(looking))
+        self.open_with(|| builder.create_with_backend(backend))
     }
 
-    /// Closes a database. What commits left unused between its pages, half of a small file, is given back
-    /// first; what stops that stops nothing else, because the file is sound after each step.
+    /// Closes a database. Unused space that commits left between its pages, half of a small file, is freed
+    /// first; an error of that is ignored, because the file is consistent after each step.
     pub fn close(&self, mut database: Database) {
         let bytes = self.options.path.as_ref().map(std::fs::metadata);
         let is_worth_it = match bytes {
             Some(Ok(file)) => file.len() <= PACKED_BYTES_MAX && file.len() > needed_bytes(&database),
             Some(Err(_)) => false,
-            // In memory there is nothing to give back, but for a test of this.
+            // In memory there is no space to free, except in a test of this.
             None => cfg!(test),
         };
         if !is_worth_it {
@@ -191,7 +191,7 @@ impl DatabaseFile {
         }
     }
 
-    /// redb answers most damage with an error, but not all: a panic while opening is damage too.
+    /// redb reports most damage as an error, but not all: a panic while opening is damage too.
     fn open_with(
         &self,
         open: impl FnOnce() -> Result<Database, redb::DatabaseError>,
@@ -206,12 +206,12 @@ impl DatabaseFile {
     }
 
     /// Renames the file to `<name>.damaged[.n]`, beside itself. Never one that another process holds: that
-    /// process may just be making it, or have put it in the place of the damaged one already.
+    /// process may be creating it, or may have replaced the damaged one already.
     pub fn set_aside(&self) -> Result<PathBuf, StoreError> {
         let path = self.path();
         let file = File::open(path).map_err(|source| trouble(path, source))?;
         close_to_others(&file);
-        // Given back when `file` is closed, after the rename. Where there are no locks, redb has none either.
+        // Released when `file` is closed, after the rename. Without support for locks, redb has none either.
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             return Err(StoreError::InUse(path.to_owned()));
         }
@@ -231,31 +231,31 @@ impl DatabaseFile {
         Err(StoreError::TooManyDamaged(path.to_owned()))
     }
 
-    /// Whether what is committed can be found again: the path leads to the open file.
+    /// Checks that commits can be found again: the path leads to the open file.
     ///
     /// # Errors
-    /// [`StoreError::Displaced`] if it does not, [`StoreError::Io`] if it cannot be looked at.
+    /// [`StoreError::Displaced`] if it does not, [`StoreError::Io`] if it cannot be checked.
     pub fn in_place(&self) -> Result<(), StoreError> {
         let place = *lock(&self.place);
         match (&self.options.path, place) {
-            (Some(path), Some(place)) => place.look(path),
+            (Some(path), Some(place)) => place.check(path),
             _ => Ok(()),
         }
     }
 
-    /// What there is to remember of the open database if its path does not lead to it. Asked while its file
-    /// is open, so that its number is no other file's.
+    /// The identity of the open database if its path does not lead to it. Taken while its file is open, so
+    /// that no other file can have its inode number.
     pub fn displaced(&self, database: Option<&Database>) -> Option<Lost> {
         let place = *lock(&self.place);
         let error = self.in_place().err()?;
         matches!(error, StoreError::Displaced { .. }).then_some(Lost::new(place?, database))
     }
 
-    /// Opens a database that was lost: the same one if it is at the path again, or a new one if nothing is.
-    /// The latter has to be filled again.
+    /// Opens a database that was lost: the same one if it is at the path again, or a new one if there is no
+    /// file. A new one must be filled again.
     ///
     /// # Errors
-    /// [`StoreError::Displaced`] while neither can be.
+    /// [`StoreError::Displaced`] while neither is possible.
     pub fn find_again(&self, lost: &Lost, examine: bool) -> Result<(Database, bool), StoreError> {
         let Some(path) = &self.options.path else {
             return Ok((self.open(examine)?, false));
@@ -268,7 +268,7 @@ impl DatabaseFile {
         };
         let is_covered = || lost.is_covered(path);
         match file_id(path) {
-            Ok(found) => match self.look() {
+            Ok(found) => match self.open_read_only() {
                 Ok(database) if lost.is(found, identity(&database)) => {
                     drop(database);
                     Ok((self.open(examine)?, false))
@@ -285,7 +285,7 @@ impl DatabaseFile {
     }
 }
 
-/// Whether a file begins as every database of redb does; what is behind that is not looked at.
+/// True if a file begins as every database of redb does; the rest is not checked.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -297,9 +297,9 @@ pub fn is_database(path: &Path) -> std::io::Result<bool> {
     Ok(head == MAGIC)
 }
 
-/// The library does without locks where there are none, and says nothing.
+/// The library continues without locks where they are not supported, and reports nothing.
 fn say_if_without_locks(path: &Path) {
-    // The directory, since its lock is nobody else's.
+    // The directory, since no other program locks it.
     let Ok(directory) = File::open(directory_of(path)) else {
         return;
     };
@@ -312,18 +312,18 @@ fn say_if_without_locks(path: &Path) {
     }
 }
 
-/// Takes a file that an earlier program or a restore left open to everybody from those who are not its group.
+/// Removes the permissions of others from a file that an earlier program or a restore left open to everybody.
 fn close_to_others(file: &File) {
     let mode = file.metadata().map(|file| file.permissions().mode());
     if let Ok(mode) = mode
         && mode & OTHERS_BITS != 0
     {
-        // Not ours to change if the file is another user's.
+        // Not permitted if another user owns the file.
         let _ = file.set_permissions(Permissions::from_mode(mode & !OTHERS_BITS));
     }
 }
 
-/// What a file of so many responses may have without being packed.
+/// Size of a file with this number of responses up to which it is not compacted.
 fn needed_bytes(database: &Database) -> u64 {
     let responses = || {
         let read = database.begin_read().ok()?;
@@ -332,7 +332,7 @@ fn needed_bytes(database: &Database) -> u64 {
     SPARE_BYTES + responses().unwrap_or(0) * SPARE_RESPONSE_BYTES
 }
 
-/// Writes down why this database had to replace another.
+/// Stores why this database replaced another.
 pub fn note_rebuilt(database: &Database, note: &str, aside: &Path) -> Result<(), DbError> {
     let write = database.begin_write()?;
     {

@@ -1,9 +1,9 @@
-//! The database: the only place that knows redb.
+//! The database: the only module that uses redb.
 //!
-//! One process, one writer. The database is the truth about what was committed: after any error it is closed
-//! and opened again, and what it then says holds. A damaged file is set aside and a new one takes its place.
+//! One process, one writer. The database is the only record of commits: after any error it is closed and
+//! opened again, and its contents decide. A damaged file is set aside and replaced by a new one.
 //!
-//! [`open()`] gives a [`Reader`], which any part may clone and which answers from a [`Snapshot`], and the only
+//! [`open()`] returns a [`Reader`], which any part may clone and which reads a [`Snapshot`], and the only
 //! [`Writer`].
 
 pub mod audit;
@@ -12,10 +12,10 @@ mod control;
 mod database;
 mod error;
 mod file;
-mod looking;
 mod open;
 mod place;
 mod read;
+mod read_only;
 pub mod schema;
 mod table;
 mod write;
@@ -23,7 +23,7 @@ mod write;
 pub use control::StoreControl;
 pub use error::{Displacement, StoreError};
 pub use file::{StoreOptions, is_database};
-pub use open::{look, open, open_existing};
+pub use open::{open, open_existing, open_read_only};
 pub use read::{
     AccountSums, KnownAccounts, LimitEvent, QuotaView, ReadCounters, Reader, ResponseOrigin, RunInfo,
     RunNames, RunSums, RunView, SeriesNames, Snapshot, StoredRun, SummaryFigures,

@@ -8,10 +8,10 @@ use super::file::{DatabaseFile, StoreOptions};
 use super::read::Reader;
 use super::write::Writer;
 
-/// Opens the database, makes it if there is none, and puts a new one in the place of a damaged one.
+/// Opens the database, creates a missing one, and replaces a damaged one by a new one.
 ///
 /// # Errors
-/// When another process has it, it is of another schema, or the disk does not let it be used.
+/// Another process uses it, it is of another schema, or the disk prevents its use.
 pub fn open(options: StoreOptions) -> Result<(Reader, Writer), StoreError> {
     let mut writer = closed(options);
     match writer.reopen() {
@@ -21,7 +21,7 @@ pub fn open(options: StoreOptions) -> Result<(Reader, Writer), StoreError> {
     Ok((writer.reader().clone(), writer))
 }
 
-/// Opens a database that is there, to write into it: nothing is made, replaced or set aside.
+/// Opens an existing database for writing: nothing is created, replaced or set aside.
 ///
 /// # Errors
 /// As [`open`]; for a damaged or missing file too.
@@ -41,7 +41,7 @@ pub fn open_existing(options: StoreOptions) -> Result<(Reader, Writer), StoreErr
 ///
 /// # Errors
 /// As [`open_existing`].
-pub fn look(options: StoreOptions) -> Result<Reader, StoreError> {
+pub fn open_read_only(options: StoreOptions) -> Result<Reader, StoreError> {
     let slot = DatabaseSlot::new(DatabaseFile::new(options, true));
     slot.reopen(false)?;
     Ok(Reader::new(Arc::new(slot)))

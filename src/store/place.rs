@@ -1,8 +1,8 @@
-//! Place: whether the path of the database still leads to the file that is open.
+//! Location of the database file: checks that the path still leads to the open file.
 //!
-//! A file that was removed, replaced, unmounted or mounted over still takes commits, and nobody opens it again. So the
-//! path is looked at before each commit. While nothing is at the path of a database that is lost, its file system and
-//! directory decide whether a new one may be made there.
+//! A file that was removed, replaced, unmounted or mounted over still accepts commits, but is not opened
+//! again. So the path is checked before each commit. While there is no file at the path of a database that is
+//! lost, the filesystem and directory decide whether a new one may be created there.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -15,52 +15,53 @@ use rustix::fs::{AtFlags, CWD, StatxFlags};
 use super::error::{Displacement, StoreError, trouble};
 use super::schema::{META, META_CREATED, META_SEQUENCE};
 
-/// How long the file may be away, as one that is renamed and put back, before a new database is made.
-const ANEW_AFTER: Duration = Duration::from_secs(5);
+/// Time for which the file may be missing, as one that is renamed and put back, before a new database is
+/// created.
+const NEW_DATABASE_AFTER: Duration = Duration::from_secs(5);
 
-/// A file, to be told from others at the same path.
+/// Identity of a file, to distinguish it from others at the same path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
     device: u64,
     inode: u64,
 }
 
-/// Where a directory lies.
+/// Location of a directory.
 #[derive(Clone, Copy, Debug)]
-struct Ground {
+struct DirectoryLocation {
     device: u64,
-    /// Which mount it was reached through; 0 where the kernel does not say.
+    /// The mount of the path; 0 where the kernel does not report it.
     mount: u64,
 }
 
-/// Where the open file lies.
+/// Location of the open file.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct FileLocation {
     file: FileId,
-    directory: Ground,
+    directory: DirectoryLocation,
 }
 
-/// A database whose path does not lead to it any more.
+/// A database to which its path does not lead any more.
 #[derive(Debug)]
 pub struct Lost {
-    place: Place,
+    place: FileLocation,
     since: Instant,
-    /// When the database was made and its last commit; `None` if it could not be read any more.
+    /// Creation time and last commit of the database; `None` if it could not be read any more.
     identity: Option<DatabaseIdentity>,
 }
 
-/// What tells a database from others, and from older copies of itself.
+/// Identity of a database; older copies of it have another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatabaseIdentity {
     created: u64,
     sequence: u64,
 }
 
-impl Place {
-    /// Of a file that was just opened at this path.
+impl FileLocation {
+    /// The location of a file that was just opened at this path.
     ///
     /// # Errors
-    /// It cannot be looked at.
+    /// It cannot be examined.
     pub fn of(file: &File, path: &Path) -> io::Result<Self> {
         let found = rustix::fs::fstat(file)?;
         Ok(Self {
@@ -68,12 +69,12 @@ impl Place {
                 device: found.st_dev,
                 inode: found.st_ino,
             },
-            directory: ground(directory_of(path))?,
+            directory: directory_location(directory_of(path))?,
         })
     }
 
-    /// Whether the path still leads to the file.
-    pub fn look(&self, path: &Path) -> Result<(), StoreError> {
+    /// Checks that the path still leads to the file.
+    pub fn check(&self, path: &Path) -> Result<(), StoreError> {
         let what = match file_id(path) {
             Ok(found) if found == self.file => return Ok(()),
             Err(error) if !is_absence(&error) => return Err(trouble(path, error)),
@@ -87,9 +88,13 @@ impl Place {
         })
     }
 
-    /// Whether what is at the path lies in another mount than the directory of the file did.
+    /// True if the path now leads into another mount than that of the file's directory.
     fn is_covered(&self, path: &Path) -> bool {
-        let around = path.ancestors().skip(1).map(ground).find_map(Result::ok);
+        let around = path
+            .ancestors()
+            .skip(1)
+            .map(directory_location)
+            .find_map(Result::ok);
         around.is_none_or(|around| {
             if around.mount == 0 || self.directory.mount == 0 {
                 around.device != self.directory.device
@@ -101,7 +106,7 @@ impl Place {
 }
 
 impl Lost {
-    pub fn new(place: Place, database: Option<&Database>) -> Self {
+    pub fn new(place: FileLocation, database: Option<&Database>) -> Self {
         Self {
             place,
             since: Instant::now(),
@@ -109,18 +114,18 @@ impl Lost {
         }
     }
 
-    /// Whether what is at the path lies in another mount than the directory of the file did.
+    /// True if the path now leads into another mount than that of the file's directory.
     pub fn is_covered(&self, path: &Path) -> bool {
         self.place.is_covered(path)
     }
 
-    /// Whether it is away for longer than a file that is renamed and put back.
+    /// True if it is missing for longer than a file that is renamed and put back.
     pub fn is_long_gone(&self) -> bool {
-        self.since.elapsed() >= ANEW_AFTER
+        self.since.elapsed() >= NEW_DATABASE_AFTER
     }
 
-    /// Whether a database that was found is the one that was lost, or a copy of it as of its last commit. An older copy
-    /// would number commits a second time.
+    /// True if a database that was found is the one that was lost, or a copy of it as of its last commit. An
+    /// older copy would give the numbers of commits a second time.
     pub fn is(&self, found: FileId, identity: Option<DatabaseIdentity>) -> bool {
         let is_same_file = || found == self.place.file;
         identity.is_some()
@@ -147,10 +152,10 @@ pub fn directory_of(path: &Path) -> &Path {
     }
 }
 
-fn ground(directory: &Path) -> io::Result<Ground> {
+fn directory_location(directory: &Path) -> io::Result<DirectoryLocation> {
     let found = rustix::fs::stat(directory)?;
     let mount = rustix::fs::statx(CWD, directory, AtFlags::empty(), StatxFlags::MNT_ID);
-    Ok(Ground {
+    Ok(DirectoryLocation {
         device: found.st_dev,
         mount: mount.map_or(0, |found| found.stx_mnt_id),
     })
@@ -170,8 +175,8 @@ pub fn identity(database: &Database) -> Option<DatabaseIdentity> {
     })
 }
 
-/// What health says of a database that was made because the one before was gone.
-pub fn note_anew(path: &Path) -> String {
+/// The health reason for a database that was created because the previous one was gone.
+pub fn new_database_note(path: &Path) -> String {
     format!(
         "the database {} was removed while it was in use, and a new one was made and everything read again; what was \
          counted from logs that are gone is missing; restart the collector when you have seen this",

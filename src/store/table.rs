@@ -1,4 +1,4 @@
-//! Rows of tables: read, decoded, written.
+//! Rows of tables: reading, decoding, writing.
 
 use std::borrow::Borrow;
 

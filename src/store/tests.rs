@@ -1,4 +1,4 @@
-//! What a commit must keep: one position, one fold, whatever the grouping.
+//! Guarantees of a commit: one read position and one merged result, whatever the grouping.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -45,7 +45,7 @@ fn memory() -> Writer {
 }
 
 impl Writer {
-    /// A closed database on a disk that a test makes.
+    /// A closed database on a disk created by the test.
     pub fn on(disk: disk::Disk) -> Self {
         let mut file = DatabaseFile::new(options(None), false);
         file.disk = Some(disk);
@@ -302,7 +302,7 @@ fn models_beyond_the_bound_share_a_name() {
     let greedy = names(0, MODELS_PER_RUN_MAX + 5);
     let (first, second) = greedy.split_at(7);
     store.commit([batch("r", "a", None, 1, first.to_vec())]).unwrap();
-    // What it brought stays counted when everything kept in memory is gone.
+    // Its counts remain when everything kept in memory is discarded.
     store.names = None;
     store
         .commit([batch("r", "a", Some(1), 2, second.to_vec())])
@@ -397,7 +397,7 @@ fn a_damaged_file_is_set_aside_and_a_newer_one_is_not() {
     ));
 }
 
-/// What opening a database says once it claims another schema.
+/// The result of opening a database whose schema was changed.
 fn open_with_schema(path: &Path, schema: u64) -> Result<Writer, StoreError> {
     let database = Database::create(path).unwrap();
     let write = database.begin_write().unwrap();
@@ -429,7 +429,7 @@ fn a_database_of_an_earlier_schema_is_refused_with_what_to_do_and_stays_where_it
     }
 }
 
-/// A line of a response: which response, which copy of it, in which run.
+/// A line of a response: the response, its copy, the run.
 fn any_copy() -> impl Strategy<Value = (u8, Record)> {
     (
         0u8..3,
@@ -441,7 +441,7 @@ fn any_copy() -> impl Strategy<Value = (u8, Record)> {
     )
         .prop_map(
             |(run, key, output, hours, rank, model): (_, _, _, Option<i64>, u8, String)| {
-                // A time of its own for each run: which run wins a tie is the one thing that order decides.
+                // A separate time for each run: the winner of a tie is the only result that depends on order.
                 let time = hours.map(|hours| NOW - hours * 3_600_000 - i64::from(run));
                 let rank = [Rank::Progress, Rank::Sidechain, Rank::Main][usize::from(rank)];
                 (
@@ -456,7 +456,7 @@ fn any_copy() -> impl Strategy<Value = (u8, Record)> {
         )
 }
 
-/// Commits copies in groups of batches; the cut positions say where a batch and where a group ends.
+/// Commits copies in groups of batches; the cut positions are the ends of batches and groups.
 fn committed(copies: &[(u8, Record)], batch_len: usize, group_len: usize) -> Writer {
     let mut store = memory();
     let mut offsets = [0u64; 3];
@@ -540,7 +540,7 @@ fn an_update_has_the_differences_of_every_run_that_won_or_lost_and_sums_go_with_
     let change = &first.changes[&RunId::new("late").unwrap()];
     assert_eq!((change.models.len(), change.models[0].1.output), (1, 12));
     assert_eq!((change.totals.output, change.all_lines.read), (12, 2));
-    // An earlier copy in another run: the response moves there, and the run that lost it hears of it.
+    // An earlier copy in another run: the response moves there, and the run that lost it gets an update.
     let second = store
         .commit([batch(
             "early",

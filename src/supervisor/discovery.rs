@@ -18,7 +18,7 @@ use crate::tailer::stall::does_not_answer;
 impl Supervisor {
     /// Looks for runs, even if the runs directory seems unchanged.
     pub(super) fn discover(&mut self) {
-        self.directory.settled = None;
+        self.directory.known_listing = None;
         self.look_for_runs();
     }
 
@@ -56,9 +56,9 @@ impl Supervisor {
         }
         let mut found = None;
         match listed {
-            Ok(Listed::Unchanged(settled)) => {
+            Ok(Listed::Unchanged(known_listing)) => {
                 // Unless a request came meanwhile.
-                self.directory.settled = self.directory.settled.map(|_| settled);
+                self.directory.known_listing = self.directory.known_listing.map(|_| known_listing);
                 self.shared.statuses.runs_directory(None);
             }
             Ok(Listed::Changed(listing)) => found = Some(self.directory_changed(listing).await),
@@ -148,7 +148,7 @@ impl Supervisor {
 
     /// Starts tailers for the runs in the runs directory that have none; returns the runs in it.
     async fn take_over(&mut self, listing: Listing) -> HashSet<RunId> {
-        let Listing { entries, settled, .. } = listing;
+        let Listing { entries, known, .. } = listing;
         self.release_forgotten(&entries).await;
         self.unread.set_links(&entries);
         self.unread.start_survey(&self.places, &self.shared);
@@ -160,7 +160,7 @@ impl Supervisor {
             .collect();
         new.sort_unstable();
         if self.start_new(new).await {
-            self.directory.settled = Some(settled);
+            self.directory.known_listing = Some(known);
         }
         found.into_iter().collect()
     }

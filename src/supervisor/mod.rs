@@ -289,7 +289,7 @@ impl Supervisor {
         }
         if self.shared.store.defers() {
             // With each command the committer checks for how long observations have been deferred.
-            let _ = self.shared.committer.beat().await;
+            let _ = self.shared.committer.send_heartbeat().await;
         }
         self.discover_if_changed();
         let depth = if self.shared.watch.health().mode == Mode::Events {

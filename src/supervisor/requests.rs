@@ -35,7 +35,7 @@ pub(super) enum Swept {
 impl Supervisor {
     /// Handles a request, or has it wait if the run's tailer has to end first.
     pub(super) async fn handle_request(&mut self, request: Request) {
-        self.directory.settled = None;
+        self.directory.known_listing = None;
         let run = request.run().clone();
         let Some(info) = self.look_up(move |snapshot| snapshot.run_info(&run)).await else {
             // The dropped channel of the request reports that there is no answer.

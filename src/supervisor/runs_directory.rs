@@ -29,7 +29,7 @@ pub(super) type DirectoryId = (u64, Inode);
 #[derive(Debug)]
 pub(super) enum Listed {
     /// The directory has the contents of the last listing, after which every run in it was known.
-    Unchanged(Settled),
+    Unchanged(KnownListing),
     Changed(Listing),
     Failed(LogFileError),
 }
@@ -41,12 +41,12 @@ pub(super) struct Listing {
     pub(super) directory: PathBuf,
     pub(super) identity: DirectoryId,
     pub(super) entries: Vec<Entry>,
-    pub(super) settled: Settled,
+    pub(super) known: KnownListing,
 }
 
 /// A state of the runs directory in which every run in it was known.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Settled {
+pub(super) struct KnownListing {
     /// A hash of the contents, see [`Root::mark`].
     mark: u64,
     /// The time of the last change, in nanoseconds since 1970, where every change moves it. Without it
@@ -76,7 +76,7 @@ pub(super) struct RunsDirectory {
     /// The directory that is watched; `None` while it does not exist.
     pub(super) identity: Option<DirectoryId>,
     /// `None` if the next listing has to be read in any case.
-    pub(super) settled: Option<Settled>,
+    pub(super) known_listing: Option<KnownListing>,
     /// Requests that wait for the present listing.
     waiting: Vec<AfterListing>,
     /// Requests that came during the present listing and wait for the next one.
@@ -99,10 +99,18 @@ impl RunsDirectory {
             self.is_repeated = true;
             return;
         }
-        let (watch, watched, settled) = (Arc::clone(&shared.watch), self.identity, self.settled);
+        let (watch, watched, known_listing) = (Arc::clone(&shared.watch), self.identity, self.known_listing);
         let (directory, clock) = (places.directory.clone(), shared.clock);
         self.job = Some(shared.pool.start(move || {
-            list(&given, directory.as_deref(), watched, settled, &watch, clock).unwrap_or_else(Listed::Failed)
+            list(
+                &given,
+                directory.as_deref(),
+                watched,
+                known_listing,
+                &watch,
+                clock,
+            )
+            .unwrap_or_else(Listed::Failed)
         }));
     }
 
@@ -157,12 +165,12 @@ impl RunsDirectory {
 /// The result of a listing, or the panic in it.
 pub(super) type ListingResult = Result<Listed, JoinError>;
 
-/// Lists the runs directory, unless it is the settled one.
+/// Lists the runs directory, unless its state is the known one.
 fn list(
     given: &Path,
     directory_before: Option<&Path>,
     watched: Option<DirectoryId>,
-    settled: Option<Settled>,
+    known_listing: Option<KnownListing>,
     watch: &Watch,
     clock: Clock,
 ) -> Result<Listed, LogFileError> {
@@ -174,11 +182,11 @@ fn list(
     if watched != Some(identity) || directory_before != Some(directory.as_path()) {
         // Watched before it is listed; if it cannot be watched, the scans discover new runs.
         let _ = watch.watch_dir(&directory);
-    } else if let Some(settled) = settled {
-        let is_same_time = settled.changed_ns.is_some() && settled.changed_ns == changed_ns;
-        let mark = settled.mark;
+    } else if let Some(known_listing) = known_listing {
+        let is_same_time = known_listing.changed_ns.is_some() && known_listing.changed_ns == changed_ns;
+        let mark = known_listing.mark;
         if is_same_time || mark == root.mark(Path::new(""))? {
-            return Ok(Listed::Unchanged(Settled { mark, changed_ns }));
+            return Ok(Listed::Unchanged(KnownListing { mark, changed_ns }));
         }
     }
     let (entries, mark) = root.list_marked(Path::new(""))?;
@@ -186,7 +194,7 @@ fn list(
         directory,
         identity,
         entries,
-        settled: Settled { mark, changed_ns },
+        known: KnownListing { mark, changed_ns },
     }))
 }
 

@@ -145,7 +145,7 @@ impl Supervisor {
             return;
         };
         self.rounds.roster = None;
-        self.directory.settled = None;
+        self.directory.known_listing = None;
         if !tailer.waiting.is_empty() {
             for request in tailer.waiting {
                 self.handle_request(request).await;
@@ -241,19 +241,22 @@ impl Supervisor {
         let (statuses, suspects) = (&self.shared.statuses, &self.shared.suspects);
         // The poller leaves other runs on these devices to their tailers.
         for (run, _) in stalls.slow.iter().filter_map(find) {
-            suspects.note_slow(&mounted_at(&self.places.home(run).path).foreign, PASSED_AFTER);
+            suspects.note_slow(
+                &mounted_at(&self.places.home(run).path).shared_devices,
+                PASSED_AFTER,
+            );
         }
         for (run, _) in stalls.moved.iter().filter_map(find) {
-            suspects.note_answer(&mounted_at(&self.places.home(run).path).foreign);
+            suspects.note_answer(&mounted_at(&self.places.home(run).path).shared_devices);
         }
         for (run, _) in stalls.new.iter().filter_map(find) {
             let home = self.places.home(run).path;
             let mounted = mounted_at(&home);
-            let is_local = mounted.foreign.is_empty();
+            let is_local = mounted.shared_devices.is_empty();
             let devices = if is_local {
                 mounted.devices
             } else {
-                mounted.foreign
+                mounted.shared_devices
             };
             suspects.note_stalled(&devices, STALLED_AFTER);
             statuses.stalled(run, does_not_answer(&home, mounted.place.as_deref()));

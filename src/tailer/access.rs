@@ -97,7 +97,7 @@ struct Plan {
     kind: JobKind,
     devices: Vec<u64>,
     /// Not only this kernel decides how long a call takes.
-    is_foreign: bool,
+    is_shared: bool,
 }
 
 /// Waits for everything that a job needs: the permits of those devices that are suspects, those of its kind,
@@ -132,7 +132,7 @@ async fn admit(
             }
             taken
         };
-        let needs_slot = plan.is_foreign || held.0.is_on_suspect;
+        let needs_slot = plan.is_shared || held.0.is_on_suspect;
         if !needs_slot || held.takes_slot(&shared.pool) {
             return Ok((held, taken));
         }
@@ -164,7 +164,7 @@ impl Tailer {
         let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
         let plan = Plan {
             kind,
-            is_foreign: !self.foreign().is_empty(),
+            is_shared: !self.shared_devices().is_empty(),
             devices: self.all_devices(),
         };
         let reports = |problem: &str| {
@@ -176,8 +176,9 @@ impl Tailer {
     }
 
     /// The devices of this run that not only this kernel changes.
-    pub(super) fn foreign(&mut self) -> &[u64] {
-        self.foreign.get_or_insert_with(|| mounted_at(&self.home).foreign)
+    pub(super) fn shared_devices(&mut self) -> &[u64] {
+        self.shared_devices
+            .get_or_insert_with(|| mounted_at(&self.home).shared_devices)
     }
 
     /// The devices of this run, as of the last look, or as the kernel's table of mounts has them.
@@ -185,8 +186,8 @@ impl Tailer {
         if self.devices.is_empty() {
             self.devices = mounted_at(&self.home).devices;
         }
-        let foreign = self.foreign().to_vec();
-        self.devices.iter().copied().chain(foreign).collect()
+        let shared_devices = self.shared_devices().to_vec();
+        self.devices.iter().copied().chain(shared_devices).collect()
     }
 }
 
@@ -217,11 +218,11 @@ async fn within_time<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let deadline = Instant::now() + STALLED_AFTER;
-    let foreign = mount_of(path).foreign;
+    let shared_devices = mount_of(path).shared_devices;
     let plan = Plan {
         kind,
-        is_foreign: !foreign.is_empty(),
-        devices: foreign.clone(),
+        is_shared: !shared_devices.is_empty(),
+        devices: shared_devices.clone(),
     };
     let never = CancellationToken::new();
     let admitted = admit(shared, &plan, &never, |_| ());
@@ -235,12 +236,12 @@ async fn within_time<T: Send + 'static>(
             match job.pace().await {
                 JobPace::Done(done) => return done.ok(),
                 JobPace::Stands(time) if time >= STALLED_AFTER => {
-                    shared.suspects.note_stalled(&foreign, time);
+                    shared.suspects.note_stalled(&shared_devices, time);
                     return None;
                 }
-                JobPace::Stands(time) if !is_slow && !foreign.is_empty() => {
+                JobPace::Stands(time) if !is_slow && !shared_devices.is_empty() => {
                     is_slow = true;
-                    shared.suspects.note_slow(&foreign, time);
+                    shared.suspects.note_slow(&shared_devices, time);
                     if !access.0.is_on_suspect {
                         access.free();
                     }
@@ -255,7 +256,7 @@ async fn within_time<T: Send + 'static>(
         .ok()
         .flatten();
     if !is_slow {
-        shared.suspects.note_fast(&foreign);
+        shared.suspects.note_fast(&shared_devices);
     }
     done
 }

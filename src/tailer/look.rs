@@ -63,7 +63,7 @@ impl Tailer {
         // A full scan after the first one found changes without events: events are not trusted here for a
         // while.
         if tree.news_without_hint && self.schedule.watched && depth == Some(Depth::Everything) {
-            self.schedule.doubt();
+            self.schedule.distrust_events();
         }
         self.tree = Some(tree);
         drop(permits);
@@ -102,11 +102,11 @@ impl Tailer {
         if are_new {
             self.devices = tree.all_devices();
             self.schedule.hinted = false;
-            let foreign = self.devices.iter().filter(|device| !devices.contains(device));
-            let foreign: Vec<u64> = foreign.copied().collect();
-            let is_local = foreign.is_empty() && !self.devices.is_empty();
+            let shared_devices = self.devices.iter().filter(|device| !devices.contains(device));
+            let shared_devices: Vec<u64> = shared_devices.copied().collect();
+            let is_local = shared_devices.is_empty() && !self.devices.is_empty();
             self.schedule.note_local(is_local);
-            self.foreign = Some(foreign);
+            self.shared_devices = Some(shared_devices);
         }
         for device in devices {
             self.shared.devices_with_events.add(device);

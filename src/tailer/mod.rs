@@ -84,7 +84,7 @@ pub struct Tailer {
     /// The devices of its logs, as of the last look.
     devices: Vec<u64>,
     /// Those of them that not only this kernel changes; `None` before the first look.
-    foreign: Option<Vec<u64>>,
+    shared_devices: Option<Vec<u64>>,
     /// It was reported that its filesystem does not respond.
     is_stalled: bool,
     /// `None` while a thread works on it, and while the tailer rests.
@@ -124,7 +124,7 @@ impl Tailer {
         Self {
             home: home.path.clone(),
             devices: Vec::new(),
-            foreign: None,
+            shared_devices: None,
             is_stalled: false,
             tree: Some(Box::new(Tree::new(run.clone(), home, positions))),
             run,
@@ -267,7 +267,7 @@ impl Tailer {
             self.schedule.last_news = Instant::now();
         }
         if had_news || self.tree.as_deref().is_some_and(Tree::needs_looks) {
-            self.schedule.stir();
+            self.schedule.reset_interval();
         }
         if had_lines && std::mem::take(&mut self.schedule.retired) {
             tracing::info!(run = %self.run, "it was stopped and has new lines; it goes on");

@@ -579,14 +579,14 @@ impl Model {
         self.store.reopen().unwrap();
     }
 
-    fn reading(&mut self, settle: bool) -> ReadOptions {
+    fn reading(&mut self, count_partial: bool) -> ReadOptions {
         // The clock jumps, as far as it may without being behind the lines.
         let now = EPOCH + self.random.i64(0..400 * DAY_MS);
         self.readings.insert(now);
         ReadOptions {
             line_bytes_max: self.settings.limits.line_bytes_max,
             turn_bytes_max: pick(&mut self.random, &[1, 700, 4 << 20]),
-            settle,
+            count_partial,
             until: u64::MAX,
             lines_until: None,
             waits_for_holes: true,

@@ -260,7 +260,7 @@ impl RoundContext {
             idle.tree
                 .close_idle(self.settings.limits.idle_close, std::time::Instant::now());
             if !idle.tree.is_unchanged(depth) {
-                schedule.stir();
+                schedule.reset_interval();
                 handle.scan(depth);
             }
         }

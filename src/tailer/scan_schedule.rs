@@ -118,7 +118,7 @@ impl ScanSchedule {
     }
 
     /// Starts again at the shortest interval, after news or if something cannot be read.
-    pub fn stir(&mut self) {
+    pub fn reset_interval(&mut self) {
         (self.interval, self.due) = (1, self.scans.saturating_add(1));
     }
 
@@ -130,7 +130,7 @@ impl ScanSchedule {
     }
 
     /// Stops trusting events for a while, because a full scan found changes that had no event.
-    pub fn doubt(&mut self) {
+    pub fn distrust_events(&mut self) {
         self.silent_until = Some(Instant::now() + SILENT_FOR);
     }
 }
@@ -153,16 +153,16 @@ mod tests {
 
     #[test]
     fn files_are_looked_at_one_by_one_as_long_as_no_event_is_known_to_arrive() {
-        let (mut new, mut doubted, mut heard) = (
+        let (mut new, mut distrusted, mut heard) = (
             ScanSchedule::new(0, false),
             ScanSchedule::new(0, false),
             ScanSchedule::new(0, false),
         );
-        doubted.hinted = true;
-        doubted.doubt();
+        distrusted.hinted = true;
+        distrusted.distrust_events();
         heard.hinted = true;
         assert_eq!(full(&depths(&mut new, Depth::Changed, false)), 30);
-        assert_eq!(full(&depths(&mut doubted, Depth::Changed, false)), 30);
+        assert_eq!(full(&depths(&mut distrusted, Depth::Changed, false)), 30);
         assert_eq!(full(&depths(&mut heard, Depth::Changed, true)), 30);
         assert_eq!(full(&depths(&mut heard, Depth::Everything, false)), 30);
     }
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(at(&mut rests, 600), [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]);
         assert_eq!(at(&mut rests, 1024).len(), 2);
         assert_eq!(at(&mut foreign, 200), [1, 2, 4, 8, 16, 32, 64, 128, 192]);
-        rests.stir();
+        rests.reset_interval();
         assert_eq!(at(&mut rests, 8), [1, 2, 4, 8]);
     }
 

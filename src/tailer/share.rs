@@ -17,8 +17,8 @@ pub(super) struct CommitShare {
 }
 
 impl Tailer {
-    /// Reads a share; with `settle` last lines without a line end too.
-    pub(super) async fn read_share(&mut self, settle: bool) -> Result<CommitShare, TailerError> {
+    /// Reads a share; with `count_partial` last lines without a line end too.
+    pub(super) async fn read_share(&mut self, count_partial: bool) -> Result<CommitShare, TailerError> {
         let shared = Arc::clone(&self.shared);
         let (access, mut permits) = self.admitted(JobKind::Read).await?;
         let mut buffer = shared.permits.take_buffer();
@@ -29,7 +29,7 @@ impl Tailer {
                 let reading = ReadOptions {
                     line_bytes_max: settings.limits.line_bytes_max,
                     turn_bytes_max: settings.limits.turn_bytes_max as u64,
-                    settle,
+                    count_partial,
                     until: u64::MAX,
                     lines_until: None,
                     accounts,

@@ -47,19 +47,19 @@ impl Tailer {
                 }
                 JobPace::Stands(time) => {
                     is_slow = true;
-                    if !self.foreign().is_empty() {
+                    if !self.shared_devices().is_empty() {
                         permits.common = None;
-                        suspects.note_slow(self.foreign(), time);
+                        suspects.note_slow(self.shared_devices(), time);
                     }
                 }
                 JobPace::Moves(calls) => {
-                    if calls < CALLS_MIN && !self.foreign().is_empty() {
+                    if calls < CALLS_MIN && !self.shared_devices().is_empty() {
                         is_slow = true;
                         permits.common = None;
-                        suspects.note_slow(self.foreign(), SLOW_AFTER);
+                        suspects.note_slow(self.shared_devices(), SLOW_AFTER);
                     }
                     if is_slow {
-                        suspects.note_answer(self.foreign());
+                        suspects.note_answer(self.shared_devices());
                     }
                 }
             }
@@ -77,7 +77,7 @@ impl Tailer {
     fn stalls(&mut self, time: Duration, access: &Access) {
         let mounted = mounted_at(&self.home);
         // A local disk is not blamed for the mount of another filesystem in it.
-        let mut devices = [self.foreign(), &mounted.foreign].concat();
+        let mut devices = [self.shared_devices(), &mounted.shared_devices].concat();
         if devices.is_empty() {
             devices = [self.all_devices(), mounted.devices].concat();
         }

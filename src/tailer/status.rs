@@ -94,7 +94,7 @@ pub struct Digest {
     /// Late runs without a problem: the first of each kind, and their number.
     pub late: BTreeMap<Late, (RunId, usize)>,
     /// Every run has a problem.
-    pub is_blind: bool,
+    is_blind: bool,
     /// Bytes waiting to be read.
     pub lag: u64,
     /// The first notices, and the number of the others.

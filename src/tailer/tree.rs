@@ -406,7 +406,7 @@ impl Tree {
             !file.gone
                 && file
                     .cursor
-                    .is_some_and(|cursor| cursor.offset.max(cursor.settled_to) < file.size)
+                    .is_some_and(|cursor| cursor.offset.max(cursor.partial_end) < file.size)
         };
         let paths: Vec<_> = (self.files.iter())
             .filter(|(_, file)| unfinished(file))

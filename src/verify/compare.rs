@@ -1,4 +1,4 @@
-//! Laying what is stored beside what was recounted.
+//! Comparison of the store with a recount.
 
 use super::{Findings, names};
 use crate::dedup::Response;
@@ -6,7 +6,7 @@ use crate::model::{ResponseKey, RunId, RunNumber, is_clock_wrong};
 use crate::store::audit::{ResponseFix, RunFix};
 use crate::store::{Snapshot, StoreError, SummaryFigures};
 
-/// Each response beside the one that the logs give.
+/// Compares each stored response with the one read from the logs.
 pub(super) fn responses(
     kept: &Snapshot<'_>,
     recount: &Snapshot<'_>,
@@ -16,7 +16,7 @@ pub(super) fn responses(
     let numbers = kept.run_numbers()?;
     let name = |number: RunNumber| names.get(&number).map_or("(no run)", String::as_str);
     let recount_name = |number: RunNumber| recount_names.get(&number).map_or("(no run)", String::as_str);
-    // The logs of a forgotten run are no longer read, whether they are there or not.
+    // The logs of a forgotten run are no longer read, whether they exist or not.
     let some_gone = findings.gone > 0;
     let is_gone = |stored: &Response| some_gone || !names.contains_key(&stored.run);
     let ours = |counted: Response| Response {
@@ -33,7 +33,7 @@ pub(super) fn responses(
         report.responses += u64::from(counted.is_some());
         match (stored, counted) {
             (Some(stored), Some(counted)) if !same(&stored, &counted) => {
-                // Content that is gone may have held a better or an earlier copy, never a worse one.
+                // Content that is gone may have contained a better or an earlier copy, never a worse one.
                 if is_gone(&stored)
                     && (stored.usage.output >= counted.usage.output || stored.time < counted.time)
                 {
@@ -47,7 +47,7 @@ pub(super) fn responses(
                     sentence(&stored),
                     sentence(&counted)
                 ));
-                // Which of two runs was first is not to be seen in the logs.
+                // The logs do not show which of two runs was first.
                 let run = if names.contains_key(&stored.run) {
                     stored.run
                 } else {
@@ -100,7 +100,7 @@ pub(super) fn responses(
     Ok(())
 }
 
-/// A fix of a response; where it comes from is read afterwards.
+/// The correction of a response; its origin is read afterwards.
 fn fix(key: ResponseKey, response: Option<Response>) -> ResponseFix {
     ResponseFix {
         key,
@@ -109,9 +109,10 @@ fn fix(key: ResponseKey, response: Option<Response>) -> ResponseFix {
     }
 }
 
-/// Equal in all that is counted. Times of reading cannot be repeated; ties between runs depend on who was first.
+/// True if all counted fields are equal. Times of reading cannot be repeated; ties between runs depend on the
+/// order of reading.
 fn same(stored: &Response, counted: &Response) -> bool {
-    // What was dated by a clock that was wrong has to be dated by its line.
+    // A response dated by a wrong clock must be dated by its line.
     let is_misdated = is_clock_wrong(stored.time) && counted.dating.is_own();
     let is_dated = stored.dating.is_own() || is_misdated;
     stored.usage == counted.usage
@@ -135,12 +136,13 @@ fn sentence(response: &Response) -> String {
     )
 }
 
-/// The counts of lines, files and bytes of each run whose files are all still there: each line was counted once then.
+/// Compares the lines, files and bytes of each run whose files all still exist: each line was counted once
+/// then.
 pub(super) fn lines(kept: &SummaryFigures, counted: &SummaryFigures, findings: &mut Findings) {
     for (id, kept) in &kept.runs {
         let Ok(run) = RunId::new(id) else { continue };
         if findings.gone_runs.contains(&run) {
-            // Only what the positions themselves say.
+            // Only the positions themselves.
             if let Some(read) = findings.uneven.get(&run).filter(|read| **read != kept.bytes) {
                 findings.report.differs(format!(
                     "run {id}: the store keeps {} bytes, its positions add up to {read}",

@@ -1,4 +1,4 @@
-//! Reading the logs of a run again, as far as the store says they were read.
+//! Reads the logs of a run again, up to the stored read positions.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,7 +14,7 @@ use crate::model::{Cursor, Millis, ParserState, Position, RelativePath, RunAccou
 use crate::reader::{self, BLOCK_BYTES, PartialLine, ReadOptions};
 use crate::store::{Snapshot, Writer};
 
-/// A run while it is read again.
+/// A run during its recount.
 struct RecountedRun<'a> {
     id: &'a RunId,
     home: &'a RunDir,
@@ -23,11 +23,11 @@ struct RecountedRun<'a> {
     recount: &'a mut Writer,
     settings: &'a Settings,
     now: Millis,
-    /// Its positions do not add up to what was read of it: one may have been moved.
+    /// Its positions do not sum up to the bytes read of it: one may have been moved.
     is_uneven: bool,
 }
 
-/// Reads one run's files again; `bytes` is how many the store says it read of them.
+/// Reads one run's files again; `bytes` is the stored number of bytes read of them.
 pub(super) fn run(
     kept: &Snapshot<'_>,
     recount: &mut Writer,
@@ -51,9 +51,9 @@ pub(super) fn run(
             return Ok(());
         }
     };
-    // What replaced another file, or was read again, was counted more than once.
+    // A file that replaced another, or was read again, was counted more than once.
     let is_whole = positions.values().all(|stored| stored.cursor.generation == 0);
-    let read = |stored: &Position| stored.cursor.offset.max(stored.cursor.settled_to);
+    let read = |stored: &Position| stored.cursor.offset.max(stored.cursor.partial_end);
     let mut reading = RecountedRun {
         id: run,
         home,
@@ -89,7 +89,8 @@ pub(super) fn run(
 }
 
 impl RecountedRun<'_> {
-    /// Notes the content that was not read yet: files without a position in the store, and bytes after its positions.
+    /// Notes the content that was not read yet: files without a stored position, and bytes after stored
+    /// positions.
     fn note_unread(
         &self,
         positions: &BTreeMap<RelativePath, Position>,
@@ -114,7 +115,7 @@ impl RecountedRun<'_> {
                 let cursor = &stored.cursor;
                 cursor
                     .offset
-                    .max(cursor.settled_to)
+                    .max(cursor.partial_end)
                     .max(cursor.skip_to.map_or(0, std::num::NonZeroU64::get))
             });
             if stat.size > read || !positions.contains_key(path.as_os_str()) {
@@ -131,8 +132,8 @@ impl RecountedRun<'_> {
         Ok(())
     }
 
-    /// Reads one file again, as far as the store says; `false` if its content is not there any more. A position that
-    /// was moved is put right in `stored`.
+    /// Reads one file again, up to the stored position; `false` if its content no longer exists. A position
+    /// that was moved is corrected in `stored`.
     fn file(
         &mut self,
         path: &RelativePath,
@@ -152,7 +153,7 @@ impl RecountedRun<'_> {
         let stat = file.stat().map_err(failed)?;
         let mut is_moved = false;
         if file.continues(&stat, stored).map_err(failed)?.is_none() {
-            let is_plain = stored.skip_to.is_none() && stored.settled_to == 0;
+            let is_plain = stored.skip_to.is_none() && stored.partial_end == 0;
             if !self.is_uneven || !is_plain || stat.inode != stored.inode {
                 return Ok(false);
             }
@@ -201,7 +202,8 @@ impl RecountedRun<'_> {
         Ok(true)
     }
 
-    /// Reads a file from its start up to a cursor. What the parser then keeps of it; `None` if the content changed.
+    /// Reads a file from its start up to a cursor. Returns the parser's state there; `None` if the content
+    /// changed.
     fn read(
         &mut self,
         file: &LogFile,
@@ -213,11 +215,11 @@ impl RecountedRun<'_> {
         let reading = ReadOptions {
             line_bytes_max: self.settings.limits.line_bytes_max,
             turn_bytes_max: self.settings.limits.turn_bytes_max as u64,
-            settle: stored.settled_to > stored.offset,
+            count_partial: stored.partial_end > stored.offset,
             // A last line that is skipped was counted when the skip began.
             until: stored
                 .offset
-                .max(stored.settled_to)
+                .max(stored.partial_end)
                 .max(stored.skip_to.map_or(0, std::num::NonZeroU64::get)),
             lines_until: None,
             waits_for_holes: false,
@@ -262,7 +264,7 @@ fn ends_a_line(file: &LogFile, offset: u64) -> io::Result<bool> {
     Ok(file.read_at(&mut byte, offset - 1)? == 1 && byte == *b"\n")
 }
 
-/// The line end before which the bytes lie that the cursor remembers.
+/// The line end directly after the bytes hashed in the cursor.
 fn end_of_read(file: &LogFile, cursor: &Cursor) -> io::Result<Option<u64>> {
     let mut buffer = vec![0; BLOCK_BYTES];
     let (mut tail, mut offset) = (Tail::default(), 0);

@@ -1,5 +1,5 @@
-//! Differences put in between logs and database: each is reported and repaired from the logs, and nothing that is
-//! gone is lost.
+//! Differences between logs and database: each is reported and repaired from the logs, and no data is lost
+//! whose log is gone.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -23,7 +23,7 @@ fn line(id: u32, output: u64) -> String {
     )
 }
 
-/// A response put in or taken away.
+/// A response to add or to remove.
 fn fix(key: ResponseKey, response: Option<Response>) -> ResponseFix {
     let origin = ResponseOrigin {
         place: crate::model::SessionPlace::default(),
@@ -37,7 +37,7 @@ fn fix(key: ResponseKey, response: Option<Response>) -> ResponseFix {
     }
 }
 
-/// A runs directory, a database beside it, and what reads one into the other.
+/// A runs directory, a database beside it, and a reader from one into the other.
 struct Place {
     directory: tempfile::TempDir,
     settings: Settings,
@@ -113,7 +113,7 @@ impl Place {
         let reading = ReadOptions {
             line_bytes_max: 1 << 20,
             turn_bytes_max: 1 << 20,
-            settle: false,
+            count_partial: false,
             until: u64::MAX,
             lines_until: None,
             waits_for_holes: false,
@@ -193,7 +193,7 @@ impl Place {
         let repaired = repair(&mut self.store, &self.settings, Clock::at(NOW)).unwrap();
         let repair = repaired.repair.unwrap();
         assert_eq!(repair.left, 0, "{words}: {:?}", repaired.notes);
-        // Each repair keeps the database as it was; the name has the second.
+        // Each repair keeps a copy of the database before it; the name has the second.
         assert!(
             repair.backup.ends_with("t.redb.before-repair-1791190800"),
             "{:?}",
@@ -211,8 +211,8 @@ impl Place {
     }
 }
 
-/// Under renames one after another a tailer may see one name change hands without the other: the file that had it is
-/// taken for gone, and read again when it is seen.
+/// Under renames one after another a tailer may see the new name of one file before that of the other: the
+/// previous file of that name counts as gone, and is read again when it is seen.
 #[test]
 fn a_file_whose_name_was_taken_is_no_difference() {
     let mut place = Place::new();
@@ -225,7 +225,7 @@ fn a_file_whose_name_was_taken_is_no_difference() {
     place.read_file("one", "mount/c.jsonl", None);
     let report = verify(place.store.reader(), &place.settings, Clock::at(NOW)).unwrap();
     assert_eq!(report.differences, [""; 0]);
-    // It is read on.
+    // It is read further.
     fs::write(mount.join("a.jsonl"), line(5, 1) + &line(6, 1) + &line(7, 1)).unwrap();
     place.read_file("one", "mount/a.jsonl", None);
     let report = verify(place.store.reader(), &place.settings, Clock::at(NOW)).unwrap();

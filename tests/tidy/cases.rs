@@ -1,18 +1,18 @@
-//! Small invented houses, sound and broken: the judge must find each fault, and nothing else.
+//! Small invented trees, valid and invalid: the rules must find each fault, and nothing else.
 
 use std::collections::BTreeMap;
 
-use super::house::House;
-use super::rules::{self, Door};
+use super::rules::{self, CrateOwner};
+use super::source_tree::SourceTree;
 
-const LIB: &str = "//! A house.\n//!\n//! | layer | files |\n//! |---|---|\n//! | 0 words | record |\n\
-    //! | 2 pure | lines |\n//! | 3 doors | store watch |\n//! | 4 ends | api |\n//! | 5 face | main |\n\
+const LIB: &str = "//! A tree.\n//!\n//! | layer | files |\n//! |---|---|\n//! | 0 domain types | record |\n\
+    //! | 2 pure | lines |\n//! | 3 I/O adapters | store watch |\n//! | 4 ends | api |\n//! | 5 CLI | main |\n\
     pub mod record;\n";
 
-const DOORS: [Door; 2] = [("redb", &["store"]), ("hyper", &["api/client"])];
+const CRATE_OWNERS: [CrateOwner; 2] = [("redb", &["store"]), ("hyper", &["api/client"])];
 
-/// A sound house with some files added or put in the place of others.
-fn house_with(changes: &[(&str, &str)]) -> BTreeMap<String, String> {
+/// A valid tree with some files added or replaced.
+fn tree_with(changes: &[(&str, &str)]) -> BTreeMap<String, String> {
     let sound = [
         ("src/lib.rs", LIB),
         ("src/main.rs", "//! M.\nfn main() { tokentail::api::go() }"),
@@ -30,37 +30,37 @@ fn house_with(changes: &[(&str, &str)]) -> BTreeMap<String, String> {
         ("src/api/mod.rs", "//! A."),
         ("src/api/client.rs", "//! C.\nuse hyper::Request;"),
     ];
-    let mut house = BTreeMap::new();
+    let mut tree = BTreeMap::new();
     for (path, text) in sound.iter().chain(changes) {
-        house.insert((*path).to_owned(), (*text).to_owned());
+        tree.insert((*path).to_owned(), (*text).to_owned());
     }
-    house
+    tree
 }
 
-/// Judges a sound house with changes; each finding is expected as `path:line rule`.
+/// Checks a valid tree with changes; each finding is expected as `path:line rule`.
 fn check(changes: &[(&str, &str)], expect: &[&str]) {
-    let texts = house_with(changes);
-    let found: Vec<String> = rules::judge(&House::new(&texts), &DOORS)
+    let texts = tree_with(changes);
+    let found: Vec<String> = rules::check(&SourceTree::new(&texts), &CRATE_OWNERS)
         .iter()
         .map(|finding| format!("{}:{} {}", finding.path, finding.line, finding.rule))
         .collect();
     assert_eq!(found, expect, "{changes:?}");
 }
 
-/// One file of the sound house, written anew.
+/// One file of the valid tree, replaced.
 fn check_file(path: &str, text: &str, expect: &[&str]) {
     check(&[(path, text)], expect);
 }
 
 #[test]
-fn a_sound_house_is_tidy() {
+fn a_valid_tree_has_no_findings() {
     check(&[], &[]);
 }
 
 #[test]
 fn a_message_says_where_what_and_what_to_do() {
-    let texts = house_with(&[("src/record.rs", "//! R.\nuse crate::api::Problem;")]);
-    let found = rules::judge(&House::new(&texts), &DOORS);
+    let texts = tree_with(&[("src/record.rs", "//! R.\nuse crate::api::Problem;")]);
+    let found = rules::check(&SourceTree::new(&texts), &CRATE_OWNERS);
     assert_eq!(
         found[0].to_string(),
         "src/record.rs:2: layers: `crate::api::Problem` is on layer 4, `record` is on layer 0; \
@@ -116,7 +116,7 @@ fn nobody_looks_up_or_across() {
 fn no_files_name_each_other_in_a_circle() {
     let (one, other) = ("src/store/commit.rs", "src/store/read.rs");
     let root = "src/store/mod.rs";
-    // Directly, over a third file, over what the folder's root passes on, and from inside a function.
+    // Directly, through a third file, through re-exports of the folder's root, and from inside a function.
     check(
         &[
             (one, "//! C.\nuse super::read::R;"),
@@ -147,7 +147,7 @@ fn no_files_name_each_other_in_a_circle() {
         ],
         &["src/store/commit.rs:2 cycles", "src/store/read.rs:2 cycles"],
     );
-    // What a module around defines is no circle, nor what only tests name.
+    // An item that an outer module defines makes no cycle, nor does one that only tests name.
     check(
         &[
             (root, "//! S.\nmod commit;\nuse commit::C;\nstruct S;"),
@@ -194,7 +194,7 @@ fn tests_in_files_of_their_own_are_tests() {
     check(&[("src/watch.rs", "//! W.\n#[cfg(test)]\nmod tests;"), test], &[]);
     check(
         &[("src/watch.rs", "//! W.\nmod tests;"), test],
-        &["src/watch/tests.rs:2 layers", "src/watch/tests.rs:3 door"],
+        &["src/watch/tests.rs:2 layers", "src/watch/tests.rs:3 owner"],
     );
 }
 
@@ -232,7 +232,7 @@ fn a_file_that_is_no_rust_is_named() {
 }
 
 #[test]
-fn an_outside_crate_has_one_door() {
+fn an_outside_crate_has_one_owner() {
     for source in [
         "use redb::Database;",
         "use redb as other;",
@@ -251,14 +251,14 @@ fn an_outside_crate_has_one_door() {
         check_file(
             "src/watch.rs",
             &format!("//! W.\n{source}"),
-            &vec!["src/watch.rs:2 door"; expect],
+            &vec!["src/watch.rs:2 owner"; expect],
         );
     }
     check_file("src/store/commit.rs", "//! C.\nuse redb::Database;", &[]);
     check_file(
         "src/api/mod.rs",
         "//! A.\nuse hyper::Request;",
-        &["src/api/mod.rs:2 door"],
+        &["src/api/mod.rs:2 owner"],
     );
     check_file(
         "src/watch.rs",
@@ -269,7 +269,7 @@ fn an_outside_crate_has_one_door() {
 }
 
 #[test]
-fn the_table_of_doors_is_right() {
+fn the_table_of_crate_owners_is_right() {
     check(
         &[(
             "Cargo.toml",
@@ -279,15 +279,15 @@ fn the_table_of_doors_is_right() {
     );
     check(
         &[("Cargo.toml", "[dependencies]\nredb = \"4\"")],
-        &["Cargo.toml:1 door"],
+        &["Cargo.toml:1 owner"],
     );
-    let mut texts = house_with(&[("Cargo.toml", "redb = \"4\"\nhyper = \"1\"")]);
+    let mut texts = tree_with(&[("Cargo.toml", "redb = \"4\"\nhyper = \"1\"")]);
     texts.remove("src/api/client.rs");
-    let found = rules::judge(&House::new(&texts), &DOORS);
+    let found = rules::check(&SourceTree::new(&texts), &CRATE_OWNERS);
     assert!(
         found[0]
             .what
-            .contains("the door `api/client` of hyper is no module"),
+            .contains("the owner `api/client` of hyper is no module"),
         "{found:?}"
     );
 }
@@ -434,14 +434,14 @@ fn texts_are_true_elsewhere_too() {
 #[test]
 fn long_files_and_functions_are_hinted_at() {
     let long = format!("//! L.\nfn long() {{{}}}", "\n".repeat(400));
-    let texts = house_with(&[("src/watch.rs", &long)]);
-    let house = House::new(&texts);
+    let texts = tree_with(&[("src/watch.rs", &long)]);
+    let tree = SourceTree::new(&texts);
     assert_eq!(
-        rules::hints(&house),
+        rules::hints(&tree),
         [
             "src/watch.rs: 402 lines, does it hold two concepts?",
             "src/watch.rs:2: fn long has 401 lines",
         ]
     );
-    assert!(rules::judge(&house, &DOORS).is_empty());
+    assert!(rules::check(&tree, &CRATE_OWNERS).is_empty());
 }

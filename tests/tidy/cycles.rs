@@ -1,25 +1,26 @@
 //! Cycles of imports between the files of the crate, inside folders too.
 //!
-//! A file may use what the modules around it define, as `super::X`: that is no cycle, though they use the file as well.
+//! A file may use the items that the modules around it define, as `super::X`: that is no cycle, though they
+//! use the file as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::house::{File, House};
 use super::paths::{Form, Path};
+use super::source_tree::{File, SourceTree};
 
 /// Imports that are followed from one file to the next to find where a name is defined.
 const REEXPORTS_MAX: usize = 8;
 
-/// Which file names which: no tests, and a name counts for the file that defines it.
+/// Graph of names between files: without tests, and a name counts for the file that defines it.
 pub struct Imports<'a> {
     /// By the path of a file, the files it names with a line each.
     edges: BTreeMap<&'a str, BTreeMap<&'a str, usize>>,
 }
 
 impl<'a> Imports<'a> {
-    pub fn of(house: &'a House<'a>) -> Self {
+    pub fn of(tree: &'a SourceTree<'a>) -> Self {
         let is_test = |file: &File| file.tokens.first().is_some_and(|token| token.test);
-        let files = house.sources().filter(|file| !is_test(file));
+        let files = tree.sources().filter(|file| !is_test(file));
         let by_module: Modules<'a> = files
             .filter_map(|file| Some((file.module.as_deref()?, file)))
             .collect();
@@ -80,7 +81,8 @@ fn segments<'a>(module: &[&'a str], path: &Path<'a>, files: &Modules<'a>) -> Opt
         .then(|| [module, &path.segments].concat())
 }
 
-/// The file in which a name is defined: that of the longest module in its path, or the one this imports it from.
+/// The file in which a name is defined: that of the longest module in its path, or the one from which that
+/// imports it.
 fn defined_in<'a>(path: &[&'a str], form: Form, files: &Modules<'a>) -> Option<&'a File<'a>> {
     let mut segments = path.to_vec();
     for _ in 0..REEXPORTS_MAX {

@@ -1,8 +1,8 @@
-//! The paths a source names: `use` trees taken apart, and every `a::b::c` elsewhere.
+//! The paths named by a source: `use` trees taken apart, and every `a::b::c` elsewhere.
 
 use super::source::Token;
 
-/// How a path is named.
+/// The way in which a path is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// In the middle of code.
@@ -13,7 +13,7 @@ pub enum Form {
     Glob,
 }
 
-/// One path, as written but for what it is relative to.
+/// One path, as written, relative to the given root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path<'a> {
     /// From the crate's root if `inside`, else beginning with a crate's (or a local) name.
@@ -60,7 +60,7 @@ struct Walk<'t, 'a> {
     tokens: &'t [Token<'a>],
     at: usize,
     package: &'t str,
-    /// The module of the place the walk has reached, inline modules included.
+    /// The module at the current position, inline modules included.
     scope: Vec<&'a str>,
     found: Vec<Path<'a>>,
 }
@@ -113,7 +113,7 @@ impl<'a> Walk<'_, 'a> {
                     let own: &[&str] = if self.text(0) == "self" { &["crate"] } else { &[] };
                     self.import(own);
                 }
-                // A visibility names only what is around it.
+                // A visibility names only the modules around it.
                 "pub" if self.text(1) == "(" => {
                     while !matches!(self.text(0), ")" | "") {
                         self.at += 1;

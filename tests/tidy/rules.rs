@@ -1,23 +1,23 @@
-//! The rules. Each looks at the whole house and says where it is broken and what to do.
+//! The rules. Each checks the whole tree and returns the faults and their remedies.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::cycles::Imports;
-use super::house::{File, House};
 use super::paths::{Form, Path};
 use super::source;
+use super::source_tree::{File, SourceTree};
 
 /// A file longer than this, in lines, may hold two concepts.
 const FILE_LINES: usize = 400;
 /// A function longer than this, in lines, may do two things.
 const FUNCTION_LINES: usize = 70;
-/// Documents have the names of what they show: those are names of the contract.
+/// Documents are named after the items that they show: those names belong to the contract.
 const DOCUMENTS: &str = "src/api/wire/";
 /// Layers up to this one are pure.
 const PURE_LAYER_MAX: usize = 2;
 
-/// What the pure layers do without: the outside world comes in as an argument.
+/// Forbidden in the pure layers: the outside world is passed in as an argument.
 const IMPURE: [&[&str]; 12] = [
     &["std", "env"],
     &["std", "fs"],
@@ -33,7 +33,7 @@ const IMPURE: [&[&str]; 12] = [
     &["tokio"],
 ];
 
-/// Text that is true on one machine only, or that outlives what it points to.
+/// Text that is true on one machine only, or that refers to something temporary.
 const ELSEWHERE: [(&str, &str); 3] = [
     (
         concat!("..", "/shared"),
@@ -47,7 +47,7 @@ const ELSEWHERE: [(&str, &str); 3] = [
 ];
 
 /// An outside crate and the modules that may name it, each with what is below it.
-pub type Door<'a> = (&'a str, &'a [&'a str]);
+pub type CrateOwner<'a> = (&'a str, &'a [&'a str]);
 
 /// One rule broken in one place.
 #[derive(Debug, PartialEq, Eq)]
@@ -79,28 +79,28 @@ fn finding(path: &str, line: usize, rule: &'static str, what: String, todo: impl
     }
 }
 
-/// All that is wrong, sorted by place.
-pub fn judge(house: &House, doors: &[Door]) -> Vec<Finding> {
+/// All findings, sorted by place.
+pub fn check(tree: &SourceTree, owners: &[CrateOwner]) -> Vec<Finding> {
     let mut found = Vec::new();
-    layer_table(house, &mut found);
-    layers(house, &mut found);
-    cycles(house, &mut found);
-    back_doors(house, &mut found);
-    heads(house, &mut found);
-    faults(house, &mut found);
-    type_names(house, &mut found);
-    outside_crates(house, doors, &mut found);
-    words(house, &mut found);
-    purity(house, &mut found);
-    elsewhere(house, &mut found);
+    layer_table(tree, &mut found);
+    layers(tree, &mut found);
+    cycles(tree, &mut found);
+    back_doors(tree, &mut found);
+    heads(tree, &mut found);
+    faults(tree, &mut found);
+    type_names(tree, &mut found);
+    outside_crates(tree, owners, &mut found);
+    words(tree, &mut found);
+    purity(tree, &mut found);
+    elsewhere(tree, &mut found);
     found.sort_by(|a, b| (&a.path, a.line, &a.what).cmp(&(&b.path, b.line, &b.what)));
     found
 }
 
-/// What deserves a look but breaks no rule.
-pub fn hints(house: &House) -> Vec<String> {
+/// Hints, which break no rule.
+pub fn hints(tree: &SourceTree) -> Vec<String> {
     let mut found = Vec::new();
-    for file in &house.files {
+    for file in &tree.files {
         let lines = file.text.lines().count();
         if lines > FILE_LINES {
             found.push(format!(
@@ -121,11 +121,11 @@ pub fn hints(house: &House) -> Vec<String> {
     found
 }
 
-/// A type name is defined once in the crate, so that nobody has to look up which one is meant.
-fn type_names(house: &House, found: &mut Vec<Finding>) {
+/// A type name is defined once in the crate, so that it is unambiguous.
+fn type_names(tree: &SourceTree, found: &mut Vec<Finding>) {
     let mut known: BTreeMap<&str, &str> = BTreeMap::new();
     let is_counted = |path: &str| !path.starts_with(DOCUMENTS) && !path.contains("/tests");
-    for file in house.sources().filter(|file| is_counted(file.path)) {
+    for file in tree.sources().filter(|file| is_counted(file.path)) {
         for (name, line) in source::types(&file.tokens) {
             match known.get(name) {
                 Some(path) if *path != file.path => {
@@ -144,11 +144,11 @@ fn type_names(house: &House, found: &mut Vec<Finding>) {
     }
 }
 
-/// Every module below the root stands on one layer, and every name in the table is a module.
-fn layer_table(house: &House, found: &mut Vec<Finding>) {
+/// Every module below the root is on one layer, and every name in the table is a module.
+fn layer_table(tree: &SourceTree, found: &mut Vec<Finding>) {
     const TABLE: &str = "src/lib.rs";
-    let tops = house.tops();
-    for (index, place) in house.places.iter().enumerate() {
+    let tops = tree.tops();
+    for (index, place) in tree.places.iter().enumerate() {
         if !tops.contains(place.name) {
             let what = format!(
                 "layer {} has `{}`, which is no file in src",
@@ -162,7 +162,7 @@ fn layer_table(house: &House, found: &mut Vec<Finding>) {
                 "take it out of the table or write it",
             ));
         }
-        if house.places[..index].iter().any(|other| other.name == place.name) {
+        if tree.places[..index].iter().any(|other| other.name == place.name) {
             let what = format!("`{}` stands on two layers", place.name);
             found.push(finding(
                 TABLE,
@@ -173,8 +173,8 @@ fn layer_table(house: &House, found: &mut Vec<Finding>) {
             ));
         }
     }
-    for file in house.sources() {
-        if file.top().is_some_and(|top| house.layer(top).is_none()) {
+    for file in tree.sources() {
+        if file.top().is_some_and(|top| tree.layer(top).is_none()) {
             let what = "its module is on no layer".to_owned();
             found.push(finding(
                 file.path,
@@ -188,10 +188,10 @@ fn layer_table(house: &House, found: &mut Vec<Finding>) {
 }
 
 /// A file names modules of its own top-level module and of lower layers only.
-fn layers(house: &House, found: &mut Vec<Finding>) {
-    for file in house.sources() {
+fn layers(tree: &SourceTree, found: &mut Vec<Finding>) {
+    for file in tree.sources() {
         let Some(own) = file.top() else { continue };
-        let Some(layer) = house.layer(own) else { continue };
+        let Some(layer) = tree.layer(own) else { continue };
         for path in file.paths.iter().filter(|path| path.inside && !path.test) {
             let problem = match path.segments.first() {
                 // `self` in the binary's root, or an alias for the whole crate.
@@ -201,7 +201,7 @@ fn layers(house: &House, found: &mut Vec<Finding>) {
                     "import from the module by its name",
                 )),
                 Some(&top) if top == own => None,
-                Some(&top) => match house.layer(top) {
+                Some(&top) => match tree.layer(top) {
                     None => Some((
                         "begins at no module of the layer table".to_owned(),
                         "name things through the module they live in",
@@ -222,17 +222,17 @@ fn layers(house: &House, found: &mut Vec<Finding>) {
 }
 
 /// No file names another that leads back to it, inside a folder too.
-fn cycles(house: &House, found: &mut Vec<Finding>) {
-    for (from, line, to) in Imports::of(house).on_cycles() {
+fn cycles(tree: &SourceTree, found: &mut Vec<Finding>) {
+    for (from, line, to) in Imports::of(tree).on_cycles() {
         let what = format!("{to} is named, which leads back to this file");
         let todo = "move what both need into a file of its own";
         found.push(finding(from, line, "cycles", what, todo));
     }
 }
 
-/// Text brought in from somewhere else would be judged in the wrong place.
-fn back_doors(house: &House, found: &mut Vec<Finding>) {
-    for file in house.sources() {
+/// Included text would be reported in the wrong place.
+fn back_doors(tree: &SourceTree, found: &mut Vec<Finding>) {
+    for file in tree.sources() {
         for three in file.tokens.windows(3) {
             let [first, second, third] = [three[0].text, three[1].text, three[2].text];
             if (first, second, third) == ("#", "[", "path") {
@@ -259,9 +259,9 @@ fn back_doors(house: &House, found: &mut Vec<Finding>) {
     }
 }
 
-/// A file opens with what it is about.
-fn heads(house: &House, found: &mut Vec<Finding>) {
-    for file in &house.files {
+/// A file begins with a description of its subject.
+fn heads(tree: &SourceTree, found: &mut Vec<Finding>) {
+    for file in &tree.files {
         let head = file.text.lines().next().and_then(|line| line.strip_prefix("//!"));
         if head.is_none_or(|head| head.trim().is_empty()) {
             let what = "the file does not open with a `//!` line".to_owned();
@@ -276,9 +276,9 @@ fn heads(house: &House, found: &mut Vec<Finding>) {
     }
 }
 
-/// A file is Rust, or no other rule says anything about it.
-fn faults(house: &House, found: &mut Vec<Finding>) {
-    for file in &house.files {
+/// A file is Rust, otherwise no other rule is checked for it.
+fn faults(tree: &SourceTree, found: &mut Vec<Finding>) {
+    for file in &tree.files {
         if let Some(fault) = &file.fault {
             let what = format!("the file is no Rust: {fault}");
             found.push(finding(file.path, 1, "syntax", what, "mend it"));
@@ -286,50 +286,52 @@ fn faults(house: &House, found: &mut Vec<Finding>) {
     }
 }
 
-/// Each outside crate of the table has one door, and the table says nothing that is not so.
-fn outside_crates(house: &House, doors: &[Door], found: &mut Vec<Finding>) {
-    for file in house.sources() {
+/// Each outside crate of the table is named by one module, and every entry of the table is used.
+fn outside_crates(tree: &SourceTree, owners: &[CrateOwner], found: &mut Vec<Finding>) {
+    for file in tree.sources() {
         let module = file.module.as_deref().unwrap_or_default();
         for path in file.paths.iter().filter(|path| !path.inside && !path.test) {
-            let Some((name, rooms)) = doors.iter().find(|(name, _)| path.segments.first() == Some(name))
+            let Some((name, rooms)) = owners
+                .iter()
+                .find(|(name, _)| path.segments.first() == Some(name))
             else {
                 continue;
             };
             if !rooms.iter().any(|room| is_in(module, room)) {
                 let what = format!("`{}` names the crate {name}", path.display());
                 let todo = format!("only {} may; call that instead", rooms.join(", "));
-                found.push(finding(file.path, path.line, "door", what, todo));
+                found.push(finding(file.path, path.line, "owner", what, todo));
             }
         }
     }
-    let Some(manifest) = house.texts.get("Cargo.toml") else {
+    let Some(manifest) = tree.texts.get("Cargo.toml") else {
         return;
     };
-    for (name, rooms) in doors {
+    for (name, rooms) in owners {
         let is_key = |line: &str| {
             line.split_once('=')
                 .is_some_and(|(key, _)| key.trim().replace('-', "_") == *name)
         };
         if !manifest.lines().any(is_key) {
-            let what = format!("the table of doors has {name}, which is no dependency");
+            let what = format!("the table of crate owners has {name}, which is no dependency");
             found.push(finding(
                 "Cargo.toml",
                 1,
-                "door",
+                "owner",
                 what,
                 "take it out of the table in tests/tidy.rs",
             ));
         }
         for room in *rooms {
-            if !house
+            if !tree
                 .sources()
                 .any(|file| is_in(file.module.as_deref().unwrap_or_default(), room))
             {
-                let what = format!("the door `{room}` of {name} is no module");
+                let what = format!("the owner `{room}` of {name} is no module");
                 found.push(finding(
                     "Cargo.toml",
                     1,
-                    "door",
+                    "owner",
                     what,
                     "mend the table in tests/tidy.rs",
                 ));
@@ -344,13 +346,13 @@ fn is_in(module: &[&str], room: &str) -> bool {
     room.split('/').all(|segment| module.next() == Some(&segment))
 }
 
-/// Words that are nowhere, and those that are in no test.
-fn words(house: &House, found: &mut Vec<Finding>) {
-    for file in &house.files {
+/// Forbidden words, and those that are forbidden in tests only.
+fn words(tree: &SourceTree, found: &mut Vec<Finding>) {
+    for file in &tree.files {
         for (index, token) in file.tokens.iter().enumerate() {
             let next = |ahead: usize| file.tokens.get(index + ahead).map_or("", |token| token.text);
             let (what, todo) = match token.text {
-                "unsafe" => ("`unsafe`", "use a safe door, such as rustix"),
+                "unsafe" => ("`unsafe`", "use a safe interface, such as rustix"),
                 "todo" | "unimplemented" if next(1) == "!" => {
                     ("unfinished code", "finish it or leave it out")
                 }
@@ -392,16 +394,16 @@ fn attribute_has(file: &File, at: usize, word: &str) -> bool {
         .any(|token| token.text == word)
 }
 
-/// The pure layers name nothing that does I/O, waits, or reads a clock.
-fn purity(house: &House, found: &mut Vec<Finding>) {
-    for file in house.sources() {
-        let layer = file.top().and_then(|top| house.layer(top));
+/// The pure layers name no item that does I/O, waits, or reads a clock.
+fn purity(tree: &SourceTree, found: &mut Vec<Finding>) {
+    for file in tree.sources() {
+        let layer = file.top().and_then(|top| tree.layer(top));
         if layer.is_none_or(|layer| layer > PURE_LAYER_MAX) {
             continue;
         }
         for path in file.paths.iter().filter(|path| !path.inside && !path.test) {
             let reads_a_clock = path.segments.len() > 1 && path.segments.last() == Some(&"now");
-            // `use std::time;` or `use std::*;` would let the rest be named out of sight.
+            // `use std::time;` or `use std::*;` would hide the remaining names.
             let hides = |impure: &[&str]| path.form != Form::Inline && impure.starts_with(&path.segments);
             if reads_a_clock
                 || IMPURE
@@ -421,9 +423,9 @@ fn purity(house: &House, found: &mut Vec<Finding>) {
     }
 }
 
-/// The project's text is true wherever it is read.
-fn elsewhere(house: &House, found: &mut Vec<Finding>) {
-    for (path, text) in house.texts {
+/// The project's text is true on every machine.
+fn elsewhere(tree: &SourceTree, found: &mut Vec<Finding>) {
+    for (path, text) in tree.texts {
         let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line));
         for (line, text) in std::iter::once((1, path.as_str())).chain(lines) {
             for (pattern, todo) in ELSEWHERE {

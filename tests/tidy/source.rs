@@ -1,6 +1,8 @@
-//! Rust text as tokens with their lines: comments and the insides of strings are gone, test-only items are marked.
+//! Rust text as tokens with their lines: without comments and the insides of strings, and with test-only
+//! items marked.
 //!
-//! This is no parser: proc-macro2 gives the tokens, and this file handles as much of the language as the rules need.
+//! This is not a parser: proc-macro2 gives the tokens, and this file handles the part of the language that
+//! the rules need.
 
 use proc_macro2::{LexError, Spacing, Span, TokenStream, TokenTree};
 
@@ -28,10 +30,11 @@ pub struct Function<'a> {
     pub lines: usize,
 }
 
-/// Takes a source apart and marks what only tests see.
+/// Divides a source into tokens and marks test-only items.
 ///
 /// # Errors
-/// It is no Rust: a string, a comment or a bracket is open at its end, or a character is none of the language's.
+/// The source is not Rust: a string, a comment or a bracket is not closed, or a character is not part of the
+/// language.
 pub fn tokens(text: &str) -> Result<Vec<Token<'_>>, LexError> {
     let mut tokens = Vec::new();
     flatten(text, text.parse()?, &mut tokens);

@@ -1,4 +1,4 @@
-//! Sub-agents of a session: files of their own, and what the parent's file says about them.
+//! Sub-agents of a session: files of their own, and their lines in the parent's file.
 
 use super::{Note, Session, SideFile};
 use crate::calendar::SECOND_MS;
@@ -53,7 +53,7 @@ impl Session<'_> {
         side.agent = Some(agent.clone());
         side.prompt();
         if let Some(parent) = self.last.as_ref().filter(|_| side.one_in(4)) {
-            // A side question replays what the parent said, under another request.
+            // A side question repeats the parent's lines, under another request.
             let replay = Response {
                 request_id: Some(line::api_id(&mut side.world.rng, "req")),
                 ..parent.clone()
@@ -70,7 +70,7 @@ impl Session<'_> {
         (format!("{folder}/agent-{agent}.jsonl"), content, last)
     }
 
-    /// The 2025 way to show a sub-agent: a poor copy of its response in the parent's file.
+    /// The 2025 format of a sub-agent: a partial copy of its response in the parent's file.
     pub(super) fn progress(&mut self, response: &Response) {
         let start = self.begin_message();
         let request = response.request_id.as_deref().unwrap_or("");

@@ -4,7 +4,7 @@ use super::{Finished, Line, Note, Session};
 use crate::calendar::{HOUR_MS, SECOND_MS};
 use crate::line::Response;
 
-/// A fork copies at most this much of the session it comes from.
+/// Maximum part of the original session that a fork copies.
 pub(super) const HEAD_BYTES_MAX: usize = 256 << 10;
 
 /// The beginning of a finished session, for forks.
@@ -19,7 +19,7 @@ pub struct Head {
 }
 
 impl Session<'_> {
-    /// Copies the head of another session under this session's id, then goes on by itself.
+    /// Copies the head of another session under this session's id, then continues with lines of its own.
     pub fn fork(&mut self, head: &Head, bytes: usize) {
         self.model = head.model;
         self.now_ms = head.end_ms + self.world.rng.u64(1..5) * HOUR_MS;

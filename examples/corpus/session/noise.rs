@@ -1,4 +1,4 @@
-//! The lines of a session that are no ordinary response: metadata, limits, and what goes wrong.
+//! The lines of a session that are not ordinary responses: metadata, limits, and faults.
 
 use super::{Note, Session};
 use crate::books::{Call, Usage};
@@ -139,7 +139,7 @@ impl Session<'_> {
         self.end_message(start, Note::Ignored);
     }
 
-    /// What crashes, disks and other versions leave behind.
+    /// Remains of crashes, disks and other versions.
     pub(super) fn odd_line(&mut self) {
         let malformed: &[&[u8]] = &[
             br#"{"type":"assistant","message":{"id":"msg_torn","usage":{"input_tokens":5"#,
@@ -168,7 +168,7 @@ impl Session<'_> {
         self.end_line(start, None, Note::Uncopyable);
     }
 
-    /// Lines that no message id keys, or that say no time.
+    /// Lines without a message id, or without a time.
     pub(super) fn unkeyed_lines(&mut self) {
         let usage = Usage {
             input: self.world.rng.u64(1..900),

@@ -1,4 +1,4 @@
-//! The responses of a session: invented whole, then written the way a stream leaves them.
+//! The responses of a session: invented whole, then written in the way a stream leaves them.
 
 use fastrand::Rng;
 
@@ -16,7 +16,7 @@ impl Session<'_> {
         let response = self.invent();
         let lines = self.world.rng.u8(1..=6);
         let is_finished = self.agent.is_none() || !self.one_in(5);
-        // An advisor is dated by the line it stands on: then all lines are final ones.
+        // An advisor is dated by its line: then all lines are final ones.
         let is_repeat = !response.advisors.is_empty() || self.one_in(6);
         let response = self.enter(response, is_finished);
         for number in 1..=lines {
@@ -103,7 +103,7 @@ impl Session<'_> {
         }
     }
 
-    /// Opens the response in the books; its first line is written at this very time.
+    /// Records the start of the response; its first line is written at this very time.
     fn enter(&mut self, mut response: Response, is_finished: bool) -> Response {
         let call = if is_finished {
             response.final_call()

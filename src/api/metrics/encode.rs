@@ -13,16 +13,16 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Longest value of a label, in bytes; what is longer is cut and ends with [`CUT`].
+/// Maximum length of a label's value, in bytes; a longer one is cut and ends with [`CUT`].
 const LABEL_BYTES_MAX: usize = 128;
-/// Stands for what was cut from a label.
+/// Replaces the rest of a label that was cut.
 const CUT: char = '…';
 /// The units a name may end with.
 const UNITS: [&str; 4] = ["_bytes", "_ratio", "_seconds", "_tokens"];
 /// Whole numbers below this are written without a fraction.
 const WHOLE_MAX: f64 = 1e15;
 
-/// How to write.
+/// The format to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// The text format of Prometheus, 0.0.4.
@@ -32,7 +32,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The `Content-Type` of what is written.
+    /// The `Content-Type` of the format.
     #[must_use]
     pub const fn content_type(self) -> &'static str {
         match self {
@@ -91,7 +91,7 @@ impl EncodeGaugeValue for Value {
 
 type MetricLabels = Vec<(&'static str, String)>;
 
-/// A metric: its name, what it is, and its samples.
+/// A metric: its name, its type, and its samples.
 #[derive(Clone, Debug)]
 pub struct Family {
     name: &'static str,
@@ -101,19 +101,19 @@ pub struct Family {
 }
 
 impl Family {
-    /// What only grows. The name goes without `_total`.
+    /// Counter. The name is given without `_total`.
     #[must_use]
     pub fn counter(name: &'static str, help: &'static str) -> Self {
         Self::new(name, MetricType::Counter, help)
     }
 
-    /// What goes up and down.
+    /// Gauge.
     #[must_use]
     pub fn gauge(name: &'static str, help: &'static str) -> Self {
         Self::new(name, MetricType::Gauge, help)
     }
 
-    /// Texts that do not change. The name goes without `_info`.
+    /// Info: texts that do not change. The name is given without `_info`.
     #[must_use]
     pub fn info(name: &'static str, help: &'static str) -> Self {
         Self::new(name, MetricType::Info, help)
@@ -139,8 +139,9 @@ impl Family {
         self
     }
 
-    /// Adds a sample. Of a family with labels that are alike, whole numbers are summed and else the last one stays: names
-    /// come from elsewhere, may look alike once they are cut, and a scrape must not have a series twice.
+    /// Adds a sample. In a family with equal labels, whole numbers are summed, and of other values the last
+    /// one is kept: names come from outside, may become equal when they are cut, and a scrape must not
+    /// contain a series twice.
     pub fn add(&mut self, labels: &[(&'static str, &str)], value: impl Into<Value>) {
         let labels = labels
             .iter()
@@ -158,7 +159,7 @@ impl Family {
             .or_insert(value);
     }
 
-    /// Adds one sample for each word: 1 for the one that holds, 0 for the others.
+    /// Adds one sample for each word: 1 for the current one, 0 for the others.
     pub fn add_one_of(
         &mut self,
         labels: &[(&'static str, &str)],
@@ -173,17 +174,18 @@ impl Family {
     }
 }
 
-/// The highest value that each series of a counter was ever written with.
+/// The highest value ever written for each series of a counter.
 ///
-/// What was counted can grow less: a better copy of a response has fewer tokens, or is another model's. A counter that
-/// falls reads as a restart, and everything it ever counted as new. So the difference is held back until it is made up.
+/// A count can decrease: a better copy of a response has fewer tokens, or belongs to another model.
+/// Prometheus treats a counter that decreases as restarted, and adds all of its value again. So the highest
+/// value is written until the count exceeds it.
 #[derive(Debug, Default)]
 pub struct Peaks {
     series: BTreeMap<(&'static str, MetricLabels), u64>,
 }
 
 impl Peaks {
-    /// Lifts each counter to where it was.
+    /// Raises each counter to its highest value.
     pub fn hold(&mut self, families: &mut [Family]) {
         for family in families
             .iter_mut()
@@ -196,7 +198,7 @@ impl Peaks {
                     *value = *peak;
                 }
             }
-            // One that vanishes and comes back would have fallen to nothing meanwhile.
+            // One that disappears and returns would have decreased to zero meanwhile.
             let known = self.series.range((family.name, MetricLabels::new())..);
             let known = known.take_while(|((name, _), _)| *name == family.name);
             for ((_, labels), peak) in known {
@@ -213,7 +215,7 @@ pub fn encode(families: Vec<Family>, format: Format) -> String {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape(families)));
     let mut out = String::new();
-    // A String takes everything.
+    // Writing to a String cannot fail.
     let _ = match format {
         Format::Text => prometheus_text::encode(&mut out, &registry),
         Format::OpenMetrics => text::encode(&mut out, &registry),
@@ -253,7 +255,7 @@ fn with_unit(name: &str) -> (&str, Option<Unit>) {
     }
 }
 
-/// A label's value without what steers a terminal, and not longer than [`LABEL_BYTES_MAX`].
+/// A label's value without control characters for terminals, and not longer than [`LABEL_BYTES_MAX`].
 fn bounded(text: &str) -> String {
     let clean = text.chars().map(|c| {
         if c.is_control() {

@@ -118,6 +118,6 @@ async fn drain(mut body: Body) {
             }
         }
     };
-    // A client that keeps sending gets the answer all the same.
+    // A client that keeps sending still gets the answer.
     let _ = tokio::time::timeout(DRAINED_WITHIN, dropped).await;
 }

@@ -85,14 +85,14 @@ impl Endpoint {
         }
     }
 
-    pub fn stats(&self) -> &EndpointStats {
+    fn stats(&self) -> &EndpointStats {
         self.traffic.of(self.kind)
     }
 }
 
 /// One connection. It lives as long as its stream is used, also as a WebSocket.
 #[derive(Debug)]
-pub struct Connection {
+struct Connection {
     pub endpoint: Arc<Endpoint>,
     pub peer: Option<SocketAddr>,
     /// The request that upgraded the connection to a WebSocket.
@@ -104,7 +104,7 @@ impl Connection {
     /// `None` if all slots are taken.
     fn enter(endpoint: &Arc<Endpoint>, peer: Option<SocketAddr>) -> Option<Arc<Self>> {
         let slot = Arc::clone(&endpoint.slots).try_acquire_owned().ok()?;
-        endpoint.stats().came();
+        endpoint.stats().opened();
         Some(Arc::new(Self {
             endpoint: Arc::clone(endpoint),
             peer,
@@ -116,7 +116,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.endpoint.stats().went();
+        self.endpoint.stats().closed();
         if let Some(entry) = self.upgraded.get() {
             entry.stream_ends(None);
         }

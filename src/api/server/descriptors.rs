@@ -4,14 +4,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors reserved for logs, directories, the store and the watch.
 const DESCRIPTORS_KEPT: usize = 512;
-const DOORS: usize = 2;
+const LISTENERS: usize = 2;
 /// Fewer connections would make the endpoint useless.
 const CONNECTIONS_MIN: usize = 8;
 
 /// Connections allowed per endpoint: the wanted number, unless the limit of open files is too small for it.
 pub fn connections(wanted: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
-    let needed = DESCRIPTORS_KEPT + DOORS * wanted;
+    let needed = DESCRIPTORS_KEPT + LISTENERS * wanted;
     let there = limit
         .current
         .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
@@ -40,7 +40,7 @@ pub fn connections(wanted: usize) -> usize {
 }
 
 fn within(wanted: usize, descriptors: usize) -> usize {
-    let free = descriptors.saturating_sub(DESCRIPTORS_KEPT) / DOORS;
+    let free = descriptors.saturating_sub(DESCRIPTORS_KEPT) / LISTENERS;
     wanted.min(free.max(CONNECTIONS_MIN))
 }
 

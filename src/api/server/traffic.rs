@@ -7,7 +7,7 @@ use strum::IntoStaticStr;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Classes of a status: 1xx to 5xx.
-pub const CLASSES: usize = 5;
+const CLASSES: usize = 5;
 
 /// A listener, with its name in the access log and the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
@@ -48,11 +48,11 @@ impl EndpointStats {
         self.answers.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 
-    pub(super) fn came(&self) {
+    pub(super) fn opened(&self) {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn went(&self) {
+    pub(super) fn closed(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 

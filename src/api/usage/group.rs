@@ -1,4 +1,4 @@
-//! The parts of a row's key, and which of them tell series apart.
+//! The parts of a row's key, and those that distinguish series.
 
 use std::fmt;
 
@@ -114,10 +114,10 @@ impl fmt::Display for Group {
     }
 }
 
-/// What a row is of, by names.
+/// The origin of a row, by names.
 pub struct RowOrigin<'r> {
     pub slot: &'r TimeSlot,
-    /// Only the parts of it that are told apart.
+    /// Only the parts of it that are distinguished.
     pub series: &'r SeriesRow,
     pub place: Option<&'r SessionPlace>,
     pub model: Option<&'r str>,
@@ -125,7 +125,7 @@ pub struct RowOrigin<'r> {
     pub runs: &'r RunNames,
 }
 
-/// The parts of a series that are told apart.
+/// The parts of a series that are distinguished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each part of a series")]
 pub struct PartsApart {
@@ -158,7 +158,7 @@ impl PartsApart {
         apart
     }
 
-    /// A series without what is not told apart.
+    /// A series without the parts that are not distinguished.
     pub fn part(self, series: &SeriesRow) -> SeriesRow {
         let number = |is_apart: bool, number: u32| if is_apart { number } else { 0 };
         SeriesRow {

@@ -125,7 +125,7 @@ enum SeenSeries {
     Of(usize),
 }
 
-/// The sums of one answer, by slot and by the part of series that is told apart.
+/// The sums of one answer, by slot and by the distinguished parts of series.
 #[derive(Default)]
 struct Cells {
     parts: Vec<SeriesRow>,

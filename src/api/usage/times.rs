@@ -40,7 +40,7 @@ pub struct TimeSlot {
     pub quarters: Range<u32>,
     /// Since 1970 on the clocks of the zone.
     local: i64,
-    /// How far these are before UTC, in seconds.
+    /// Offset of these before UTC, in seconds.
     offset: i32,
 }
 

@@ -65,7 +65,7 @@ impl Screen {
 /// Standard output cannot be written, for example on a full disk.
 pub fn human(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
     let mut out = BufWriter::new(anstream::AutoStream::auto(io::stdout().lock()));
-    settle(write(&mut out).and_then(|()| out.flush()))
+    to_failure(write(&mut out).and_then(|()| out.flush()))
 }
 
 /// Prints a document as JSON or for people, see [`json`] and [`human`].
@@ -108,7 +108,7 @@ pub fn line(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<bool
     let mut out = BufWriter::new(anstream::AutoStream::auto(io::stdout().lock()));
     match write(&mut out).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        written => settle(written).map(|()| true),
+        written => to_failure(written).map(|()| true),
     }
 }
 
@@ -122,7 +122,7 @@ pub async fn closed() {
         .spawn(move || {
             let stdout = io::stdout();
             loop {
-                // No events are requested: errors and hang-ups are reported all the same.
+                // No events are requested: errors and hang-ups are still reported.
                 let mut ends = [PollFd::new(&stdout, PollFlags::empty())];
                 match poll(&mut ends, None) {
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -146,7 +146,7 @@ pub async fn closed() {
 /// As [`human`].
 pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    settle(out.write_all(bytes).and_then(|()| out.flush()))
+    to_failure(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
 /// Prints an indented document with a newline at its end.
@@ -155,7 +155,7 @@ pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
 /// As [`human`].
 pub fn json<T: Serialize>(document: &T) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
-    settle(write_json(&mut out, document).and_then(|()| out.flush()))
+    to_failure(write_json(&mut out, document).and_then(|()| out.flush()))
 }
 
 fn write_json<T: Serialize>(out: &mut impl Write, document: &T) -> io::Result<()> {
@@ -163,7 +163,7 @@ fn write_json<T: Serialize>(out: &mut impl Write, document: &T) -> io::Result<()
     writeln!(out)
 }
 
-fn settle(result: io::Result<()>) -> Result<(), Failure> {
+fn to_failure(result: io::Result<()>) -> Result<(), Failure> {
     match result {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             let hint = match error.kind() {
@@ -197,10 +197,10 @@ mod tests {
     #[test]
     fn a_reader_that_left_is_no_failure() {
         assert_eq!(
-            settle(write_json(&mut Failing(ErrorKind::BrokenPipe), &1)),
+            to_failure(write_json(&mut Failing(ErrorKind::BrokenPipe), &1)),
             Ok(())
         );
-        let failure = settle(write_json(&mut Failing(ErrorKind::StorageFull), &1)).unwrap_err();
+        let failure = to_failure(write_json(&mut Failing(ErrorKind::StorageFull), &1)).unwrap_err();
         assert_eq!(failure.code, Exit::Io);
     }
 

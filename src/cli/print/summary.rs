@@ -16,7 +16,7 @@ use crate::api::wire::{Account, Coverage, Health, Lines, Summary};
 use crate::cli::quota::table as quota_table;
 
 /// Most rows of one table in `status`.
-pub const STATUS_ROWS_MAX: usize = 20;
+const STATUS_ROWS_MAX: usize = 20;
 /// Fewest rows of a table; with less room it is left out.
 const STATUS_ROWS_MIN: usize = 3;
 /// Most candidates whose sentences the head of `status` shows.

@@ -15,9 +15,9 @@ use crate::cli::exit::{Exit, Failure, OnPath};
 use crate::cli::print::{numbers, text};
 
 /// Largest expected document, in bytes.
-pub const GOLDEN_BYTES_MAX: u64 = 64 << 20;
+const GOLDEN_BYTES_MAX: u64 = 64 << 20;
 /// Most differences printed for people.
-pub const DIFFERENCES_SHOWN_MAX: usize = 100;
+const DIFFERENCES_SHOWN_MAX: usize = 100;
 /// Longest value in a difference, in characters.
 const VALUE_CHARS_MAX: usize = 80;
 /// Whole numbers below this, 2^53, are exact as floats.

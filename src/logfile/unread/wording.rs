@@ -6,7 +6,7 @@ use super::UnreadKind;
 
 const REGULAR_FILES: &str = "have the agent write regular files";
 
-/// What is wrong with so many entries, to be read after their number, and what to do.
+/// The problem of this number of entries, to be read after the number, and the remedy.
 pub fn of(kind: UnreadKind, count: u64) -> (Cow<'static, str>, &'static str) {
     let Wording { what, todo } = Wording::of(kind);
     let ([one, several], [todo_one, todo_several]) = (what, todo);
@@ -137,7 +137,7 @@ impl Wording {
                      watch.include, or set runs.layout = \"projects\" where each directory is a project",
                 ],
             ),
-            UnreadKind::Foreign(agent) => {
+            UnreadKind::OtherAgent(agent) => {
                 let file = agent.file();
                 Self {
                     what: [

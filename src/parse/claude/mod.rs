@@ -80,7 +80,7 @@ fn strict(
         retries,
         streams,
     } = memory;
-    let mut last = Last { model, session, key };
+    let mut last = LastSeen { model, session, key };
     let mut envelope = Envelope::new(usage);
     if !json::object(text, &mut envelope)? {
         return Ok(Parsed::plain(LineKind::Malformed, None));
@@ -112,7 +112,7 @@ fn strict(
         envelope.limits.observe(&line, retries, observations);
     }
     let report = envelope.report(kind.as_deref(), last.session, place);
-    if let Claim::New(place, parsed) = envelope.message.usage {
+    if let UsageValue::New(place, parsed) = envelope.message.usage {
         usage.remember(&text[place], parsed);
     }
     Ok(Parsed { class, time, report })
@@ -224,7 +224,7 @@ impl Envelope<'_> {
         when: (Option<Millis>, Dating),
         line: &[u8],
         place: LineContext,
-        (last, streams): (&mut Last<'_>, &mut Streams),
+        (last, streams): (&mut LastSeen<'_>, &mut Streams),
         records: &mut Vec<Record>,
     ) -> LineKind {
         if kind == Some(b"stream_event") {
@@ -236,10 +236,10 @@ impl Envelope<'_> {
         let is_quoted = kind == Some(b"progress");
         let parsed = match &message.usage {
             // Only a line with the type of an assistant can be malformed by its usage.
-            Claim::NoObject if kind == Some(b"assistant") => return LineKind::Malformed,
-            Claim::Absent | Claim::NoObject => return LineKind::Ignored,
-            Claim::New(_, parsed) => parsed,
-            Claim::Known(parsed) => parsed,
+            UsageValue::NoObject if kind == Some(b"assistant") => return LineKind::Malformed,
+            UsageValue::Absent | UsageValue::NoObject => return LineKind::Ignored,
+            UsageValue::New(_, parsed) => parsed,
+            UsageValue::Known(parsed) => parsed,
         };
         let model_text = message.model.text();
         if model_text.as_deref() == Some(MODEL_SYNTHETIC) {
@@ -306,7 +306,7 @@ impl Envelope<'_> {
         &self,
         when: (Option<Millis>, Dating),
         place: LineContext,
-        (last, streams): (&mut Last<'_>, &mut Streams),
+        (last, streams): (&mut LastSeen<'_>, &mut Streams),
         records: &mut Vec<Record>,
     ) -> LineKind {
         let thread = stream::thread(self.captured.parent);
@@ -519,7 +519,7 @@ impl Memory {
 }
 
 /// The parts of [`Memory`] that a record is made with.
-struct Last<'m> {
+struct LastSeen<'m> {
     model: &'m mut ModelMemory,
     session: &'m mut Remembered<Option<NonZeroU64>>,
     key: &'m mut Remembered<Option<ResponseKey>>,
@@ -554,7 +554,7 @@ impl<T: Copy> Remembered<T> {
 
 /// The value in the place of usage.
 #[derive(Debug, Default)]
-enum Claim<'de> {
+enum UsageValue<'de> {
     #[default]
     Absent,
     NoObject,
@@ -571,7 +571,7 @@ struct MessageMembers<'de> {
     model: RawBytes<'de>,
     role: RawBytes<'de>,
     stop_reason: RawBytes<'de>,
-    usage: Claim<'de>,
+    usage: UsageValue<'de>,
 }
 
 impl<'de> MessageMembers<'de> {
@@ -596,13 +596,13 @@ impl<'de> Members<'de> for MessageMembers<'de> {
             b"role" => self.role.0 = Some(value.raw_bytes()?),
             b"usage" => {
                 if let Some(parsed) = self.memory.and_then(|memory| memory.recall(value)) {
-                    self.usage = Claim::Known(parsed);
+                    self.usage = UsageValue::Known(parsed);
                     return Ok(());
                 }
                 let mut fields = UsageFields::default();
                 self.usage = match value.object_at(&mut fields)? {
-                    Some(place) => Claim::New(place, fields.parsed()),
-                    None => Claim::NoObject,
+                    Some(place) => UsageValue::New(place, fields.parsed()),
+                    None => UsageValue::NoObject,
                 };
             }
             _ => value.skip()?,

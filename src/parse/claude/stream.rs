@@ -13,7 +13,7 @@ use crate::model::{ResponseKey, Usage};
 
 /// Most open messages; with more, the one opened first is dropped. All of them fit into the kept state of a
 /// file, some 7 kB; most files have none.
-pub const STREAM_MESSAGES_MAX: usize = 32;
+const STREAM_MESSAGES_MAX: usize = 32;
 /// Longest cached model name, in bytes; a message with a longer one is counted by its other lines.
 const MODEL_BYTES_MAX: usize = 128;
 /// Length of an encoded message without its model: two hashes, two flag bits, the key, eight figures.
@@ -55,7 +55,7 @@ pub struct Seen<'a> {
 
 /// The final figures of a response.
 #[derive(Debug)]
-pub struct Final {
+pub struct StreamEnd {
     pub key: ResponseKey,
     pub model: Vec<u8>,
     pub usage: ParsedUsage,
@@ -114,7 +114,13 @@ impl Streams {
 
     /// Applies an event, of the message with this id if it has one; returns the final figures of a response,
     /// if they are known.
-    pub fn take(&mut self, event: RawBytes<'_>, thread: u64, id: Option<&[u8]>, scope: u64) -> Option<Final> {
+    pub fn take(
+        &mut self,
+        event: RawBytes<'_>,
+        thread: u64,
+        id: Option<&[u8]>,
+        scope: u64,
+    ) -> Option<StreamEnd> {
         let mut fields = StreamEvent::default();
         json::object(event.0?, &mut fields).ok()?;
         let id = id.map(xxh3_64);
@@ -132,7 +138,7 @@ impl Streams {
             b"message_delta" => {
                 let message = self.0.iter().find(|open| is_of_it(open))?;
                 let usage = fields.usage?.parsed_after(&message.usage);
-                Some(Final {
+                Some(StreamEnd {
                     key: message.key?,
                     model: message.model.clone(),
                     usage,

@@ -81,7 +81,7 @@ pub struct RunningTotal {
 }
 
 impl RunningTotal {
-    /// A turn begins: the total may start anew.
+    /// A turn begins: the total may start again.
     pub fn begin_turn(&mut self) {
         self.is_of_turn = false;
     }
@@ -131,7 +131,7 @@ pub fn key_of_response(scope: u64, id: &[u8]) -> ResponseKey {
     key(scope, TAG_RESPONSE, id, &[])
 }
 
-/// What a response without an id is a part of: ids are hashed.
+/// The turn or thread of a response without an id: ids are hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TotalOf {
     Turn(u128),

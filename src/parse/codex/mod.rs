@@ -26,9 +26,6 @@ use crate::parse::claude::model_name::{MODEL_UNKNOWN, model_name};
 use crate::parse::dialect::{DialectParser, LineHead};
 use crate::parse::line::{LineContext, LineKind, Parsed, SHORT_LINE_BYTES_MAX};
 
-/// The provider of the accounts that these responses and limits are of.
-pub const PROVIDER: &str = "codex";
-
 /// State of the parser of one file. Kept with the file's offset: encoded small (about 130 bytes).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Codex {
@@ -41,7 +38,7 @@ pub struct Codex {
 }
 
 impl DialectParser for Codex {
-    /// Whether a payload can count is known only with its type inside.
+    /// A payload's members are needed to decide whether it can count.
     fn passes_over(&self, _: &LineHead<'_>) -> bool {
         false
     }

@@ -114,7 +114,7 @@ pub fn decode(bytes: &[u8]) -> Option<Codex> {
         state.take_field(tag, rest.get(2..end)?)?;
         rest = &rest[end..];
     }
-    // What was written is written again the same way.
+    // A valid state is encoded again to the same bytes.
     (rest.is_empty() && encode(&state) == bytes).then_some(state)
 }
 

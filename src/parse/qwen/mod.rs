@@ -1,7 +1,7 @@
 //! The Qwen Code dialect: rows of a chat file to records.
 //!
 //! Counted are `system` rows of telemetry with an `api_response`, which come before the row of the answer and
-//! also tell of sub-agents, compactions and background calls. In a file without such rows the usage of
+//! also contain sub-agents, compactions and background calls. In a file without such rows the usage of
 //! `assistant` rows counts. Rows of side chains repeat what the session's own file has. docs/dialects.md has the
 //! rules.
 

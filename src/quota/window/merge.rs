@@ -7,7 +7,7 @@
 //! 2. A reset within [`RESET_JITTER_MS`] of the stored one belongs to the same window; the later of the two
 //!    stays. Prose rounds an end down by less than [`WORDS_STEP_MS`].
 //! 3. Of two shares of the same window the higher stays. Two exceptions: (a) a live reading lower by
-//!    [`DROP_LARGE`], confirmed by a second one with another share or from another session; (b) a live
+//!    `DROP_LARGE`, confirmed by a second one with another share or from another session; (b) a live
 //!    `allowed` of the window itself with that much room, which is accepted at once and ends a refusal.
 //!    Neither applies to the line of a response that may have begun before the block ([`SERVED_AFTER_MS`]). A
 //!    refusal counts as a full share. A snapshot never lowers a share and never ends a refusal, and a share
@@ -39,11 +39,11 @@ const WORDS_STEP_MS: u64 = HOUR_MS.unsigned_abs();
 /// Resets that differ by at most this belong to the same window, in milliseconds.
 pub const RESET_JITTER_MS: u64 = 120_000;
 /// Size of a large drop of the share.
-pub const DROP_LARGE: f64 = 0.2;
+const DROP_LARGE: f64 = 0.2;
 /// Rounding of snapshots, as a share.
 const SNAPSHOT_STEP: f64 = 0.01;
 /// If the length is unknown, a reset moved by this much belongs to another window, in milliseconds.
-pub const MOVE_FAR_MS: Millis = HOUR_MS;
+const MOVE_FAR_MS: Millis = HOUR_MS;
 
 /// The result of a merge.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +70,7 @@ pub fn merge(
 ) -> Merged {
     let reading = Reading::of(observation, observed_at);
     let length = window_name::length(&observation.window);
-    let history = reading.speaks();
+    let history = reading.has_content();
     let (mut before, mut readings) = (None, Vec::new());
     if let Some(track) = known {
         let newest = |state: &WindowState| {
@@ -183,12 +183,12 @@ fn take(state: &mut Option<WindowState>, reading: &Reading, length: Option<Milli
 }
 
 impl Reading {
-    fn speaks(&self) -> bool {
+    fn has_content(&self) -> bool {
         self.utilization.is_some() || self.reset_at.is_some() || self.status != LimitStatus::Unknown
     }
 
     pub(super) fn is_void(&self) -> bool {
-        !self.speaks() || self.is_over()
+        !self.has_content() || self.is_over()
     }
 
     fn is_less(&self, other: &Self) -> bool {
@@ -362,7 +362,7 @@ fn is_refused(state: &WindowState, at: Millis) -> bool {
     state.status == LimitStatus::Rejected && state.exhausted_until.is_some_and(|until| until > at)
 }
 
-/// True if a reading's share is lower by [`DROP_LARGE`] than the shown one; a refused window counts as full.
+/// True if a reading's share is lower by `DROP_LARGE` than the shown one; a refused window counts as full.
 fn has_room(state: &WindowState, reading: &Reading) -> bool {
     let shown = if is_refused(state, reading.at) {
         Some(1.0)

@@ -1,4 +1,4 @@
-//! The sums that follow from the responses, and where tables of sums are not what they must be.
+//! Sums derived from the responses, and the rows of the tables of sums that differ from them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -15,7 +15,7 @@ use crate::store::error::DbError;
 use crate::store::schema::{FORGOTTEN_RUNS, ResponseRow, RowError, RunTotalsRow, decode};
 use crate::store::table::decode_row;
 
-/// The sums that follow from the responses, by the keys of their tables.
+/// The sums derived from the responses, by the keys of their tables.
 #[derive(Default)]
 pub struct Derived {
     pub totals: BTreeMap<RunNumber, Totals>,
@@ -51,18 +51,18 @@ impl Derived {
             let series = names.series.get(&row.series);
             let series = series.ok_or_else(|| DbError::row("responses", RowError::Range("series")))?;
             let class = PriceClass::of(&parts.usage, parts.service);
-            // Series that stand for others have no class.
+            // Series that contain other series have no class.
             if series.class != class && Some(series.model) != names.model_other {
                 derived.misplaced.push(ResponseKey(key));
             }
             if one.is_zero() {
-                // Counted under another key. No sum has a row for it.
+                // Counted under another key: in no sum.
                 continue;
             }
             if parts.session != 0 {
                 *derived.session_sums.entry(parts.session).or_default() += one;
             }
-            // Both tables are in the order of the keys.
+            // Both tables are sorted by key.
             while let Some(copy) = copies.next_if(|copy: &Result<(u128, u32), DbError>| {
                 copy.as_ref().map_or(true, |(of, _)| *of <= key)
             }) {
@@ -92,7 +92,7 @@ impl Derived {
     }
 }
 
-/// A key that says what is kept for it and what must be; `None` for no row.
+/// A key with its stored and its derived sum; `None` for no row.
 pub type Difference<K> = (K, Option<Totals>, Option<Totals>);
 
 /// A key made of numbers.
@@ -102,7 +102,7 @@ pub trait NumberKey:
 }
 impl<K: redb::Key + for<'a> redb::Value<SelfType<'a> = K> + Ord + Copy + Debug + 'static> NumberKey for K {}
 
-/// Where a table of sums is not what it must be. A row that cannot be read counts as none.
+/// The rows of a table of sums that differ from the derived sums. An unreadable row counts as missing.
 pub fn differing<K: NumberKey>(
     table: &impl ReadableTable<K, &'static [u8]>,
     must_be: &BTreeMap<K, Totals>,
@@ -125,7 +125,7 @@ pub fn differing<K: NumberKey>(
     Ok(found)
 }
 
-/// Keys that a table without values lacks (`true`) or has too much.
+/// Keys that a table without values lacks (`true`) or has in excess.
 pub fn keys_differing<K: NumberKey>(
     table: &impl ReadableTable<K, ()>,
     must_be: &BTreeSet<K>,
@@ -142,7 +142,7 @@ pub fn keys_differing<K: NumberKey>(
     Ok(found)
 }
 
-/// Files that no path leads to.
+/// Files without a path.
 pub fn pathless(
     paths: &impl ReadableTable<(u32, &'static [u8]), u32>,
     files: &impl ReadableTable<u32, &'static [u8]>,
@@ -161,7 +161,8 @@ pub fn pathless(
     Ok(pathless)
 }
 
-/// The totals of runs that are not what they must be. A row that cannot be read is damage: it holds more.
+/// The totals of runs that differ from the derived ones. An unreadable row is damage: it holds more than the
+/// sums.
 pub fn totals_differing(
     table: &impl ReadableTable<u32, &'static [u8]>,
     must_be: &BTreeMap<RunNumber, Totals>,

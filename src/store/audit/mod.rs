@@ -1,4 +1,4 @@
-//! What follows from the responses: every sum that is kept, whether it is in step, and how it is brought back.
+//! Sums derived from the responses: comparison with the stored sums, and repair.
 
 mod derived;
 mod names;
@@ -21,7 +21,7 @@ use derived::{Derived, differing, keys_differing, pathless, totals_differing};
 use names::SumNames;
 use repair::{repair_names, repair_responses, repair_runs, repair_sums};
 
-/// What a recount says must be otherwise.
+/// Corrections found by a recount.
 #[derive(Clone, Debug, Default)]
 pub struct Fixes {
     pub responses: Vec<ResponseFix>,
@@ -29,27 +29,27 @@ pub struct Fixes {
     pub runs: Vec<RunFix>,
 }
 
-/// What a response must be.
+/// The correct value of a response.
 #[derive(Clone, Debug)]
 pub struct ResponseFix {
     pub key: ResponseKey,
-    /// As the logs give it, with this store's run number; `None` for one they do not have.
+    /// The response as read from the logs, with this store's run number; `None` if the logs do not have it.
     pub response: Option<Response>,
-    /// Where the logs have it; one that is stored for the same run stays where it is.
+    /// The series of that response; a response that is stored for the same run keeps its series.
     pub origin: Option<ResponseOrigin>,
 }
 
-/// What a run's row must say; `None` for what it may go on saying.
+/// The correct fields of a run's row; `None` leaves a field unchanged.
 #[derive(Clone, Debug)]
 pub struct RunFix {
     pub run: RunId,
-    /// Those of duplicates and suspect clocks stay: they depend on what was read first.
+    /// The counts of duplicates and suspect clocks are not corrected: they depend on the order of reading.
     pub lines: Option<LineCounts>,
     pub files: Option<u64>,
     pub bytes: Option<u64>,
 }
 
-/// How much a repair changed.
+/// Number of changes made by a repair.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Repaired {
     pub responses: u64,
@@ -57,11 +57,11 @@ pub struct Repaired {
     pub positions: u64,
     /// Counts of lines, files and bytes of runs.
     pub runs: u64,
-    /// Rows of the sums, and of the list of files.
+    /// Rows of the sums and of the list of files.
     pub sums: u64,
 }
 
-/// Both sides, of which only what differs is named.
+/// The stored and the derived sum; only the fields that differ are named.
 fn sentence(what: &str, kept: Option<Totals>, sum: Option<Totals>) -> String {
     let fields = |totals: Option<Totals>| {
         let of = totals.unwrap_or_default();
@@ -88,7 +88,7 @@ fn sentence(what: &str, kept: Option<Totals>, sum: Option<Totals>) -> String {
             .collect();
         match totals {
             None => "nothing".to_owned(),
-            // A row of nothing where no row should be.
+            // A row of zeros where there must be no row.
             Some(_) if named.is_empty() => "a row without anything".to_owned(),
             Some(_) => named.join(", "),
         }
@@ -100,7 +100,8 @@ fn sentence(what: &str, kept: Option<Totals>, sum: Option<Totals>) -> String {
     )
 }
 
-/// When a stretch began that is so many lengths of it after 1970: its first 10 letters are the day, 16 the minute.
+/// The start of interval `number` of this length, counted from 1970: its first 10 letters are the day, 16 the
+/// minute.
 fn since(number: u32, length: Millis, letters: usize) -> String {
     let at = Millis::from(number).saturating_mul(length);
     match jiff::Timestamp::from_millisecond(at) {
@@ -110,8 +111,8 @@ fn since(number: u32, length: Millis, letters: usize) -> String {
 }
 
 impl Snapshot<'_> {
-    /// Compares every sum that is kept with the responses; hears a sentence of each that is not in step. It takes as
-    /// long as there are responses.
+    /// Compares every stored sum with the responses, and calls `report` with a sentence for each difference.
+    /// The time it takes grows with the number of responses.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
@@ -193,13 +194,13 @@ impl Snapshot<'_> {
 }
 
 impl Writer {
-    /// Brings the database to what a recount says, and every sum to what then follows from the responses: all of it in
-    /// one transaction, or nothing.
+    /// Corrects the database by a recount, and every sum by the corrected responses: all of it in one
+    /// transaction, or nothing.
     ///
     /// # Errors
     /// As [`Writer::commit`].
     pub fn repair(&mut self, fixes: &Fixes) -> Result<Repaired, StoreError> {
-        // A response may bring the name of a model.
+        // A response may bring a new model name.
         self.names = None;
         self.transact(|write| {
             let mut repaired = Repaired::default();

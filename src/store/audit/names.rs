@@ -1,4 +1,4 @@
-//! Whom the numbers in tables of sums mean, for sentences; and whether each is found by its name.
+//! Names of the numbers in tables of sums, for sentences; and checks of the tables from names to numbers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::store::schema::{AccountRow, PlaceRow, RunRow, SeriesKey, SeriesRow};
 use crate::store::table::decode_row;
 use crate::store::write::models::MODEL_OTHER;
 
-/// The session and the project of a key that is missing or leads to another place, and the number it must lead to.
+/// The session and the project of a key that is missing or has the wrong number, and the correct number.
 pub type LostPlace = ((String, String), Option<PlaceNumber>);
 
-/// What numbers mean.
+/// The names of numbers.
 #[derive(Default)]
 pub struct SumNames {
     pub runs: BTreeMap<RunNumber, String>,
@@ -23,7 +23,7 @@ pub struct SumNames {
     /// Sessions and projects.
     places: BTreeMap<PlaceNumber, (String, String)>,
     pub series: BTreeMap<SeriesNumber, SeriesRow>,
-    /// The model that stands for others.
+    /// The model of series that contain other models.
     pub model_other: Option<ModelNumber>,
 }
 
@@ -79,7 +79,7 @@ impl SumNames {
         self.accounts.get(&number).map_or("(unknown)", String::as_str)
     }
 
-    /// A series in words.
+    /// A description of a series.
     pub fn series(&self, number: SeriesNumber) -> String {
         let Some(series) = self.series.get(&number) else {
             return format!("(unknown series {number})");
@@ -98,7 +98,8 @@ impl SumNames {
         )
     }
 
-    /// Keys of `series_numbers` that are missing, or lead to another series; with the number they must lead to.
+    /// Keys of `series_numbers` that are missing or have the number of another series; with the correct
+    /// number.
     pub fn series_lost(
         &self,
         numbers: &impl ReadableTable<SeriesKey, u32>,
@@ -119,7 +120,7 @@ impl SumNames {
         Ok(lost)
     }
 
-    /// As [`SumNames::series_lost`] of places, by session and project.
+    /// As [`SumNames::series_lost`], for places: by session and project.
     pub fn places_lost(
         &self,
         numbers: &impl ReadableTable<(&'static str, &'static str), u32>,

@@ -1,4 +1,4 @@
-//! Bringing the tables to what a recount says, and to what follows from the responses.
+//! Correction of the tables by a recount, and of the sums by the responses.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -21,7 +21,7 @@ use crate::store::write::models::ModelTables;
 use crate::store::write::series::SeriesTables;
 use crate::store::write::{NameCache, Registry};
 
-/// Makes every series and every place be found by its name again: before anything asks for one.
+/// Corrects the tables from names to the numbers of series and places: before anything reads them.
 pub fn repair_names(write: &WriteTransaction, repaired: &mut Repaired) -> Result<(), DbError> {
     let names = sum_names(write)?;
     let mut series = write.open_table(SERIES_NUMBERS)?;
@@ -76,7 +76,7 @@ pub fn repair_responses(
     Ok(())
 }
 
-/// The tables that a response needs.
+/// The tables needed to write a response.
 struct ResponseRepair<'t> {
     names: NameCache,
     models: ModelTables<'t>,
@@ -87,7 +87,7 @@ struct ResponseRepair<'t> {
 
 impl ResponseRepair<'_> {
     fn put(&mut self, fix: &ResponseFix, response: &Response) -> Result<(), DbError> {
-        // Of which session it is, the logs say in another order.
+        // The session of a response depends on the order of reading.
         let stored: Option<ResponseRow> = get(&self.responses, fix.key.0)?;
         let parts = stored.map(|row| row.parts()).transpose();
         let parts = parts.map_err(|error| DbError::row("responses", error))?;
@@ -246,7 +246,7 @@ fn move_misplaced(
     series.write_new()
 }
 
-/// Brings a table of sums to what it must be; how many rows that changed.
+/// Corrects a table of sums; returns the number of changed rows.
 fn rewrite<K: NumberKey>(
     table: &mut Table<'_, K, &'static [u8]>,
     must_be: &BTreeMap<K, Totals>,

@@ -1,4 +1,4 @@
-//! Reading how much was ever read and counted, and which models were ever seen: what metrics are made of.
+//! Reads counters for metrics: lines and bytes read, responses counted, models seen.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::store::error::DbError;
 use crate::store::schema::{META, META_SEQUENCE, RowError, RunTotalsRow, TOTALS};
 use crate::store::table::decode_row;
 
-/// How much was ever read, of all runs, forgotten ones too.
+/// Amounts read since the database was created, of all runs, forgotten ones included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReadCounters {
     /// The number of the last commit.
@@ -23,7 +23,7 @@ pub struct ReadCounters {
     pub files: u64,
     /// Bytes read, those of skipped lines included.
     pub bytes: u64,
-    /// In the order of first sight, which never changes.
+    /// In the order of the first occurrence, which never changes.
     pub models: Vec<Arc<str>>,
 }
 
@@ -40,7 +40,7 @@ impl Snapshot<'_> {
         })
     }
 
-    /// How much was ever read.
+    /// Amounts read since the database was created.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].

@@ -1,4 +1,4 @@
-//! Reading what agents reported beside what was counted.
+//! Reads the totals that agents reported beside the totals counted.
 
 use redb::{ReadTransaction, ReadableTable};
 
@@ -12,7 +12,7 @@ use crate::store::schema::{SESSION_SUMS, SESSIONS, SessionRow};
 use crate::store::table::decode_row;
 
 impl Snapshot<'_> {
-    /// What agents reported beside what was counted.
+    /// The totals that agents reported, beside the totals counted.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
@@ -21,7 +21,7 @@ impl Snapshot<'_> {
     }
 }
 
-/// The figures of a sum that agents report too. A sum of which more was taken back than added counts as nothing.
+/// The figures of a sum that agents report too. A negative sum counts as zero.
 fn figures_of(sum: &Totals) -> Reported {
     let clamp = |tokens: i128| u64::try_from(tokens.max(0)).unwrap_or(u64::MAX);
     Reported {
@@ -43,7 +43,7 @@ pub fn coverage_in(read: &ReadTransaction) -> Result<Coverage, DbError> {
         let number = number.value();
         let row: SessionRow = decode_row("sessions", row.value())?;
         let mut counted = Totals::default();
-        // Both tables are in the order of the numbers.
+        // Both tables are sorted by number.
         while let Some(entry) = sums.next_if(|sum| sum.as_ref().is_ok_and(|(of, _)| of.value() <= number)) {
             let (of, sum) = entry?;
             if of.value() == number {

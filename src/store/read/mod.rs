@@ -1,9 +1,10 @@
-//! Reading: a reader takes snapshots; a snapshot answers every question as of one commit, in time that grows
+//! Reading: a reader takes snapshots; a snapshot answers every query as of one commit, in time that grows
 //! with the answer only.
 //!
 //! **Invariant**: one request reads one snapshot, so all figures of an answer are of one commit.
 //!
-//! The exceptions are the walks over all responses and sums, which only a recount uses; they say so.
+//! The exceptions are the walks over all responses and sums, which only a recount uses; their comments state
+//! it.
 
 mod counters;
 mod coverage;
@@ -39,7 +40,7 @@ use coverage::coverage_in;
 use runs::run_row_of;
 use usage::run_days;
 
-/// What is summed for one run.
+/// The totals of one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RunSums {
     pub number: RunNumber,
@@ -70,7 +71,7 @@ impl RunSums {
         }
     }
 
-    /// Adds those of another run.
+    /// Adds the totals of another run.
     pub fn add(&mut self, other: &Self) {
         self.totals += other.totals;
         self.lines.add(&other.lines);
@@ -80,12 +81,12 @@ impl RunSums {
     }
 }
 
-/// What a summary shows beside the limits, as of one commit.
+/// The figures of a summary except the limits, as of one commit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SummaryFigures {
     pub sequence: u64,
     pub runs: BTreeMap<String, RunSums>,
-    /// What was counted for runs that were forgotten.
+    /// The totals of forgotten runs.
     pub forgotten: RunSums,
     pub by_model: BTreeMap<Arc<str>, Totals>,
     /// Keyed by the UTC day since 1970.
@@ -118,11 +119,11 @@ impl Reader {
         &self.slot
     }
 
-    /// The database as of its last commit. It stays open while the snapshot lives. A thread must not take a
-    /// second one meanwhile: if another thread waits to close the database, neither goes on.
+    /// The database as of its last commit. It stays open while the snapshot exists. A thread must not take a
+    /// second one meanwhile: if another thread waits to close the database, both would wait forever.
     ///
     /// # Errors
-    /// When the database is closed or unreadable.
+    /// The database is closed or unreadable.
     pub fn snapshot(&self) -> Result<Snapshot<'_>, StoreError> {
         let open = self.slot.database()?;
         let read = open.begin_read().map_err(|error| self.slot.error(error))?;
@@ -133,37 +134,39 @@ impl Reader {
         })
     }
 
-    /// The file's path, or a word for memory.
+    /// The file's path, or a description of memory.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.slot.file.path()
     }
 
-    /// How often a new database took the place of a damaged one: with a new number, everything must be read again.
+    /// Number of times that a new database replaced a damaged one: if it changed, everything must be read
+    /// again.
     #[must_use]
     pub fn replaced(&self) -> u64 {
         self.slot.replaced()
     }
 
-    /// Whether observations wait for the end of the backlog.
+    /// True while observations wait for the end of the backlog.
     #[must_use]
     pub fn defers(&self) -> bool {
         self.slot.defers()
     }
 
-    /// How many observations of windows beyond the bound of an account were left out since the start.
+    /// Number of observations of windows beyond an account's bound that were ignored since the start.
     #[must_use]
     pub fn windows_left_out(&self) -> u64 {
         self.slot.windows_left_out()
     }
 
-    /// As [`Snapshot::rebuilt`]. What this process remembers is also said while the database is closed.
+    /// As [`Snapshot::rebuilt`]. The reason that this process holds in memory is also returned while the
+    /// database is closed.
     ///
     /// # Errors
     /// As [`Reader::snapshot`] and [`Snapshot::summary`].
     pub fn rebuilt(&self) -> Result<Option<String>, StoreError> {
-        match self.slot.anew() {
-            Some(anew) => Ok(Some(anew)),
+        match self.slot.new_database() {
+            Some(new_database) => Ok(Some(new_database)),
             None => self.snapshot()?.rebuilt(),
         }
     }
@@ -171,14 +174,14 @@ impl Reader {
 
 /// The database as of one commit.
 pub struct Snapshot<'r> {
-    // Ends before the database may be closed.
+    // Dropped before the database may be closed.
     read: ReadTransaction,
     slot: &'r DatabaseSlot,
     _open: OpenDatabase<'r>,
 }
 
 impl Snapshot<'_> {
-    /// Answers in the one transaction.
+    /// Runs a query in the snapshot's transaction.
     pub(super) fn reading<T>(
         &self,
         body: impl FnOnce(&ReadTransaction) -> Result<T, DbError>,
@@ -189,18 +192,19 @@ impl Snapshot<'_> {
     /// The summary's figures.
     ///
     /// # Errors
-    /// When the database is damaged or unreadable.
+    /// The database is damaged or unreadable.
     pub fn summary(&self) -> Result<SummaryFigures, StoreError> {
         self.reading(summary_in)
     }
 
-    /// How this database came to replace another since the start, or a damaged one that is still kept beside it.
+    /// Why this database replaced another since the start, or replaced a damaged one that is still kept
+    /// beside it.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
     pub fn rebuilt(&self) -> Result<Option<String>, StoreError> {
-        if let Some(anew) = self.slot.anew() {
-            return Ok(Some(anew));
+        if let Some(new_database) = self.slot.new_database() {
+            return Ok(Some(new_database));
         }
         self.reading(|read| {
             let notes = read.open_table(NOTES)?;
@@ -277,7 +281,7 @@ fn summary_in(read: &ReadTransaction) -> Result<SummaryFigures, DbError> {
         let of_run = of_run.ok_or_else(|| DbError::row("runs", RowError::Range("number")))?;
         figures.runs.insert(id.value().to_owned(), of_run);
     }
-    // What no name leads to is what forgotten runs left.
+    // Rows without a name belong to forgotten runs.
     for rest in sums.into_values() {
         figures.forgotten.add(&rest);
     }
@@ -309,7 +313,7 @@ fn summary_in(read: &ReadTransaction) -> Result<SummaryFigures, DbError> {
     Ok(figures)
 }
 
-/// Walks over everything ever counted, by series.
+/// Walks over all sums by series.
 fn for_each_series(
     read: &ReadTransaction,
     mut each: impl FnMut(SeriesRow, Totals) -> Result<(), DbError>,
@@ -319,7 +323,7 @@ fn for_each_series(
     for entry in sums.iter()? {
         let (number, row) = entry?;
         let totals = decode_row("series_sums", row.value())?;
-        // Both tables are in the order of the numbers.
+        // Both tables are sorted by number.
         let of = loop {
             let entry = series.next().transpose()?;
             let (of, row) = entry.ok_or_else(|| DbError::row("series_sums", RowError::Range("series")))?;

@@ -1,4 +1,4 @@
-//! Reading what is known of provider accounts: windows, calls, marks, rejections, thresholds that fired.
+//! Reads the data of provider accounts: windows, calls, marks, rejections, thresholds that fired.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ use crate::store::schema::{
 };
 use crate::store::table::decode_row;
 
-/// Everything that is known of accounts, as of one commit.
+/// The data of all accounts, as of one commit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct QuotaView {
     pub accounts: KnownAccounts,
@@ -30,16 +30,16 @@ pub struct QuotaView {
     pub fired: Vec<Fired>,
 }
 
-/// What is known of each account.
+/// The data of each account.
 pub type KnownAccounts = BTreeMap<AccountId, AccountSums>;
 
-/// What is known of one account.
+/// The data of one account.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccountSums {
     pub windows: BTreeMap<Box<str>, WindowState>,
-    /// By minute since 1970, from the minute that was asked for.
+    /// By minute since 1970, from the requested minute.
     pub minutes: Vec<(u32, Totals)>,
-    /// What an operator said.
+    /// The operator's mark.
     pub mark: Option<Cause>,
     /// Refusals that named no window.
     pub throttles: Throttles,
@@ -59,8 +59,8 @@ pub struct LimitEvent {
 }
 
 impl Snapshot<'_> {
-    /// What is known of all accounts, without limit events and thresholds that fired; minutes from the one
-    /// that holds `since`.
+    /// The data of all accounts, without limit events and thresholds that fired; minutes from the one that
+    /// holds `since`.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
@@ -71,7 +71,7 @@ impl Snapshot<'_> {
         })
     }
 
-    /// What is known of all accounts; minutes from the one that holds `since`.
+    /// The data of all accounts; minutes from the one that holds `since`.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].

@@ -1,4 +1,4 @@
-//! Walking over all responses, which only a recount does.
+//! Walks over all responses; only a recount does.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl Responses {
         })
     }
 
-    /// Begins at the first one.
+    /// Starts at the first one.
     fn walk(&mut self) -> Result<impl Iterator<Item = Result<(ResponseKey, Response), DbError>>, DbError> {
         let (series, models) = (&mut self.series, &self.models);
         Ok(self.table.iter()?.map(move |entry| {
@@ -45,8 +45,8 @@ impl Responses {
 }
 
 impl Snapshot<'_> {
-    /// Walks over the responses of two databases side by side, in key order; hears of each what both say.
-    /// For recounts: it takes as long as there are responses.
+    /// Merge-joins the responses of two databases by key and passes each pair to `each`. For recounts: the
+    /// time it takes grows with the number of responses.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].

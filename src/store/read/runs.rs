@@ -1,4 +1,4 @@
-//! Reading which runs there are, and how far their files were read.
+//! Reads the runs and the read positions of their files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
@@ -17,7 +17,7 @@ use crate::store::schema::{
 };
 use crate::store::table::{decode_row, get};
 
-/// What is known of a run beside its sums.
+/// The properties of a run beside its sums.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunInfo {
     pub number: RunNumber,
@@ -25,15 +25,15 @@ pub struct RunInfo {
     pub labels: Labels,
     pub mount: Option<PathBuf>,
     pub first_seen: Millis,
-    /// When someone started it; `None` for one that was only found.
+    /// Time of an explicit start; `None` for a run that was only found.
     pub registered_at: Option<Millis>,
     /// The earliest line time read.
     pub earliest: Option<Millis>,
-    /// When it was stopped and why; `None` while it goes on.
+    /// Time and reason of the stop; `None` while it is active.
     pub stopped: Option<(Millis, StopReason)>,
 }
 
-/// What is known of a run, and how far its files were read.
+/// The properties of a run and the read positions of its files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredRun {
     /// `None` if it is unknown.
@@ -44,7 +44,7 @@ pub struct StoredRun {
 /// The accounts of a run beside its own, by provider.
 pub type FurtherAccounts = Vec<(Box<str>, AccountId)>;
 
-/// The tables that say more of runs than `runs`, open: they serve for one run or for all.
+/// The tables with further properties of runs, open: they serve for one run or for all.
 struct RunTables {
     infos: ReadOnlyTable<u32, &'static [u8]>,
     run_accounts: ReadOnlyTable<u32, u32>,
@@ -69,7 +69,7 @@ impl RunTables {
         Ok(accounts)
     }
 
-    /// What they say of a run.
+    /// The properties of a run from these tables.
     fn info(&self, row: &RunRow) -> Result<RunInfo, DbError> {
         let info: RunInfoRow = get(&self.infos, row.number)?.unwrap_or_default();
         let account = self.run_accounts.get(row.number)?;
@@ -89,7 +89,7 @@ impl RunTables {
 }
 
 impl Snapshot<'_> {
-    /// Every run that is known.
+    /// All runs.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
@@ -110,7 +110,7 @@ impl Snapshot<'_> {
         })
     }
 
-    /// What is known of a run; `None` if it is unknown.
+    /// The properties of a run; `None` if it is unknown.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
@@ -123,7 +123,7 @@ impl Snapshot<'_> {
         })
     }
 
-    /// Runs that were forgotten while their directories were there.
+    /// Runs that were forgotten while their directories existed.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
@@ -139,7 +139,7 @@ impl Snapshot<'_> {
         })
     }
 
-    /// Whether a run of this name was forgotten while its directory was there, and the directory is there still.
+    /// True if a run of this name was forgotten while its directory existed, and the directory still exists.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
@@ -170,7 +170,7 @@ impl Snapshot<'_> {
         })
     }
 
-    /// The accounts of a run by further providers: those whose responses or limits it has beside those of the account
+    /// The accounts of a run by further providers: those of responses or limits that are not of the account
     /// it was registered with.
     ///
     /// # Errors
@@ -182,7 +182,7 @@ impl Snapshot<'_> {
         })
     }
 
-    /// The run ids known, with their numbers.
+    /// All run ids, with their numbers.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
@@ -199,7 +199,7 @@ impl Snapshot<'_> {
         })
     }
 
-    /// How far each file of a run was read, by its path below the run's directory.
+    /// The read position of each file of a run, by its path below the run's directory.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
@@ -208,7 +208,7 @@ impl Snapshot<'_> {
         Ok(known.unwrap_or_default().positions)
     }
 
-    /// What is known of each of these runs, and how far their files were read.
+    /// The properties of each of these runs, and the read positions of their files.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
@@ -247,7 +247,7 @@ impl Snapshot<'_> {
     }
 }
 
-/// The tables that say more of runs, as of one snapshot.
+/// The tables with further properties of runs, as of one snapshot.
 fn run_tables(read: &ReadTransaction) -> Result<RunTables, DbError> {
     Ok(RunTables {
         infos: read.open_table(RUN_INFO)?,

@@ -1,4 +1,4 @@
-//! Reading series by their numbers, a leaf of the table at a time.
+//! Reads series by their numbers, a leaf of the table at a time.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::store::error::DbError;
 use crate::store::schema::{PLACES, PlaceRow, RESPONSES, ResponseRow, RowError, SERIES, SeriesRow};
 use crate::store::table::{decode_row, get};
 
-/// Series that are read at once: those of one time mostly follow each other.
+/// Number of series read at once: the series of one time mostly follow each other.
 const SERIES_TOGETHER: u32 = 64;
 
 /// The series of a snapshot, read as they are needed.
@@ -43,7 +43,7 @@ impl SeriesRows {
             let (number, row) = entry?;
             found.push((number.value() as usize, decode_row("series", row.value())?));
         }
-        // A number that damage made large takes no room.
+        // A number that damage made large must not reserve memory.
         if !found.iter().any(|(number, _)| *number == at) {
             return Err(unknown());
         }
@@ -57,7 +57,7 @@ impl SeriesRows {
     }
 }
 
-/// Where a response comes from, by names.
+/// The origin of a response, by names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResponseOrigin {
     pub place: SessionPlace,
@@ -73,7 +73,7 @@ pub struct SeriesNames {
 }
 
 impl Snapshot<'_> {
-    /// The names of the numbers in series, but of places.
+    /// The names of the numbers in series, except of places.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
@@ -103,7 +103,7 @@ impl Snapshot<'_> {
         })
     }
 
-    /// Where a response comes from; `None` if it is unknown.
+    /// The origin of a response; `None` if it is unknown.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].

@@ -1,4 +1,4 @@
-//! Reading the sums of stretches of time, from the smallest tables that have them.
+//! Reads the sums of time intervals, from the smallest tables that have them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,22 +15,22 @@ use crate::store::error::DbError;
 use crate::store::schema::{DAYS, QUARTERS, RUN_DAYS, SeriesRow};
 use crate::store::table::{decode_row, get};
 
-/// Whom the numbers of runs mean; a number without an entry is a forgotten run's.
+/// Names and accounts of run numbers; a number without an entry belongs to a forgotten run.
 pub type RunNames = BTreeMap<RunNumber, (RunId, RunInfo)>;
 
-/// A stretch of time whose sums are in one table.
+/// A time interval whose sums are in one table.
 struct TimePiece {
     /// Days, else quarters.
     is_days: bool,
     range: Range<u32>,
-    /// Which of the stretches asked for it is a part of.
+    /// Index of the requested interval that it is a part of.
     stretch: usize,
 }
 
-/// The sums of times and series.
+/// Sums by time and series.
 type SumTable = ReadOnlyTable<(u32, u32), &'static [u8]>;
 
-/// Divides stretches, in quarters, into whole UTC days and what is left of them.
+/// Divides intervals, in quarters, into whole UTC days and the remaining quarters.
 fn pieces(stretches: &[Range<u32>]) -> Vec<TimePiece> {
     let mut pieces = Vec::with_capacity(stretches.len());
     for (stretch, quarters) in stretches.iter().enumerate() {
@@ -147,9 +147,9 @@ impl SumReader {
 }
 
 impl Snapshot<'_> {
-    /// Walks over the sums of stretches of time, each in quarters of an hour since 1970, in their order, without gaps
-    /// or overlaps that matter; hears the number of the stretch and the series of each. With `run` of that run only,
-    /// which costs as much as that run has.
+    /// Walks over the sums of time intervals, each in quarters of an hour since 1970, in their order, without
+    /// relevant gaps or overlaps. Passes the index of the interval and the series of each sum to `each`. With
+    /// `run` only the sums of that run, in time that grows with its rows only.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
@@ -169,7 +169,7 @@ impl Snapshot<'_> {
         })
     }
 
-    /// Whom the numbers of runs mean.
+    /// Names and accounts of run numbers.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
@@ -186,7 +186,7 @@ impl Snapshot<'_> {
         self.reading(|read| Ok(run_row_of(read, run)?.map(|row| row.number)))
     }
 
-    /// The first and the last UTC day since 1970 of which there are sums.
+    /// The first and the last UTC day since 1970 that have sums.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].

@@ -7,7 +7,7 @@ use serde::{Deserialize as _, Serialize as _};
 /// The version byte of every row written now.
 const ROW_VERSION: u8 = 1;
 
-/// Why a row cannot be read.
+/// Reason for which a row cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum RowError {
     #[error("an empty row")]
@@ -24,7 +24,7 @@ pub enum RowError {
 
 /// The end of a row that is being written.
 pub type RowWriter = postcard::Serializer<ExtendFlavor<Vec<u8>>>;
-/// What is left of a row that is being read.
+/// The rest of a row that is being read.
 pub type RowReader<'b> = postcard::Deserializer<'b, Slice<'b>>;
 
 /// A type with a layout on disk. Those of rows are in `rows.rs`, each field written out.
@@ -32,13 +32,13 @@ pub trait Stored: Sized {
     /// Appends the value.
     ///
     /// # Errors
-    /// Never for the types of this module; the serializer's type says it could.
+    /// None for the types of this module; the type of the serializer allows errors.
     fn write(&self, to: &mut RowWriter) -> Result<(), RowError>;
 
-    /// Takes a value off the beginning.
+    /// Reads a value from the beginning.
     ///
     /// # Errors
-    /// When no such value is there.
+    /// There is no such value.
     fn read(from: &mut RowReader<'_>) -> Result<Self, RowError>;
 }
 
@@ -50,7 +50,7 @@ pub fn encode<R: Stored>(row: &R) -> Result<Vec<u8>, RowError> {
     encode_after(Vec::with_capacity(64), row)
 }
 
-/// Writes a row behind what stands there already, which is lost with an error.
+/// Appends a row to the buffer, whose contents are lost on an error.
 ///
 /// # Errors
 /// As [`encode`].
@@ -66,7 +66,7 @@ pub fn encode_after<R: Stored>(mut bytes: Vec<u8>, row: &R) -> Result<Vec<u8>, R
 /// Reads a row.
 ///
 /// # Errors
-/// When the bytes are of another version, or are no such row.
+/// The bytes are of another version, or are not such a row.
 pub fn decode<R: Stored>(bytes: &[u8]) -> Result<R, RowError> {
     match bytes.split_first() {
         None => Err(RowError::Empty),
@@ -142,12 +142,12 @@ impl<T: Stored> Stored for Vec<T> {
     }
 
     fn read(from: &mut RowReader<'_>) -> Result<Self, RowError> {
-        // No room is reserved by a number that damage may have made large: the bytes end before.
+        // No memory is reserved by a count that damage may have made large: the bytes end before.
         (0..u64::read(from)?).map(|_| T::read(from)).collect()
     }
 }
 
-/// One after the other.
+/// Elements in order.
 impl<A: Stored, B: Stored> Stored for (A, B) {
     fn write(&self, to: &mut RowWriter) -> Result<(), RowError> {
         self.0.write(to)?;
@@ -159,7 +159,7 @@ impl<A: Stored, B: Stored> Stored for (A, B) {
     }
 }
 
-/// A type of a fixed list of values, each of which has its number on disk.
+/// A type of a fixed list of values, each of which has a number on disk.
 pub trait Coded: Sized {
     /// The number of a value.
     fn code(self) -> u8;

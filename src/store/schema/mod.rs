@@ -13,8 +13,8 @@ use crate::model::RunNumber;
 
 pub use codec::{RowError, Stored, decode, encode, encode_after};
 pub use rows::{
-    AccountLimitsRow, AccountRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow, MarkRow,
-    ParkedRow, RunInfoRow, RunRow, RunTotalsRow, SessionRow, WindowRow,
+    AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow,
+    MarkRow, RunInfoRow, RunRow, RunTotalsRow, SessionRow, WindowRow,
 };
 pub use series::{PlaceRow, ResponseParts, ResponseRow, SeriesKey, SeriesRow};
 
@@ -25,7 +25,7 @@ type Bytes = &'static [u8];
 
 /// `schema`, `sequence`, `created_ms` and the like.
 pub const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
-/// Texts about the database itself: what a rebuild could not bring back.
+/// Texts about the database itself: data that a rebuild could not restore.
 pub const NOTES: TableDefinition<'static, &'static str, &'static str> = TableDefinition::new("notes");
 /// Run id to [`RunRow`].
 pub const RUNS: TableDefinition<'static, &'static str, Bytes> = TableDefinition::new("runs");
@@ -35,7 +35,7 @@ pub const PATHS: TableDefinition<'static, (u32, &'static [u8]), u32> = TableDefi
 pub const FILES: TableDefinition<'static, u32, Bytes> = TableDefinition::new("files");
 /// Model number to its name.
 pub const MODELS: TableDefinition<'static, u32, &'static str> = TableDefinition::new("models");
-/// Model number to the run that brought the name: one run has room for a part of them only.
+/// Model number to the run that brought the name: one run has room for a part of the models only.
 pub const MODEL_RUNS: TableDefinition<'static, u32, u32> = TableDefinition::new("model_runs");
 /// Response key to [`ResponseRow`].
 pub const RESPONSES: TableDefinition<'static, u128, Bytes> = TableDefinition::new("responses");
@@ -50,7 +50,7 @@ pub const PLACE_NUMBERS: TableDefinition<'static, (&'static str, &'static str), 
 pub const SERIES: TableDefinition<'static, u32, Bytes> = TableDefinition::new("series");
 /// [`SeriesKey`] to the number of that series.
 pub const SERIES_NUMBERS: TableDefinition<'static, SeriesKey, u32> = TableDefinition::new("series_numbers");
-/// Series to [`Totals`](crate::dedup::Totals): everything ever counted, forgotten runs included.
+/// Series to [`Totals`](crate::dedup::Totals): all responses ever counted, forgotten runs included.
 pub const SERIES_SUMS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("series_sums");
 /// (quarter of an hour since 1970, series) to [`Totals`](crate::dedup::Totals).
 pub const QUARTERS: TableDefinition<'static, (u32, u32), Bytes> = TableDefinition::new("quarters");
@@ -61,15 +61,15 @@ pub const RUN_DAYS: TableDefinition<'static, (u32, u32, u32), ()> = TableDefinit
 
 /// Account number to [`AccountRow`].
 pub const ACCOUNTS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("accounts");
-/// Run to account: given when the run is registered, and kept, as it is part of the keys of its responses.
+/// Run to account: set when the run is registered, and kept, as it is part of the keys of its responses.
 pub const RUN_ACCOUNTS: TableDefinition<'static, u32, u32> = TableDefinition::new("run_accounts");
-/// (run, provider) to account: for providers beside that of the run's account, given with the first batch that has it,
-/// and kept likewise.
+/// (run, provider) to account: for providers beside that of the run's account, set with the first batch that
+/// has it, and kept likewise.
 pub const RUN_PROVIDERS: TableDefinition<'static, (u32, &'static str), u32> =
     TableDefinition::new("run_providers");
 /// Run to [`RunInfoRow`].
 pub const RUN_INFO: TableDefinition<'static, u32, Bytes> = TableDefinition::new("run_info");
-/// Run id to [`ForgottenRow`]: runs that were forgotten while their directories were still there.
+/// Run id to [`ForgottenRow`]: runs that were forgotten while their directories still existed.
 pub const FORGOTTEN: TableDefinition<'static, &'static str, Bytes> = TableDefinition::new("forgotten");
 /// A hash of a session's id and account to its number.
 pub const SESSION_NUMBERS: TableDefinition<'static, u64, u32> = TableDefinition::new("session_numbers");
@@ -91,32 +91,33 @@ pub const LIMIT_EVENTS: TableDefinition<'static, (u64, u32, &'static str), Bytes
     TableDefinition::new("limit_events");
 /// Running number to [`FiredRow`].
 pub const FIRED: TableDefinition<'static, u64, Bytes> = TableDefinition::new("fired");
-/// Account to [`MarkRow`]: what an operator said about it.
+/// Account to [`MarkRow`]: the operator's mark.
 pub const MARKS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("marks");
-/// Account to [`AccountLimitsRow`]: what the provider says without naming a window.
+/// Account to [`AccountLimitsRow`]: the provider's data without a window name.
 pub const ACCOUNT_LIMITS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("account_limits");
 /// (account, model) to the time of the latest response, in milliseconds: the provider served then.
 pub const SERVED: TableDefinition<'static, (u32, u32), i64> = TableDefinition::new("served");
 /// (latest time in its file so far, in milliseconds; a hash of that file's run and path; running number) to
-/// [`ParkedRow`].
-pub const PARKED: TableDefinition<'static, (u64, u64, u64), Bytes> = TableDefinition::new("parked");
-/// File to the latest time of an observation of it that is parked, in milliseconds.
-pub const PARKED_FILES: TableDefinition<'static, u32, i64> = TableDefinition::new("parked_files");
+/// [`DeferredRow`].
+pub const DEFERRED: TableDefinition<'static, (u64, u64, u64), Bytes> = TableDefinition::new("parked");
+/// File to the latest time of an observation of it that is deferred, in milliseconds.
+pub const DEFERRED_FILES: TableDefinition<'static, u32, i64> = TableDefinition::new("parked_files");
 
 /// Key of `meta`: the version of the schema.
 pub const META_SCHEMA: &str = "schema";
 /// Key of `meta`: the number of the last commit.
 pub const META_SEQUENCE: &str = "sequence";
-/// Key of `meta`: the number of the last parked observation.
-pub const META_PARKED: &str = "parked";
+/// Key of `meta`: the number of the last deferred observation.
+pub const META_DEFERRED: &str = "parked";
 /// Key of `meta`: the number of the last threshold that fired.
 pub const META_FIRED: &str = "fired";
-/// Key of `meta`: when this database was made, in milliseconds.
+/// Key of `meta`: when this database was created, in milliseconds.
 pub const META_CREATED: &str = "created_ms";
-/// Key of `notes`: how this database came to replace a damaged one.
+/// Key of `notes`: how this database replaced a damaged one.
 pub const NOTE_REBUILT: &str = "rebuilt";
-/// Key of `notes`: the path of that damaged one. Once it is moved away, the note has been read.
+/// Key of `notes`: the path of that damaged one. Once it is moved away, the note is obsolete.
 pub const NOTE_ASIDE: &str = "rebuilt_aside";
 
-/// The row of `totals` that has the sums of all forgotten runs. No run gets this number: as many cannot be.
+/// The row of `totals` that has the sums of all forgotten runs. No run gets this number: there cannot be so
+/// many.
 pub const FORGOTTEN_RUNS: RunNumber = RunNumber::MAX;

@@ -1,20 +1,20 @@
-//! The tables of a new database are made, those of one that is there are checked.
+//! Creates the tables of a new database, and checks those of an existing one.
 
 use std::path::Path;
 
 use redb::{Database, ReadableDatabase};
 
 use super::{
-    ACCOUNT_LIMITS, ACCOUNTS, DAYS, FILES, FIRED, FORGOTTEN, LIMIT_EVENTS, MARKS, META, META_CREATED,
-    META_SCHEMA, META_SEQUENCE, MINUTES, MODEL_RUNS, MODELS, NOTES, OBSERVATIONS, PARKED, PARKED_FILES,
-    PATHS, PLACE_NUMBERS, PLACES, QUARTERS, RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUN_INFO, RUN_PROVIDERS, RUNS,
+    ACCOUNT_LIMITS, ACCOUNTS, DAYS, DEFERRED, DEFERRED_FILES, FILES, FIRED, FORGOTTEN, LIMIT_EVENTS, MARKS,
+    META, META_CREATED, META_SCHEMA, META_SEQUENCE, MINUTES, MODEL_RUNS, MODELS, NOTES, OBSERVATIONS, PATHS,
+    PLACE_NUMBERS, PLACES, QUARTERS, RESPONSES, RUN_ACCOUNTS, RUN_DAYS, RUN_INFO, RUN_PROVIDERS, RUNS,
     SCHEMA_VERSION, SERIES, SERIES_NUMBERS, SERIES_SUMS, SERVED, SESSION_COPIES, SESSION_NUMBERS,
     SESSION_SUMS, SESSIONS, TOTALS, WINDOWS,
 };
 use crate::clock::Clock;
 use crate::store::error::{DbError, StoreError, damaged};
 
-/// Hands every table but `meta`, which tells the schema, to a macro.
+/// Passes every table but `meta`, which holds the version of the schema, to a macro.
 macro_rules! every_table {
     ($each:ident) => {
         $each!(
@@ -45,8 +45,8 @@ macro_rules! every_table {
             LIMIT_EVENTS,
             FIRED,
             MARKS,
-            PARKED,
-            PARKED_FILES,
+            DEFERRED,
+            DEFERRED_FILES,
             ACCOUNT_LIMITS,
             SERVED,
             SESSION_NUMBERS,
@@ -57,8 +57,8 @@ macro_rules! every_table {
     };
 }
 
-/// Makes the tables of a new database; checks the schema and that every table opens. A database `in_memory` begins
-/// with commit 1.
+/// Creates the tables of a new database; checks the schema and that every table opens. A database `in_memory`
+/// begins with commit 1.
 pub fn prepare(database: &Database, path: &Path, in_memory: bool, clock: Clock) -> Result<(), StoreError> {
     let known = SCHEMA_VERSION;
     let path_of = || path.to_owned();
@@ -80,7 +80,7 @@ pub fn prepare(database: &Database, path: &Path, in_memory: bool, clock: Clock) 
     }
 }
 
-/// What is in a file.
+/// The contents of a file.
 enum StoredSchema {
     Nothing,
     Version(u64),
@@ -114,7 +114,7 @@ fn create_tables(database: &Database, in_memory: bool, clock: Clock) -> Result<(
         let mut meta = write.open_table(META)?;
         meta.insert(META_SCHEMA, SCHEMA_VERSION)?;
         let created = u64::try_from(clock.now()).unwrap_or(0);
-        // A number never means two things, also where a new database took the place of another.
+        // A commit's number is never used twice, also where a new database replaced another.
         let first = if in_memory { 0 } else { created };
         meta.insert(META_SEQUENCE, first)?;
         meta.insert(META_CREATED, created)?;

@@ -1,7 +1,8 @@
 //! The rows of the tables and the layout of each, field by field.
 //!
-//! A layout is what databases have: a change of one is a new version of rows. The types of the program have
-//! an order of their own, which may change. `store/tests/bytes.rs` has the bytes of a row of each table.
+//! A layout is the format of existing databases: a change of one is a new version of rows. The types of the
+//! program have an order of their own, which may change. `store/tests/bytes.rs` has the bytes of a row of
+//! each table.
 
 use std::ffi::OsStr;
 use std::num::NonZeroU64;
@@ -39,7 +40,7 @@ row! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct RunRow {
         pub number: RunNumber,
-        /// Whether the run was part of a backlog that is not worked off yet: its ties go by run order.
+        /// True if the run is part of a backlog that is not finished: its ties are decided by run order.
         pub backlog: bool,
         pub first_seen: Millis,
     }
@@ -57,7 +58,7 @@ row! {
         tail_len: u16,
         tail_hash: u64,
         skip_to: u64,
-        settled_to: u64,
+        partial_end: u64,
         origin: u64,
         state: Box<[u8]>,
     }
@@ -75,7 +76,7 @@ impl FileRow {
             tail_len: cursor.tail_len,
             tail_hash: cursor.tail_hash,
             skip_to: cursor.skip_to.map_or(0, NonZeroU64::get),
-            settled_to: cursor.settled_to,
+            partial_end: cursor.partial_end,
             origin: cursor.origin,
             state: state.bytes().into(),
         }
@@ -101,14 +102,14 @@ impl FileRow {
             tail_len: self.tail_len,
             tail_hash: self.tail_hash,
             skip_to: NonZeroU64::new(self.skip_to),
-            settled_to: self.settled_to,
+            partial_end: self.partial_end,
             origin: self.origin,
         }
     }
 }
 
 row! {
-    /// Everything that is summed for one run.
+    /// The totals of one run.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct RunTotalsRow {
         pub totals: Totals,
@@ -122,17 +123,17 @@ row! {
 }
 
 row! {
-    /// What is known of a run beside its sums.
+    /// The properties of a run beside its sums.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct RunInfoRow {
         pub labels: Labels,
-        /// Where its logs are, if someone said so: bytes of an absolute path.
+        /// The directory of its logs, if it was given: bytes of an absolute path.
         pub mount: Option<Box<[u8]>>,
-        /// When someone started it; `None` for one that was only found.
+        /// Time of an explicit start; `None` for a run that was only found.
         pub registered_at: Option<Millis>,
         /// The earliest line time read.
         pub earliest: Option<Millis>,
-        /// When it was stopped and why; `None` while it goes on.
+        /// Time and reason of the stop; `None` while it is active.
         pub stopped: Option<(Millis, StopReason)>,
     }
 }
@@ -152,7 +153,7 @@ row! {
     pub struct SessionRow {
         /// The run that named it first.
         pub run: RunNumber,
-        /// Another session whose responses it has copies of; 0 for none.
+        /// Another session of whose responses it has copies; 0 for none.
         pub linked: SessionNumber,
         /// Input, output, cache reads and cache writes that the agent reported, in tokens.
         pub reported: Option<[u64; 4]>,
@@ -182,7 +183,7 @@ impl SessionRow {
 }
 
 row! {
-    /// A run that was forgotten: its directory is not taken for a new one as long as it is there.
+    /// A run that was forgotten: its directory does not make a new run as long as it exists.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct ForgottenRow {
         pub number: RunNumber,
@@ -218,17 +219,17 @@ impl AccountRow {
 }
 
 row! {
-    /// A window as it stands.
+    /// The current state of a window.
     #[derive(Clone, Debug, PartialEq)]
     pub struct WindowRow {
         pub track: Track,
-        /// How many rows of `observations` are its.
+        /// Number of rows of `observations` that belong to the window.
         pub history_rows: u32,
     }
 }
 
 row! {
-    /// What the provider says of an account without naming a window.
+    /// The provider's data on an account without a window name.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct AccountLimitsRow {
         pub throttles: Throttles,
@@ -256,7 +257,7 @@ row! {
         pub source: LimitSource,
         pub session: Option<u64>,
         pub request: Option<u64>,
-        /// When it was said last: its tries are one.
+        /// Time of its last occurrence: the tries of a request are one rejection.
         pub last_at: Millis,
     }
 }
@@ -275,7 +276,7 @@ row! {
 }
 
 impl FiredRow {
-    /// The threshold as it is published.
+    /// The threshold in its published form.
     #[must_use]
     pub fn fired(self, number: u64, account: AccountId) -> Fired {
         Fired {
@@ -291,7 +292,7 @@ impl FiredRow {
 }
 
 row! {
-    /// What an operator said about an account.
+    /// The operator's mark of an account.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct MarkRow {
         pub cause: Cause,
@@ -301,7 +302,7 @@ row! {
 row! {
     /// An observation that waits for the end of a backlog.
     #[derive(Clone, Debug, PartialEq)]
-    pub struct ParkedRow {
+    pub struct DeferredRow {
         pub account: u32,
         window: Box<str>,
         utilization: Option<f64>,
@@ -316,7 +317,7 @@ row! {
     }
 }
 
-impl ParkedRow {
+impl DeferredRow {
     #[must_use]
     pub fn new(account: u32, observation: &Observation) -> Self {
         let observation = observation.clone();
@@ -354,7 +355,7 @@ impl ParkedRow {
 
 pub(super) use row;
 
-// What rows are made of.
+// Layouts of the parts of rows.
 
 layout!(Totals {
     messages: i64,
@@ -491,7 +492,7 @@ mod tests {
             tail_len: 256,
             tail_hash: u64::MAX - 1,
             skip_to: NonZeroU64::new(9),
-            settled_to: 4,
+            partial_end: 4,
             origin: 11,
         };
         let state = ParserState::new(b"kept");

@@ -1,4 +1,4 @@
-//! The rows of responses and of the series that their sums are kept by.
+//! The rows of responses and of the series by which their sums are kept.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ row! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct ResponseRow {
         flags: u16,
-        /// Its run and its model are those of the series.
+        /// The run and the model are those of the series.
         pub series: SeriesNumber,
         pub session: SessionNumber,
         pub time: Millis,
@@ -38,7 +38,7 @@ pub struct ResponseParts {
     pub is_shared: bool,
 }
 
-/// Bits of `flags` that mean something.
+/// Bits of `flags` that are used.
 const FLAGS_BITS: u32 = 14;
 
 impl ResponseRow {
@@ -62,10 +62,10 @@ impl ResponseRow {
         }
     }
 
-    /// Takes the row apart.
+    /// The decoded fields of the row.
     ///
     /// # Errors
-    /// When the flags hold values that no version wrote.
+    /// The flags hold values that no version wrote.
     pub fn parts(&self) -> Result<ResponseParts, RowError> {
         if self.flags >> FLAGS_BITS != 0 {
             return Err(RowError::Range("flags"));
@@ -124,7 +124,7 @@ impl ResponseRow {
 }
 
 row! {
-    /// A series: what the responses have in common whose sums are kept in one row.
+    /// A series: the properties shared by the responses whose sums are in one row.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
     pub struct SeriesRow {
         pub run: RunNumber,
@@ -151,7 +151,7 @@ impl SeriesRow {
 }
 
 row! {
-    /// A session and its project, as paths name them.
+    /// A session and its project, as named by paths.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct PlaceRow {
         session: Box<str>,
@@ -177,7 +177,7 @@ impl PlaceRow {
     }
 }
 
-// What rows are made of.
+// Layouts of the parts of rows.
 
 /// Bits 0-1 prompt, bit 2 speed, bit 3 geography, bits 4-6 tier.
 fn class_code(class: PriceClass) -> u8 {

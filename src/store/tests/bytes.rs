@@ -1,4 +1,4 @@
-//! The exact bytes of a row of each table, and of each value of each enum in one: a database that exists must
+//! The exact bytes of a row of each table, and of each value of each enum in one: an existing database must
 //! be read as it was written.
 
 use std::fmt::Write as _;
@@ -15,8 +15,8 @@ use crate::quota::overage::Overage;
 use crate::quota::throttle::Throttles;
 use crate::quota::window::{Held, Reading, Track, WindowState};
 use crate::store::schema::{
-    AccountLimitsRow, AccountRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow, MarkRow,
-    ParkedRow, PlaceRow, ResponseParts, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, SessionRow,
+    AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow,
+    MarkRow, PlaceRow, ResponseParts, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, SessionRow,
     Stored, WindowRow, decode, encode,
 };
 
@@ -134,7 +134,7 @@ fn file() -> FileRow {
         tail_len: 6,
         tail_hash: u64::MAX,
         skip_to: NonZeroU64::new(8),
-        settled_to: 9,
+        partial_end: 9,
         origin: 10,
     };
     FileRow::new(1, &cursor, &ParserState::new(b"state"))
@@ -254,7 +254,7 @@ fn window_state() -> WindowState {
     }
 }
 
-/// A state of nothing, to pin an option of a state.
+/// An empty state, for an option of a state.
 fn no_state() -> WindowState {
     WindowState {
         utilization: None,
@@ -339,7 +339,7 @@ fn history(status: LimitStatus, source: LimitSource) -> HistoryRow {
     }
 }
 
-/// A row's bytes, after a look that they are read as what was written.
+/// A row's bytes, checked to be read as the value that was written.
 fn bytes<R: Stored + PartialEq + std::fmt::Debug>(row: &R) -> Vec<u8> {
     let bytes = encode(row).unwrap();
     assert_eq!(&decode::<R>(&bytes).unwrap(), row);
@@ -460,8 +460,8 @@ fn tables() -> Vec<String> {
         ),
         row!(ACCOUNT_LIMITS, 1, account_limits()),
         line(schema::SERVED, &(1, 2), &-3),
-        row!(PARKED, (1, 2, 3), ParkedRow::new(7, &observation())),
-        line(schema::PARKED_FILES, &1, &-2),
+        row!(DEFERRED, (1, 2, 3), DeferredRow::new(7, &observation())),
+        line(schema::DEFERRED_FILES, &1, &-2),
     ]
 }
 

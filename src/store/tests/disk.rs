@@ -1,7 +1,7 @@
-//! A disk in memory that loses power, tears what it was writing, and fails.
+//! A disk in memory that loses power, tears writes, and fails.
 //!
-//! What was written is *live* at once and *durable* only after a sync. When the power goes, any part of what was not
-//! synced may be durable all the same: whole writes, parts of them, none, in any mixture.
+//! A write is *live* at once and *durable* only after a sync. When the power fails, any part of the unsynced
+//! writes may still be durable: whole writes, parts of them, none, in any mixture.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,32 +10,32 @@ use redb::StorageBackend;
 
 use crate::sync::lock;
 
-/// `EIO`: the disk answers with an error.
+/// `EIO`: the disk returns an error.
 pub const EIO: i32 = 5;
 /// `ENOSPC`: the disk is full.
 pub const ENOSPC: i32 = 28;
-/// Sizes of what is written whole or not at all, in bytes.
+/// Sizes of atomic writes, in bytes.
 const ATOMS: [usize; 3] = [1, 512, 4096];
-/// `EFBIG`: no file is that long.
+/// `EFBIG`: a file cannot be that long.
 const EFBIG: i32 = 27;
-/// The largest disk there is, in bytes.
+/// The size of the largest disk, in bytes.
 const LENGTH_MAX: u64 = 1 << 30;
 
-/// What befalls the disk.
+/// Fault to inject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// The power goes at the operation of this number; nothing works until [`Disk::boot`].
+    /// The power fails at the operation of this number; every operation fails until [`Disk::boot`].
     Crash { at: u64 },
-    /// So many operations from this number on fail with this error.
+    /// This number of operations, from number `at` on, fails with this error.
     Fault { at: u64, count: u64, error: i32 },
 }
 
-/// What befell it.
+/// Faults that occurred.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     pub crashes: u64,
     pub faults: u64,
-    /// Writes that were not synced when the power went, and what became of them.
+    /// Writes that were not synced when the power failed, by their outcome.
     pub lost: u64,
     pub torn: u64,
     pub kept: u64,
@@ -49,7 +49,7 @@ pub struct Disk(Arc<Mutex<Plates>>);
 struct Plates {
     live: Vec<u8>,
     durable: Vec<u8>,
-    /// What is live and not durable, oldest first.
+    /// Changes that are live and not durable, oldest first.
     pending: Vec<Change>,
     /// Operations since the last [`Disk::expect`].
     operations: u64,
@@ -67,7 +67,8 @@ enum Change {
 }
 
 impl Disk {
-    /// A disk that holds this already, durably. One that ignores syncs lies, as some do.
+    /// A disk with durable contents. One that ignores syncs acknowledges syncs it did not do, as some disks
+    /// do.
     pub fn new(image: &[u8], ignores_sync: bool, random: fastrand::Rng) -> Self {
         Self(Arc::new(Mutex::new(Plates {
             live: image.to_vec(),
@@ -86,19 +87,19 @@ impl Disk {
         lock(&self.0)
     }
 
-    /// Counts operations anew and lets this happen.
+    /// Counts operations from zero and sets the fault to inject.
     pub fn expect(&self, trouble: Option<Trouble>) {
         let mut plates = self.plates();
         plates.operations = 0;
         plates.trouble = trouble;
     }
 
-    /// Whether the power went.
+    /// True if the power failed.
     pub fn is_down(&self) -> bool {
         self.plates().is_down
     }
 
-    /// The power comes back: what is durable is all there is, and nothing is planned.
+    /// The power returns: only durable contents remain, and no fault is planned.
     pub fn boot(&self) {
         let mut plates = self.plates();
         plates.lose_power();
@@ -114,7 +115,7 @@ impl Disk {
         plates.pending.clear();
     }
 
-    /// What is durable.
+    /// The durable contents.
     pub fn image(&self) -> Vec<u8> {
         self.plates().durable.clone()
     }
@@ -129,7 +130,7 @@ impl Disk {
 }
 
 impl Plates {
-    /// Counts an operation; whether it works. A full disk still reads.
+    /// Counts an operation; an error if it fails. A full disk can still be read.
     fn operate(&mut self, writes: bool) -> io::Result<()> {
         if self.is_down {
             return Err(io::Error::from_raw_os_error(EIO));
@@ -157,7 +158,7 @@ impl Plates {
         }
     }
 
-    /// Keeps any part of what was not synced.
+    /// Makes any part of the unsynced writes durable.
     fn lose_power(&mut self) {
         // All, none, or each by chance.
         let odds = [0.0, 0.5, 0.9, 1.0][self.random.usize(..4)];
@@ -230,7 +231,7 @@ impl StorageBackend for Disk {
         let mut plates = self.plates();
         let change = Change::Length(index(length));
         let worked = plates.operate(true);
-        // Of what was under way when the power went, a part may be there.
+        // A part of the operation in progress when the power failed may be durable.
         if worked.is_ok() || plates.is_down {
             apply(&mut plates.live, &change);
             plates.pending.push(change);

@@ -10,8 +10,8 @@ use crate::fuzz::{self, Target, dice};
 use crate::model::{DAY_QUARTERS, LimitSource, LimitStatus, Observation, StopReason};
 use crate::quota::exhaustion::Cause;
 use crate::store::schema::{
-    AccountLimitsRow, AccountRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow, MarkRow,
-    ParkedRow, PlaceRow, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, Stored, WindowRow, decode,
+    AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow,
+    MarkRow, PlaceRow, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, Stored, WindowRow, decode,
     encode,
 };
 
@@ -55,7 +55,7 @@ static CONTENTS: Target = Target {
     giant_bytes: 4096,
 };
 
-/// Hands every type of row to a macro.
+/// Passes every type of row to a macro.
 macro_rules! every_row {
     ($each:ident) => {
         $each!(
@@ -73,7 +73,7 @@ macro_rules! every_row {
             LimitEventRow,
             FiredRow,
             MarkRow,
-            ParkedRow,
+            DeferredRow,
             AccountLimitsRow,
             Totals
         );
@@ -142,9 +142,9 @@ fn rows() -> Vec<Vec<u8>> {
         WINDOWS,
         OBSERVATIONS
     );
-    take!(LIMIT_EVENTS, FIRED, MARKS, PARKED, ACCOUNT_LIMITS);
-    let parked = ParkedRow::new(3, &saw(0.5, None, LimitStatus::Unknown));
-    rows.push(encode(&parked).unwrap());
+    take!(LIMIT_EVENTS, FIRED, MARKS, DEFERRED, ACCOUNT_LIMITS);
+    let deferred = DeferredRow::new(3, &saw(0.5, None, LimitStatus::Unknown));
+    rows.push(encode(&deferred).unwrap());
     assert!(rows.len() > 14, "{} rows", rows.len());
     rows
 }
@@ -154,7 +154,7 @@ fn judge_row(input: &[u8]) {
         let row: R = decode(input).ok()?;
         let bytes = encode(&row).unwrap();
         let again: R = decode(&bytes).unwrap();
-        // Bytes, not rows: what is no number does not equal itself.
+        // Bytes, not rows: NaN does not equal itself.
         assert_eq!(encode(&again).unwrap(), bytes, "{row:?}");
         assert!(
             bytes.len() <= input.len(),
@@ -179,9 +179,9 @@ fn judge_row(input: &[u8]) {
     {
         assert_eq!(ResponseRow::new(&parts, row.series, row.time), row);
     }
-    if let Some(row) = comes_back::<ParkedRow>(input) {
+    if let Some(row) = comes_back::<DeferredRow>(input) {
         let bytes = encode(&row).unwrap();
-        let again = ParkedRow::new(row.account, &row.observation());
+        let again = DeferredRow::new(row.account, &row.observation());
         assert_eq!(encode(&again).unwrap(), bytes);
     }
     if let Some(row) = comes_back::<AccountRow>(input) {
@@ -189,7 +189,7 @@ fn judge_row(input: &[u8]) {
     }
 }
 
-/// A small database with something in every table.
+/// A small database with a row in every table.
 fn small() -> Vec<u8> {
     let disk = Disk::new(&[], false, fastrand::Rng::with_seed(0));
     let mut store = Writer::on(disk.clone());
@@ -219,11 +219,11 @@ fn small() -> Vec<u8> {
         }
     }
     for (share, status) in [(0.8, LimitStatus::Allowed), (1.0, LimitStatus::Rejected)] {
-        let told = AccountObservations {
+        let reported = AccountObservations {
             account: AccountId::default(),
             observations: vec![saw(share, Some(NOW + 9_000_000), status)],
         };
-        store.observe(&[told], NOW).unwrap();
+        store.observe(&[reported], NOW).unwrap();
     }
     let paused = AccountObservations {
         account: AccountId::default(),
@@ -252,7 +252,7 @@ fn small() -> Vec<u8> {
     disk.image()
 }
 
-/// Asks everything there is to ask, and commits. An error is an answer.
+/// Runs every query, and commits. An error is a valid result.
 #[expect(clippy::single_range_in_vec_init, reason = "one stretch")]
 fn ask(store: &mut Writer) -> Result<(), StoreError> {
     let snapshot = store.reader().snapshot()?;
@@ -311,14 +311,15 @@ fn ask(store: &mut Writer) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Five bytes are a place and what is written there; the last one to four say where the file is cut off.
+/// Five bytes are a place and the bytes written there; the last one to four are the length to which the file
+/// is cut.
 fn judge_image(image: &[u8], input: &[u8]) {
     let mut image = image.to_vec();
     let changes = input.chunks_exact(5);
     let cut = changes.remainder();
     for change in changes {
         let place = u32::from_be_bytes([change[0], change[1], change[2], change[3]]) as usize;
-        // Half of all places are where the file begins: there is more to be said wrong.
+        // Half of all places are at the start of the file: there are more fields to corrupt.
         let place = if place.is_multiple_of(2) {
             place / 2 % 1024
         } else {
@@ -338,12 +339,13 @@ fn judge_image(image: &[u8], input: &[u8]) {
             store.examine().unwrap();
             ask(&mut store).unwrap();
         }
-        // It is set aside then, and the logs are read again; any other error would keep the collector from starting.
+        // It is set aside then, and the logs are read again; any other error would prevent the collector from
+        // starting.
         Err(error) => assert!(error.is_damage(), "{error:?}"),
     }
 }
 
-/// Writes the input as a row of each table, by a program that knows how to write databases.
+/// Writes the input as a row of each table, with redb itself.
 fn judge_contents(image: &[u8], input: &[u8]) {
     let disk = Disk::new(image, false, dice(input));
     let database = Database::builder().create_with_backend(disk.clone()).unwrap();
@@ -376,7 +378,7 @@ fn judge_contents(image: &[u8], input: &[u8]) {
         MINUTES,
         MARKS,
         FIRED,
-        PARKED,
+        DEFERRED,
         ACCOUNT_LIMITS
     );
     macro_rules! put_by_name {

@@ -1,5 +1,5 @@
-//! Responses as all kinds of writers log them: whatever the order of files, however they are cut into turns and wherever
-//! the collector is started again, the sums are those of one reading.
+//! Responses as logged by all kinds of writers: whatever the order of files, their division into turns, and
+//! the places of restarts, the sums are those of one reading.
 
 use proptest::prelude::*;
 
@@ -11,22 +11,22 @@ use crate::parse::{LineContext, Parser};
 /// Files of a case.
 const FILES: u8 = 3;
 
-/// How a writer names a response.
+/// The way in which a writer names a response.
 #[derive(Clone, Copy, Debug)]
 enum Named {
     /// By an id of the API.
     Api,
     /// By an id of a gateway that is unique by its shape.
     Gateway,
-    /// By an id that names nothing, and a reference of the request.
+    /// By an id that identifies nothing, and a reference of the request.
     Reference,
-    /// By the request alone.
+    /// By the request only.
     Request,
-    /// By the line alone.
+    /// By the line only.
     Line,
 }
 
-/// A line: of which response, how that is named, by whom the line was written, its output, and when.
+/// A line: its response, the name of that, its writer, its output, and its time.
 #[derive(Clone, Debug)]
 struct Line {
     response: u8,
@@ -60,7 +60,7 @@ impl Line {
             _ => "\"session_id\":\"s\",\"parent_tool_use_id\":\"t\",",
         };
         let time = self.minute.map_or(String::new(), |minute| {
-            // Each file has times of its own: which run wins a tie is the one thing that order decides.
+            // Each file has separate times: the winner of a tie is the only result that depends on order.
             let at = NOW - DAY_MS + i64::from(minute) * 60_000 + i64::from(self.file);
             match self.writer {
                 2 => format!("\"_audit_timestamp\":{at},"),
@@ -94,7 +94,7 @@ fn any_line() -> impl Strategy<Value = Line> {
     )
 }
 
-/// All responses, what they come to, and by minute.
+/// All responses, their sums, and the sums by minute.
 type Sums = (Vec<(ResponseKey, Response)>, Totals, Vec<(u32, Totals)>);
 
 /// A store that reads files in turns, and may be closed and opened between them.
@@ -119,7 +119,7 @@ impl Reading {
         self.store.as_ref().unwrap()
     }
 
-    /// Reads so many more lines of a file, from where the store says it stands.
+    /// Reads this number of further lines of a file, from its stored position.
     fn turn(&mut self, file: u8, lines: &[&Line], count: usize) {
         let run = format!("r{file}");
         let position = read(self.store())
@@ -161,7 +161,7 @@ impl Reading {
         }
         let view = read(self.store()).quota(0).unwrap();
         let minutes = view.accounts.into_values().next().unwrap_or_default().minutes;
-        // Runs are numbered as they are first seen.
+        // Runs are numbered in the order of their first occurrence.
         let names: BTreeMap<_, _> = (read(self.store()).run_numbers().unwrap().into_iter())
             .map(|(id, number)| (number, u32::from(id.as_bytes()[1])))
             .collect();
@@ -202,7 +202,7 @@ proptest! {
         prop_assert_eq!(differences, Vec::<String>::new());
     }
 
-    /// Lines that have their own time and name may stand in any file and any order.
+    /// Lines that have their own time and name may be in any file and any order.
     #[test]
     fn any_order_of_lines_gives_the_same_tokens(
         lines in proptest::collection::vec(any_line(), 1..16),

@@ -1,4 +1,4 @@
-//! Limits: parking, its order, and the bounds of what is kept.
+//! Limits: deferral, its order, and the bounds of the stored data.
 
 use proptest::prelude::*;
 
@@ -14,9 +14,9 @@ use crate::store::write::windows::{
 
 const MINUTE: Millis = 60_000;
 
-/// What one line of a story says.
+/// The observation of one line of a story.
 #[derive(Clone, Debug)]
-struct Told {
+struct ReportedLine {
     file: u8,
     observation: Observation,
 }
@@ -40,7 +40,7 @@ fn file_name(file: u8) -> (String, String) {
     (format!("r{}", file % 2), format!("f{file}"))
 }
 
-fn telling(file: u8, from: Option<u64>, observations: Vec<Observation>) -> Batch {
+fn reporting(file: u8, from: Option<u64>, observations: Vec<Observation>) -> Batch {
     let (run, path) = file_name(file);
     let to = from.unwrap_or(0) + observations.len().max(1) as u64;
     let mut batch = batch(&run, &path, from, to, Vec::new());
@@ -48,9 +48,9 @@ fn telling(file: u8, from: Option<u64>, observations: Vec<Observation>) -> Batch
     batch
 }
 
-/// A store and how far its files were read.
+/// A store and the read positions of its files.
 struct Desk {
-    /// Where it is on disk, if it is to be opened again.
+    /// Its file on disk, if it is to be opened again.
     directory: Option<tempfile::TempDir>,
     store: Writer,
     offsets: BTreeMap<u8, u64>,
@@ -75,7 +75,7 @@ impl Desk {
         }
     }
 
-    /// As after a stop or a kill: nothing but the file is left.
+    /// As after a stop or a kill: only the file remains.
     fn restart(&mut self) {
         let path = self.directory.as_ref().unwrap().path().join("t.redb");
         self.store.close();
@@ -83,7 +83,7 @@ impl Desk {
     }
 
     fn batch(&mut self, file: u8, observations: Vec<Observation>) -> Batch {
-        let batch = telling(file, self.offsets.get(&file).copied(), observations);
+        let batch = reporting(file, self.offsets.get(&file).copied(), observations);
         self.offsets.insert(file, batch.cursor.offset);
         batch
     }
@@ -127,7 +127,7 @@ impl Desk {
     }
 }
 
-/// Everything that is kept of limits.
+/// All stored data of limits.
 #[derive(Debug, PartialEq)]
 struct Facts {
     windows: BTreeMap<Box<str>, WindowState>,
@@ -136,35 +136,36 @@ struct Facts {
     fired: std::collections::BTreeSet<(Box<str>, u8, Option<Millis>, Millis)>,
 }
 
-/// In the order of time, a late line directly after the line it came after in its file; files of one time in one order.
-fn in_order(story: &[Told]) -> Vec<Told> {
+/// In the order of time, a late line directly after the line before it in its file; files of one time in one
+/// order.
+fn in_order(story: &[ReportedLine]) -> Vec<ReportedLine> {
     let mut latest: BTreeMap<u8, Millis> = BTreeMap::new();
-    let mut placed: Vec<(Millis, u8, Told)> = Vec::new();
-    for told in story {
-        let time = told.observation.observed_at.unwrap();
-        let latest = latest.entry(told.file).or_insert(time);
+    let mut placed: Vec<(Millis, u8, ReportedLine)> = Vec::new();
+    for reported in story {
+        let time = reported.observation.observed_at.unwrap();
+        let latest = latest.entry(reported.file).or_insert(time);
         *latest = time.max(*latest);
-        placed.push((*latest, told.file, told.clone()));
+        placed.push((*latest, reported.file, reported.clone()));
     }
     placed.sort_by_key(|(time, file, _)| (*time, *file));
-    placed.into_iter().map(|(_, _, told)| told).collect()
+    placed.into_iter().map(|(_, _, reported)| reported).collect()
 }
 
-/// One file after the other, each whole: another order in which readers may come along.
-fn by_file(story: &[Told], descending: bool) -> Vec<Told> {
+/// One file after the other, each whole: another possible order of reading.
+fn by_file(story: &[ReportedLine], descending: bool) -> Vec<ReportedLine> {
     let mut story = story.to_vec();
-    story.sort_by_key(|told| {
+    story.sort_by_key(|reported| {
         if descending {
-            u8::MAX - told.file
+            u8::MAX - reported.file
         } else {
-            told.file
+            reported.file
         }
     });
     story
 }
 
-/// Of so many times; unless they are `apart`, times of different files coincide.
-fn any_told(times: i64, apart: bool) -> impl Strategy<Value = Told> {
+/// One of this number of times; unless they are `apart`, times of different files coincide.
+fn any_reported(times: i64, apart: bool) -> impl Strategy<Value = ReportedLine> {
     (
         0u8..4,
         0..times,
@@ -173,7 +174,7 @@ fn any_told(times: i64, apart: bool) -> impl Strategy<Value = Told> {
         prop_oneof![1 => Just(None), 6 => (0i64..4).prop_map(Some)],
         prop_oneof![3 => Just(LimitStatus::Allowed), 1 => Just(LimitStatus::Unknown), 1 => Just(LimitStatus::Rejected)],
     )
-        .prop_map(move |(file, time, name, utilization, reset, status)| Told {
+        .prop_map(move |(file, time, name, utilization, reset, status)| ReportedLine {
             file,
             observation: Observation {
                 status,
@@ -187,9 +188,14 @@ fn any_told(times: i64, apart: bool) -> impl Strategy<Value = Told> {
         })
 }
 
-/// Commits a story in batches and groups; then the backlog ends. `restart_every` so many groups there is a restart;
-/// without any the database is in memory.
-fn parked(story: &[Told], batch_len: usize, group_len: usize, restart_every: Option<usize>) -> Facts {
+/// Commits a story in batches and groups; then the backlog ends. There is a restart after every
+/// `restart_every` groups; without any the database is in memory.
+fn deferred(
+    story: &[ReportedLine],
+    batch_len: usize,
+    group_len: usize,
+    restart_every: Option<usize>,
+) -> Facts {
     let mut desk = match restart_every {
         Some(_) => Desk::on_disk(),
         None => Desk::in_memory(),
@@ -198,8 +204,8 @@ fn parked(story: &[Told], batch_len: usize, group_len: usize, restart_every: Opt
     let mut groups = 0;
     for chunk in story.chunk_by(|one, next| one.file == next.file) {
         for part in chunk.chunks(batch_len) {
-            let told = part.iter().map(|told| told.observation.clone()).collect();
-            group.push(desk.batch(part[0].file, told));
+            let reported = part.iter().map(|reported| reported.observation.clone()).collect();
+            group.push(desk.batch(part[0].file, reported));
             if group.len() < group_len {
                 continue;
             }
@@ -209,30 +215,33 @@ fn parked(story: &[Told], batch_len: usize, group_len: usize, restart_every: Opt
             }
             match restart_every {
                 Some(every) if groups % every == 0 => desk.restart(),
-                // Something else is written in between.
+                // Other data is written in between.
                 _ => drop(desk.store.mark(&AccountId::default(), None).unwrap()),
             }
         }
     }
     desk.store.commit(group).unwrap();
-    assert!(desk.facts().windows.is_empty(), "parked is not merged");
+    assert!(
+        desk.facts().windows.is_empty(),
+        "deferred observations are not merged"
+    );
     desk.store.apply_deferred(NOW).unwrap();
     let facts = desk.facts();
     if restart_every.is_some() {
         desk.restart();
         let nothing = desk.store.apply_deferred(NOW).unwrap().limits;
-        assert_eq!(nothing, LimitChanges::default(), "unparked twice");
+        assert_eq!(nothing, LimitChanges::default(), "merged twice");
         assert_eq!(desk.facts(), facts, "after a restart");
     }
     facts
 }
 
-/// Merges a story as it comes, one line at a time.
-fn merged(story: &[Told]) -> Facts {
+/// Merges a story in its order, one line at a time.
+fn merged(story: &[ReportedLine]) -> Facts {
     let mut desk = Desk::in_memory();
     desk.store.apply_deferred(NOW).unwrap();
-    for told in story {
-        desk.commit(told.file, vec![told.observation.clone()]);
+    for reported in story {
+        desk.commit(reported.file, vec![reported.observation.clone()]);
     }
     desk.facts()
 }
@@ -240,57 +249,59 @@ fn merged(story: &[Told]) -> Facts {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Any order of files, any batches, groups and restarts: parked and unparked is merged in the order of time.
+    /// Any order of files, any batches, groups and restarts: deferred observations are merged in the order of
+    /// time.
     #[test]
     fn parking_brings_the_order_of_time(
-        story in proptest::collection::vec(any_told(40, true), 1..40),
+        story in proptest::collection::vec(any_reported(40, true), 1..40),
         batch_len in 1usize..6, group_len in 1usize..4, restart_every in 2usize..6,
     ) {
         let expected = merged(&in_order(&story));
-        prop_assert_eq!(&parked(&story, batch_len, group_len, Some(restart_every)), &expected);
+        prop_assert_eq!(&deferred(&story, batch_len, group_len, Some(restart_every)), &expected);
         for descending in [false, true] {
             let other = by_file(&story, descending);
-            prop_assert_eq!(&parked(&other, batch_len, group_len, None), &expected);
+            prop_assert_eq!(&deferred(&other, batch_len, group_len, None), &expected);
         }
     }
 
-    /// Where many files speak of the same times there is no order of time; still the order of reading changes nothing.
+    /// If many files have the same times there is no order of time; still the order of reading changes
+    /// nothing.
     #[test]
     fn parking_makes_the_order_of_files_irrelevant(
-        story in proptest::collection::vec(any_told(4, false), 1..40), batch_len in 1usize..6, group_len in 1usize..4,
+        story in proptest::collection::vec(any_reported(4, false), 1..40), batch_len in 1usize..6, group_len in 1usize..4,
     ) {
-        let expected = parked(&story, batch_len, group_len, None);
+        let expected = deferred(&story, batch_len, group_len, None);
         for descending in [false, true] {
-            prop_assert_eq!(&parked(&by_file(&story, descending), batch_len, 1, None), &expected);
+            prop_assert_eq!(&deferred(&by_file(&story, descending), batch_len, 1, None), &expected);
         }
     }
 
-    /// Live, files that are committed together are merged as if one had come after the other in time.
+    /// Live, files that are committed together are merged as if one followed the other in time.
     #[test]
     fn a_group_is_merged_in_the_order_of_time(
-        story in proptest::collection::vec(any_told(40, true), 1..20), batch_len in 1usize..6,
+        story in proptest::collection::vec(any_reported(40, true), 1..20), batch_len in 1usize..6,
     ) {
         let mut desk = Desk::in_memory();
         desk.store.apply_deferred(NOW).unwrap();
         let mut group = Vec::new();
         for chunk in by_file(&story, true).chunk_by(|one, next| one.file == next.file) {
             for part in chunk.chunks(batch_len) {
-                let told = part.iter().map(|told| told.observation.clone()).collect();
-                group.push(desk.batch(part[0].file, told));
+                let reported = part.iter().map(|reported| reported.observation.clone()).collect();
+                group.push(desk.batch(part[0].file, reported));
             }
         }
         desk.store.commit(group).unwrap();
         prop_assert_eq!(desk.facts(), merged(&in_order(&story)));
     }
 
-    /// What is stored of a window is all that merging needs.
+    /// The stored window is sufficient for merging.
     #[test]
     fn a_restart_between_any_two_observations_changes_nothing(
-        story in proptest::collection::vec(any_told(40, true), 1..10),
+        story in proptest::collection::vec(any_reported(40, true), 1..10),
     ) {
         let (mut straight, mut stored) = (None::<Track>, None::<Vec<u8>>);
-        for told in story {
-            let observation = Observation { window: FIVE_HOUR.into(), ..told.observation };
+        for reported in story {
+            let observation = Observation { window: FIVE_HOUR.into(), ..reported.observation };
             let at = observation.observed_at.unwrap();
             let known = stored.map(|bytes| decode::<WindowRow>(&bytes).unwrap().track);
             let expected = merge(straight.as_ref(), &observation, at, &THRESHOLDS_DEFAULT);
@@ -326,7 +337,7 @@ fn a_late_line_stays_behind_its_predecessor_over_a_restart_and_a_mark_in_the_bac
 }
 
 #[test]
-fn a_restart_that_has_nothing_new_merges_what_was_parked_before_it() {
+fn a_restart_that_has_nothing_new_merges_what_was_deferred_before_it() {
     let mut desk = Desk::on_disk();
     desk.commit(1, vec![saw(FIVE_HOUR, Some(NOW), Some(0.9), Some(NOW + HOUR_MS))]);
     desk.restart();
@@ -355,7 +366,7 @@ fn an_observation_without_a_time_counts_as_made_when_the_backlog_ends() {
     desk.store.apply_deferred(NOW).unwrap();
     let window = desk.window(FIVE_HOUR);
     assert_eq!((window.utilization, window.observed_at), (Some(0.5), NOW));
-    // Live it counts as made when it was read.
+    // Live, its time is the time of reading.
     let mut later = desk.batch(1, vec![saw(FIVE_HOUR, None, Some(0.6), reset)]);
     later.read_at = NOW + MINUTE;
     desk.store.commit([later]).unwrap();
@@ -369,18 +380,18 @@ fn a_windows_history_has_bounds_in_rows_and_in_age() {
     let rows = i64::from(HISTORY_ROWS_MAX);
     let minute = |n: i64| saw("other", Some(NOW + n * MINUTE), Some(0.5), None);
     // Two in each minute are one point.
-    let told = (0..rows + 10).flat_map(|n| {
+    let reported = (0..rows + 10).flat_map(|n| {
         [
             minute(n),
             saw("other", Some(NOW + n * MINUTE + 1), Some(0.6), None),
         ]
     });
-    desk.commit(1, told.collect());
+    desk.commit(1, reported.collect());
     let points = |desk: &Desk| read(&desk.store).history(&AccountId::default(), "other").unwrap();
     let kept = points(&desk);
     assert_eq!(kept.len(), HISTORY_ROWS_MAX as usize);
     assert_eq!(kept[0].observed_at, NOW + 10 * MINUTE + 1);
-    // One that is older than all that is kept finds no room.
+    // One that is older than all stored ones finds no room.
     desk.commit(2, vec![minute(0)]);
     assert_eq!(points(&desk), kept);
     desk.restart();
@@ -393,7 +404,7 @@ fn a_windows_history_has_bounds_in_rows_and_in_age() {
     let left = points(&desk);
     assert_eq!(left.len(), kept.len() - 100 + 1);
     assert_eq!(left[0], kept[100]);
-    // Too old to be kept at all; a moment inside the bound is.
+    // Too old to be kept; one just inside the bound is kept.
     desk.commit(
         3,
         vec![saw("other", Some(jump - HISTORY_AGE_MAX_MS - 1), Some(0.1), None)],
@@ -437,7 +448,7 @@ fn windows_beyond_the_bound_are_left_out_and_harm_no_other() {
     assert_eq!(desk.facts().windows.len(), most);
     assert_eq!(refusals(&desk), before);
     assert_eq!(desk.store.reader().windows_left_out(), 13);
-    // Those that are known go on; so do those of another account.
+    // Known ones are updated further; so are those of another account.
     let later = Observation {
         observed_at: Some(NOW + MINUTE),
         ..named(most - 1, 0.8)
@@ -445,7 +456,7 @@ fn windows_beyond_the_bound_are_left_out_and_harm_no_other() {
     desk.commit(1, vec![named(most + 9, 0.9), later]);
     assert_eq!(desk.window(&format!("w{:03}", most - 1)).utilization, Some(0.8));
     assert_eq!(desk.facts().fired.len(), 1);
-    // And the provider's own windows have their place whatever else was named before.
+    // And the provider's own windows have room whatever else was named before.
     desk.commit(
         1,
         vec![saw(FIVE_HOUR, Some(NOW + MINUTE), Some(0.4), Some(NOW + HOUR_MS))],
@@ -474,9 +485,9 @@ fn rejections_are_noted_once_and_the_latest_are_kept() {
         request: u64::try_from(n).ok(),
         ..saw(FIVE_HOUR, Some(NOW + n), None, Some(NOW + HOUR_MS))
     };
-    let told: Vec<_> = (0..most + 5).map(rejected).collect();
-    desk.commit(1, told.clone());
-    desk.commit(2, told);
+    let reported: Vec<_> = (0..most + 5).map(rejected).collect();
+    desk.commit(1, reported.clone());
+    desk.commit(2, reported);
     desk.store.apply_deferred(NOW).unwrap();
     let times: Vec<_> = desk.facts().events.iter().map(|event| event.at - NOW).collect();
     assert_eq!(times, (5..most + 5).collect::<Vec<_>>());

@@ -1,5 +1,5 @@
-//! The names that the writer keeps between commits: after each write they are those in the tables, and after
-//! an error there are none.
+//! The names that the writer keeps between commits: after each write they equal those in the tables, and
+//! after an error there are none.
 
 use super::*;
 use crate::model::RunNumber;
@@ -37,7 +37,7 @@ fn observation() -> Observation {
     }
 }
 
-/// Any write but the ends of a backlog and of a replay, after which names are read again.
+/// Any write except the ends of a backlog and of a replay, after which names are read again.
 fn write(store: &mut Writer, random: &mut fastrand::Rng, number: u64) -> &'static str {
     let run = RunId::new(RUNS[random.usize(..RUNS.len())]).unwrap();
     let account = account(ACCOUNTS[random.usize(..ACCOUNTS.len())]);
@@ -137,7 +137,7 @@ fn the_names_in_memory_are_those_in_the_tables_after_every_write() {
         for number in 0..WRITES {
             let what = write(&mut store, &mut random, number.into());
             let mut stored = store.transact(NameCache::load).unwrap();
-            // Of series it has some, each as it is stored.
+            // It has some of the series, each as it is stored.
             let kept = store.names.as_ref().map(|names| names.series.clone());
             stored.series = kept.unwrap_or_default();
             assert_eq!(

@@ -1,4 +1,4 @@
-//! Everything a database says, to be laid beside what it must say.
+//! Contents of a database, to compare with the expected contents.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -12,13 +12,13 @@ use crate::model::{
 use crate::quota::window_name::{FIVE_HOUR, SEVEN_DAY};
 use crate::store::{Snapshot, StoreError, Writer};
 
-/// The thresholds that hold if no settings say others, in percent.
+/// The default thresholds, in percent.
 const THRESHOLDS: [u8; 2] = [75, 90];
-/// Length of a window with an unknown one: more than what makes it another window when its end moves.
+/// Length used for a window of unknown length: more than the move of its end that makes it another window.
 const OTHER_MS: Millis = 10 * HOUR_MS;
 pub const WINDOWS: [&str; 3] = [FIVE_HOUR, SEVEN_DAY, "other"];
 
-/// Everything the database says, by names.
+/// Contents of a database, by names.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Picture {
     /// Best output tokens, model, run and time of each response.
@@ -36,7 +36,7 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// What the database says.
+    /// The contents of a database.
     pub fn of(snapshot: &Snapshot<'_>) -> Result<Self, StoreError> {
         let (figures, quota) = (snapshot.summary()?, snapshot.quota(0)?);
         let numbers = snapshot.run_numbers()?;
@@ -91,7 +91,7 @@ impl Picture {
         Ok(picture.without_zeros())
     }
 
-    /// The sums that follow from the responses, each with so many input tokens.
+    /// The sums derived from the responses, each with this number of input tokens.
     pub fn add_up(&mut self, input: u64) {
         for (output, model, run, time) in self.responses.values() {
             let usage = Usage {
@@ -128,28 +128,28 @@ impl Picture {
     }
 }
 
-/// An empty database to lay beside another.
+/// An empty database to compare with another.
 fn nothing() -> &'static Writer {
     static NOTHING: OnceLock<Writer> = OnceLock::new();
     NOTHING.get_or_init(memory)
 }
 
-/// What a window says: the thousandths used, its end, when that was told, its word, until when it refuses, and the
-/// thresholds it has reached.
+/// State of a window: the thousandths used, its end, the time of the report, the status, the end of a
+/// refusal, and the thresholds reached.
 pub type Window = (u64, Millis, Millis, LimitStatus, Option<Millis>, Vec<u8>);
 
-/// Everything the database says of limits but what fired, see [`check_fired`].
+/// Contents of a database on limits, except the fired thresholds, see [`check_fired`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     pub windows: BTreeMap<String, Window>,
-    /// The last that was told in each minute, with the thousandths.
+    /// The last report of each minute, with the thousandths.
     pub history: BTreeMap<(String, Millis), (Millis, u64)>,
     pub rejections: BTreeMap<(Millis, String), Millis>,
 }
 
-/// What a provider says at a time: the share used grows as the window passes, so the latest word is the highest of its
-/// window, and what holds of a window follows from the latest line alone.
-pub fn told(name: &str, at: Millis, status: LimitStatus) -> Observation {
+/// A provider's report at a time: the share used grows as the window passes, so the latest report is the
+/// highest of its window, and the state of a window follows from the latest line alone.
+pub fn report(name: &str, at: Millis, status: LimitStatus) -> Observation {
     let (thousandths, reset) = share(name, at);
     Observation {
         window: name.into(),
@@ -161,12 +161,12 @@ pub fn told(name: &str, at: Millis, status: LimitStatus) -> Observation {
         status,
         source: LimitSource::RateLimitEvent,
         session: None,
-        // Each is of a request of its own: copies of one are one, and no two are tries of one.
+        // Each is of a request of its own: copies of one are merged, and no two are tries of one request.
         request: u64::try_from(at).ok(),
     }
 }
 
-/// The thousandths used of a window at a time, and when it ends.
+/// The thousandths used of a window at a time, and the end of the window.
 pub fn share(name: &str, at: Millis) -> (u64, Millis) {
     let length = match name {
         FIVE_HOUR => 5 * HOUR_MS,
@@ -190,7 +190,7 @@ fn thousandths(share: Option<f64>) -> u64 {
 }
 
 impl Limits {
-    /// What the database says.
+    /// The contents of a database.
     pub fn of(snapshot: &Snapshot<'_>) -> Result<Self, StoreError> {
         let view = snapshot.quota(0)?;
         let mut limits = Self::default();
@@ -219,7 +219,7 @@ impl Limits {
         Ok(limits)
     }
 
-    /// What it must say of observations that [`told`] made, each of a time of its own.
+    /// The expected state after observations that [`report`] made, each of a separate time.
     pub fn must_be<'a>(observations: impl IntoIterator<Item = &'a Observation>) -> Self {
         let mut limits = Self::default();
         for observation in observations {
@@ -253,14 +253,14 @@ impl Limits {
     }
 }
 
-/// Thresholds that fired: each once, numbered without a gap, for something that was told; and all that the windows have
-/// reached. Which of several lines is told first decides what more has fired, so that is not worked out.
+/// Checks that thresholds fired once each, numbered without a gap, for a report; and that all thresholds
+/// reached by the windows fired. The order of reports decides which others fired, so that is not computed.
 pub fn check_fired<'a>(
     fired: &[Fired],
     limits: &Limits,
     observations: impl IntoIterator<Item = &'a Observation>,
 ) -> Result<(), String> {
-    let told: std::collections::BTreeSet<(Millis, &str)> = observations
+    let reported: std::collections::BTreeSet<(Millis, &str)> = observations
         .into_iter()
         .map(|observation| (observation.observed_at.unwrap(), &*observation.window))
         .collect();
@@ -271,7 +271,7 @@ pub fn check_fired<'a>(
             && one.reset_at == Some(reset)
             && thousandths(Some(one.utilization)) == share
             && u64::from(one.percent) * 10 <= share
-            && told.contains(&(one.observed_at, &*one.window));
+            && reported.contains(&(one.observed_at, &*one.window));
         if !is_right || !once.insert((&*one.window, reset, one.percent)) {
             return Err(format!("a threshold fired that must not: {one:?} of {fired:?}"));
         }
@@ -289,7 +289,7 @@ pub fn check_fired<'a>(
     Ok(())
 }
 
-/// The account everything is counted by.
+/// The account of all responses.
 pub fn account() -> AccountId {
     AccountId::default()
 }

@@ -1,4 +1,4 @@
-//! Differences put into each table: each is told, and mended, and nothing else is touched.
+//! Differences put into each table: each is reported, and repaired, and nothing else is changed.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::*;
 use crate::model::{DAY_MS, RunNumber};
 
 type Sums<K> = TableDefinition<'static, K, &'static [u8]>;
-/// Puts a difference in.
+/// Makes a difference.
 type Break = fn(&WriteTransaction);
 
 /// Two runs, three models, several days.
@@ -49,10 +49,12 @@ fn change(store: &mut Writer, body: impl FnOnce(&WriteTransaction)) {
         .unwrap();
 }
 
-fn told(store: &Writer) -> Vec<String> {
-    let mut told = Vec::new();
-    read(store).compare_sums(|sentence| told.push(sentence)).unwrap();
-    told
+fn reported(store: &Writer) -> Vec<String> {
+    let mut reported = Vec::new();
+    read(store)
+        .compare_sums(|sentence| reported.push(sentence))
+        .unwrap();
+    reported
 }
 
 /// One token more in the first row.
@@ -66,13 +68,13 @@ fn one_more<K: NumberKey>(write: &WriteTransaction, table: Sums<K>) {
     table.insert(key, encode(&sum).unwrap().as_slice()).unwrap();
 }
 
-/// The first row is gone.
+/// The first row is removed.
 fn one_less<K: redb::Key + 'static>(write: &WriteTransaction, table: Sums<K>) {
     let mut table = write.open_table(table).unwrap();
     table.pop_first().unwrap().unwrap();
 }
 
-/// A row that nothing adds up to.
+/// A row of which there is no response.
 fn invented<K: NumberKey>(write: &WriteTransaction, table: Sums<K>, key: K) {
     let sum = Totals {
         messages: 1,
@@ -82,14 +84,14 @@ fn invented<K: NumberKey>(write: &WriteTransaction, table: Sums<K>, key: K) {
     table.insert(key, encode(&sum).unwrap().as_slice()).unwrap();
 }
 
-/// Bytes that are no row.
+/// Bytes that are not a row.
 fn unreadable<K: NumberKey>(write: &WriteTransaction, table: Sums<K>) {
     let mut table = write.open_table(table).unwrap();
     let key = table.first().unwrap().unwrap().0.value();
     table.insert(key, [9u8, 9, 9].as_slice()).unwrap();
 }
 
-/// Everything the store holds of these tables, in bytes.
+/// All stored rows of these tables, as bytes.
 fn contents(store: &mut Writer) -> BTreeMap<String, Vec<String>> {
     let mut all = BTreeMap::new();
     change(store, |write| {
@@ -113,7 +115,7 @@ fn contents(store: &mut Writer) -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn a_difference_in_any_table_of_sums_is_told_and_mended() {
+fn a_difference_in_any_table_of_sums_is_reported_and_repaired() {
     let breaks: [(&str, Break); 26] = [
         ("quarter-hour", |write| one_more(write, QUARTERS)),
         ("quarter-hour", |write| one_less(write, QUARTERS)),
@@ -183,7 +185,7 @@ fn a_difference_in_any_table_of_sums_is_told_and_mended() {
             let row = files.first().unwrap().unwrap().1.value().to_vec();
             files.insert(77, row.as_slice()).unwrap();
         }),
-        // One response more, or less: everything that is summed from it is out of step.
+        // One response more, or less: every sum that contains it differs.
         ("sum up to", |write| {
             write.open_table(schema::RESPONSES).unwrap().pop_first().unwrap();
         }),
@@ -194,19 +196,19 @@ fn a_difference_in_any_table_of_sums_is_told_and_mended() {
         }),
     ];
     let mut sound = store();
-    assert_eq!(told(&sound), [""; 0]);
+    assert_eq!(reported(&sound), [""; 0]);
     let before = contents(&mut sound);
     for (number, (what, put_in)) in breaks.into_iter().enumerate() {
         let mut store = store();
         change(&mut store, put_in);
-        let sentences = told(&store);
+        let sentences = reported(&store);
         assert!(
             sentences.iter().any(|sentence| sentence.contains(what)),
             "{number}: {sentences:?}"
         );
         let repaired = store.repair(&Fixes::default()).unwrap();
         assert!(repaired.sums > 0, "{number}");
-        assert_eq!(told(&store), [""; 0], "{number}");
+        assert_eq!(reported(&store), [""; 0], "{number}");
         if what != "sum up to" && what != "total of run (forgotten)" {
             assert_eq!(contents(&mut store), before, "{number}");
         }

@@ -101,7 +101,7 @@ fn a_stopped_run_goes_on_when_lines_come_and_not_before() {
     let info = read(&store).run_info(&id("r")).unwrap().unwrap();
     assert_eq!(info.stopped, Some((NOW + 1, StopReason::Idle)));
     assert_eq!(info.earliest, Some(NOW - 5));
-    // A file that was only touched is no line.
+    // A file that was only touched is not a line.
     let touched = store.commit([batch("r", "a", Some(10), 10, vec![])]).unwrap();
     assert_eq!(touched.events, []);
     let late = store

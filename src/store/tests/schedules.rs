@@ -1,9 +1,10 @@
-//! Crashes and faults at random, with the store's own schema and commits on top.
+//! Random crashes and faults, with the store's own schema and commits.
 //!
-//! A schedule is all that a seed decides: what the files hold, how they are read and grouped, which are renamed and
-//! rewritten, when a backlog ends, what operators say, and what befalls the disk meanwhile. After each opening the
-//! database must be the fold of the files up to the stored offsets, worked out here in another way: responses, and
-//! windows with their history, rejections and thresholds; and nothing that was acknowledged may be gone.
+//! A seed decides a schedule: the contents of files, how they are read and grouped, which are renamed and
+//! rewritten, when a backlog ends, the marks of operators, and the disk faults meanwhile. After each opening
+//! the database must be the merge of the files up to the stored offsets, computed here in another way:
+//! responses, and windows with their history, rejections and thresholds; and no acknowledged data may be
+//! lost.
 //!
 //! `TOKENTAIL_SCHEDULES=N` runs N schedules, `TOKENTAIL_SEED=S` begins with that seed.
 
@@ -13,20 +14,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use super::disk::{Disk, EIO, ENOSPC, Tally, Trouble};
-use super::picture::{Limits, Picture, WINDOWS, account, check_fired, told};
+use super::picture::{Limits, Picture, WINDOWS, account, check_fired, report};
 use super::*;
 use crate::fuzz::number_setting;
 use crate::model::{Fired, Labels, LimitStatus, Observation, RelativePath};
 use crate::quota::exhaustion::Cause;
 use crate::store::Start;
 
-/// Schedules that are run when nobody says how many.
+/// Number of schedules if none is given.
 const SCHEDULES: u64 = 10_000;
-/// Those of the disk that lies.
+/// Number of schedules on the disk that ignores syncs.
 const LIES: u64 = 200;
-/// Openings in a row that may fail before something is wrong with the schedule itself.
+/// Consecutive openings that may fail before the schedule itself is considered wrong.
 const OPENINGS_MAX: u32 = 100;
-/// Crashes in a row.
+/// Maximum number of consecutive crashes.
 const CRASHES_MAX: u32 = 3;
 const RUNS: [&str; 2] = ["one", "two"];
 /// Each file has two names and is renamed from one to the other.
@@ -36,21 +37,22 @@ const INPUT: u64 = 1;
 /// Bytes of a line.
 const LINE: u64 = 10;
 
-/// A file: its run, its names, its lines. **Invariant**: positions count lines over all that the file ever held.
+/// A file: its run, its names, its lines. **Invariant**: positions count lines over all contents that the
+/// file ever had.
 struct File {
     run: &'static str,
     names: [&'static str; 2],
-    /// Which of the names it has.
+    /// Index of its current name.
     name: usize,
     lines: Vec<Record>,
-    /// What each of the lines says of limits.
-    told: Vec<Option<Observation>>,
-    /// After so many lines it is rewritten: the others stand in it from its start.
+    /// The observation of each line.
+    reports: Vec<Option<Observation>>,
+    /// Number of lines after which it is rewritten: the others are in it from its start.
     rewritten_at: u64,
 }
 
 impl File {
-    /// The stored cursor when so many lines were read.
+    /// The stored cursor when this number of lines was read.
     fn cursor(&self, read: u64) -> Option<Cursor> {
         let place = if read > self.rewritten_at {
             Cursor {
@@ -63,24 +65,24 @@ impl File {
         (read > 0).then_some(place)
     }
 
-    /// How many lines were read when this is stored.
+    /// The number of lines read when this is stored.
     fn read(&self, cursor: &Cursor) -> u64 {
         cursor.offset / LINE + u64::from(cursor.generation) * self.rewritten_at
     }
 
-    fn told(&self, read: u64) -> impl Iterator<Item = &Observation> {
-        self.told[..usize::try_from(read).unwrap()].iter().flatten()
+    fn reports(&self, read: u64) -> impl Iterator<Item = &Observation> {
+        self.reports[..usize::try_from(read).unwrap()].iter().flatten()
     }
 }
 
-/// What was said once, and whether that is there: the last that was acknowledged, or the one after it.
+/// A mark with its state: the last acknowledged one, or the one after it.
 #[derive(Default)]
-struct Said {
+struct WriteState {
     acknowledged: u64,
     tried: u64,
 }
 
-impl Said {
+impl WriteState {
     fn may_be(&mut self, what: &str, stored: u64) -> Result<(), Stop> {
         if stored != self.acknowledged && stored != self.tried {
             return Err(Stop::Broken(format!(
@@ -93,11 +95,11 @@ impl Said {
     }
 }
 
-/// Why a schedule ends early.
+/// Reason for which a schedule ends early.
 enum Stop {
     /// A promise is broken.
     Broken(String),
-    /// The disk does not answer.
+    /// The disk fails.
     Disk(StoreError),
 }
 
@@ -107,7 +109,7 @@ impl From<StoreError> for Stop {
     }
 }
 
-/// What the database must say when so many lines of each file were read.
+/// The expected contents of the database when these numbers of lines were read.
 fn must_be(files: &[File], read: &[u64]) -> Picture {
     let mut picture = Picture::default();
     let mut copies = 0;
@@ -124,7 +126,7 @@ fn must_be(files: &[File], read: &[u64]) -> Picture {
             let claim = first.entry(record.key.0).or_insert((time, file.run));
             *claim = (*claim).min((time, file.run));
             let row = picture.responses.entry(record.key.0).or_default();
-            // No two copies have the same.
+            // No two copies have the same one.
             if row.1.is_empty() || record.usage.output > row.0 {
                 (row.0, row.1) = (record.usage.output, record.model.to_string());
             }
@@ -139,7 +141,7 @@ fn must_be(files: &[File], read: &[u64]) -> Picture {
     picture.without_zeros()
 }
 
-/// A database in which nothing was counted yet.
+/// A database without responses.
 fn image() -> &'static [u8] {
     static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
     IMAGE.get_or_init(|| {
@@ -151,23 +153,23 @@ fn image() -> &'static [u8] {
     })
 }
 
-/// One schedule under way.
+/// One schedule in progress.
 struct Schedule {
     random: fastrand::Rng,
     disk: Disk,
     files: Vec<File>,
-    /// Lines of each file that were acknowledged.
+    /// Number of acknowledged lines of each file.
     acknowledged: Vec<u64>,
-    /// Lines of each file whose observations are merged, not parked.
+    /// Number of lines of each file whose observations are merged, not deferred.
     merged: Vec<u64>,
-    /// Whether this process has ended the backlog, so that observations are merged as they come.
+    /// True if this process has ended the backlog, so that observations are merged as they arrive.
     is_live: bool,
-    /// Whether the end of a backlog is under way, with an unknown outcome.
-    unparks: bool,
+    /// True while the end of a backlog is in progress, with an unknown outcome.
+    applies_deferred: bool,
     fired: Vec<Fired>,
-    mark: Said,
-    label: Said,
-    /// Whether the database was ever there.
+    mark: WriteState,
+    label: WriteState,
+    /// True if the database ever existed.
     was_there: bool,
     crashes_in_row: u32,
     reopenings: u64,
@@ -184,21 +186,21 @@ impl Schedule {
                 let (mut lines, mut observations) = (Vec::new(), Vec::new());
                 for _ in 0..random.u64(4..=20) {
                     let output = outputs.pop().expect("80 lines at most");
-                    // A time of its own for each copy: which of two owns a response is then no question.
+                    // A separate time for each copy: the owner of a response is then unambiguous.
                     let step = random.i64(0..72);
                     let time = NOW - step * 1_800_000 - i64::try_from(output).unwrap();
                     lines.push(Record {
                         model: ["m", "n", "o"][random.usize(..3)].into(),
                         ..record(random.u128(..25), output, Some(time))
                     });
-                    // What is said within a minute is one word, so that the latest alone decides.
+                    // Reports within a minute are equal, so that the latest alone decides.
                     let status = if step % 4 == 0 {
                         LimitStatus::Rejected
                     } else {
                         LimitStatus::Allowed
                     };
                     let name = WINDOWS[random.usize(..WINDOWS.len())];
-                    observations.push(random.bool().then(|| told(name, time, status)));
+                    observations.push(random.bool().then(|| report(name, time, status)));
                 }
                 files.push(File {
                     run,
@@ -206,7 +208,7 @@ impl Schedule {
                     name: 0,
                     rewritten_at: random.u64(1..=lines.len() as u64),
                     lines,
-                    told: observations,
+                    reports: observations,
                 });
             }
         }
@@ -217,10 +219,10 @@ impl Schedule {
             acknowledged: vec![0; files.len()],
             merged: vec![0; files.len()],
             is_live: false,
-            unparks: false,
+            applies_deferred: false,
             fired: Vec::new(),
-            mark: Said::default(),
-            label: Said::default(),
+            mark: WriteState::default(),
+            label: WriteState::default(),
             files,
             random,
             was_there: !is_new,
@@ -243,7 +245,7 @@ impl Schedule {
         self.disk.expect(trouble);
     }
 
-    /// Lines of each file that the database says were read; under which names, too.
+    /// Number of lines read of each file by the database; updates the current names of the files.
     fn stored(&mut self, snapshot: &Snapshot<'_>) -> Result<Vec<u64>, Stop> {
         let mut stored = Vec::new();
         for file in &mut self.files {
@@ -261,7 +263,7 @@ impl Schedule {
         Ok(stored)
     }
 
-    /// What must hold whenever the database is open.
+    /// Conditions that hold whenever the database is open.
     fn check(&mut self, snapshot: &Snapshot<'_>) -> Result<(), Stop> {
         let stored = self.stored(snapshot)?;
         let picture = Picture::of(snapshot)?;
@@ -286,28 +288,30 @@ impl Schedule {
         self.check_said(snapshot)
     }
 
-    /// Windows follow from the lines whose observations are merged: all that were read, or those that were when the
-    /// backlog ended.
+    /// Windows follow from the lines whose observations are merged: all that were read, or those read when
+    /// the backlog ended.
     fn check_limits(&mut self, snapshot: &Snapshot<'_>, stored: &[u64]) -> Result<(), Stop> {
         let limits = Limits::of(snapshot)?;
-        let told = |read: &[u64]| -> Vec<&Observation> {
+        let reports = |read: &[u64]| -> Vec<&Observation> {
             let of = self.files.iter().zip(read);
-            of.flat_map(|(file, read)| file.told(*read)).collect()
+            of.flat_map(|(file, read)| file.reports(*read)).collect()
         };
-        let may_be = match (self.is_live, self.unparks) {
+        let may_be = match (self.is_live, self.applies_deferred) {
             (true, _) => vec![stored.to_vec()],
             (false, true) => vec![self.merged.clone(), stored.to_vec()],
             (false, false) => vec![self.merged.clone()],
         };
-        let is = may_be.iter().find(|read| limits == Limits::must_be(told(read)));
+        let is = may_be
+            .iter()
+            .find(|read| limits == Limits::must_be(reports(read)));
         let Some(is) = is.cloned() else {
-            let must_be = Limits::must_be(told(&may_be[0]));
+            let must_be = Limits::must_be(reports(&may_be[0]));
             return Err(Stop::Broken(format!(
                 "limits are not those of the lines {may_be:?}:\n{limits:#?}\nmust be\n{must_be:#?}"
             )));
         };
         let fired = snapshot.quota(0)?.fired;
-        check_fired(&fired, &limits, told(&is)).map_err(Stop::Broken)?;
+        check_fired(&fired, &limits, reports(&is)).map_err(Stop::Broken)?;
         if !fired.starts_with(&self.fired) {
             return Err(Stop::Broken(format!(
                 "what fired is gone: {:?} was there, {fired:?} is",
@@ -318,7 +322,7 @@ impl Schedule {
         Ok(())
     }
 
-    /// What operators said is there: it stands in no log.
+    /// Checks that marks of operators are stored: they are in no log.
     fn check_said(&mut self, snapshot: &Snapshot<'_>) -> Result<(), Stop> {
         let view = snapshot.quota(0)?;
         let mark = view.accounts.get(&account()).and_then(|sums| sums.mark.as_ref());
@@ -331,7 +335,7 @@ impl Schedule {
         self.label.may_be("the label", label)
     }
 
-    /// Opens the database until it is open, as a service that is started again does.
+    /// Opens the database until it is open, as a service that is restarted does.
     fn open(&mut self) -> Result<Writer, Stop> {
         let mut store = Writer::on(self.disk.clone());
         for _ in 0..OPENINGS_MAX {
@@ -341,8 +345,8 @@ impl Schedule {
                 Ok(()) => {
                     self.crashes_in_row = 0;
                     self.reopenings += 1;
-                    // A process begins with a backlog.
-                    (self.is_live, self.unparks) = (false, false);
+                    // A process starts with a backlog.
+                    (self.is_live, self.applies_deferred) = (false, false);
                     return Ok(store);
                 }
                 Err(Stop::Disk(error)) => error,
@@ -353,7 +357,7 @@ impl Schedule {
         Err(Stop::Broken(format!("it did not open {OPENINGS_MAX} times")))
     }
 
-    /// Brings the disk back, and the process if it went with the power.
+    /// Restores the disk, and the process if it ended with the power.
     fn after(&mut self, error: &StoreError, store: &mut Writer) -> Result<(), Stop> {
         if self.disk.is_down() {
             self.disk.boot();
@@ -367,7 +371,8 @@ impl Schedule {
         if !error.is_damage() {
             return Ok(());
         }
-        // A database that was still being made is damaged when the power goes; the next one takes its place.
+        // A database whose creation was not finished is damaged when the power fails; the next one replaces
+        // it.
         if self.was_there {
             return Err(Stop::Broken(format!(
                 "a sound database was called damaged: {error}"
@@ -378,7 +383,7 @@ impl Schedule {
         Ok(())
     }
 
-    /// Reads on in some of the files.
+    /// Reads further lines in some of the files.
     fn batches(&mut self, stored: &[u64], all: bool) -> (Vec<Batch>, Vec<u64>) {
         let mut batches = Vec::new();
         let mut read = stored.to_vec();
@@ -389,10 +394,10 @@ impl Schedule {
                 renamed = Some(RelativePath::from(Path::new(file.names[file.name])));
                 file.name = 1 - file.name;
             }
-            // More than one batch of a file may be in one commit; one that was renamed is told of at once.
+            // More than one batch of a file may be in one commit; one of a renamed file is committed at once.
             while renamed.is_some() || read[number] < length && (all || self.random.u32(..3) > 0) {
                 let from = read[number];
-                // What is read before a file is rewritten is a batch of its own.
+                // The lines before a rewrite of the file are a batch of their own.
                 let end = if from < file.rewritten_at {
                     file.rewritten_at
                 } else {
@@ -409,7 +414,7 @@ impl Schedule {
                 let mut batch = batch(file.run, name, None, (to - from) * LINE, lines);
                 batch.expect = file.cursor(from);
                 batch.cursor = file.cursor(to).unwrap_or_default();
-                batch.observations = file.told[part].iter().flatten().cloned().collect();
+                batch.observations = file.reports[part].iter().flatten().cloned().collect();
                 batch.renamed_from = renamed.take();
                 batches.push(batch);
                 read[number] = to;
@@ -442,15 +447,15 @@ impl Schedule {
         }
     }
 
-    /// The backlog ends: what was parked is merged, and what comes from now on.
+    /// The backlog ends: deferred observations are merged, and later ones as they arrive.
     fn apply_deferred(&mut self, store: &mut Writer) -> Result<(), Stop> {
-        self.unparks = true;
+        self.applies_deferred = true;
         store.apply_deferred(NOW)?;
         self.is_live = true;
         Ok(())
     }
 
-    /// An operator says something.
+    /// An operator sets a mark.
     fn say(&mut self, store: &mut Writer) -> Result<(), Stop> {
         if self.random.bool() {
             self.mark.tried += 1;
@@ -485,41 +490,41 @@ impl Schedule {
     }
 
     fn run(&mut self) -> Result<(), String> {
-        let told = |stop: Stop| match stop {
+        let describe = |stop: Stop| match stop {
             Stop::Broken(what) => what,
             Stop::Disk(error) => format!("the disk is well, and yet: {error}"),
         };
         self.plan(60);
-        let mut store = self.open().map_err(told)?;
+        let mut store = self.open().map_err(describe)?;
         for _ in 0..self.random.u32(3..=8) {
             match self.step(&mut store) {
                 Ok(()) => {}
                 Err(Stop::Disk(error)) => {
-                    self.after(&error, &mut store).map_err(told)?;
+                    self.after(&error, &mut store).map_err(describe)?;
                     drop(store);
-                    store = self.open().map_err(told)?;
+                    store = self.open().map_err(describe)?;
                     self.plan(60);
                 }
-                Err(broken) => return Err(told(broken)),
+                Err(broken) => return Err(describe(broken)),
             }
         }
-        // The power goes between two commits, or the trouble is over.
+        // The power fails between two commits, or the fault is over.
         self.disk.expect(None);
         if self.random.bool() {
             self.disk.boot();
         }
         drop(store);
-        let mut store = self.open().map_err(told)?;
-        self.commit(&mut store, true).map_err(told)?;
-        self.apply_deferred(&mut store).map_err(told)?;
-        // Closing packs the file, and may be in trouble as well.
+        let mut store = self.open().map_err(describe)?;
+        self.commit(&mut store, true).map_err(describe)?;
+        self.apply_deferred(&mut store).map_err(describe)?;
+        // Closing compacts the file, and may fail as well.
         self.plan(40);
         store.close();
         self.disk.expect(None);
         drop(store);
-        let store = self.open().map_err(told)?;
+        let store = self.open().map_err(describe)?;
         let whole: Vec<u64> = self.files.iter().map(|file| file.lines.len() as u64).collect();
-        let stored = self.stored(&read(&store)).map_err(told)?;
+        let stored = self.stored(&read(&store)).map_err(describe)?;
         if stored != whole || self.merged != whole {
             let merged = &self.merged;
             return Err(format!(
@@ -530,7 +535,7 @@ impl Schedule {
     }
 }
 
-/// Runs schedules of these seeds; what befell their disks, or the first that broke a promise.
+/// Runs schedules of these seeds; returns the disk faults, or the first schedule that broke a promise.
 fn run(seeds: impl Iterator<Item = u64>) -> (Tally, u64) {
     let (mut sum, mut reopenings) = (Tally::default(), 0);
     for seed in seeds {
@@ -563,7 +568,7 @@ fn part(number: u64) {
     }
 }
 
-// Two halves, so that two processors share them.
+// Two halves, so that two processors are used.
 
 #[test]
 fn no_schedule_of_crashes_and_faults_breaks_a_promise_even_seeds() {
@@ -581,7 +586,7 @@ fn a_disk_that_lies_about_syncs_is_caught() {
     let broken = |seed: &u64| {
         let mut schedule = Schedule::new(*seed, true);
         let ended = catch_unwind(AssertUnwindSafe(|| schedule.run()));
-        // A panic over what such a disk holds is noticed too.
+        // A panic over the contents of such a disk is detected too.
         !matches!(ended, Ok(Ok(())))
     };
     let caught = (0..LIES).filter(broken).count();

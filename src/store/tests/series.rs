@@ -1,4 +1,4 @@
-//! What sums are kept by: the run, the place, the account and the price class of each response.
+//! Keys of the sums: the run, the place, the account and the price class of each response.
 
 use super::*;
 use crate::model::{Geography, MINUTE_MS, PlaceNumber, PriceClass, PromptSize, SeriesNumber, Speed};
@@ -88,7 +88,7 @@ fn a_response_is_of_the_session_with_its_earliest_line() {
     let mut store = memory();
     let at = |minutes: i64, output| vec![record(1, output, Some(NOW + minutes * MINUTE_MS))];
     store.commit([batch("r", PROJECT, None, 1, at(0, 5))]).unwrap();
-    // A fork repeats the line with its time: the first that was read stays the owner, with any figures.
+    // A fork repeats the line with its time: the first copy read stays the owner, with any figures.
     store
         .commit([batch("r", OTHER_SESSION, None, 1, at(0, 8))])
         .unwrap();
@@ -164,7 +164,7 @@ fn a_response_is_of_the_account_of_the_provider_that_its_line_names() {
     );
     second.dialect = Dialect::Codex;
     second.account = account("codex", "c");
-    // What was given is kept.
+    // The account set first is kept.
     second.provider_accounts = vec![("openai".into(), account("openai", "b"))];
     store.names = None;
     store.commit([second]).unwrap();
@@ -250,7 +250,7 @@ fn a_run_beyond_its_bound_has_its_sums_in_series_that_stand_for_others() {
         ],
     );
     assert_eq!(figures(&store).runs["r"].totals.output, 7);
-    // A better copy of one that is there stays there.
+    // A better copy of a stored response stays in its series.
     let better = Record {
         usage: Usage {
             output: 10,
@@ -309,7 +309,7 @@ fn series_in_memory_are_bounded_and_found_again() {
 }
 
 #[test]
-fn a_response_in_a_series_of_another_class_is_told_and_moved() {
+fn a_response_in_a_series_of_another_class_is_reported_and_moved() {
     let mut store = memory();
     store
         .commit([batch("r", PROJECT, None, 1, vec![record(1, 5, Some(NOW))])])
@@ -330,10 +330,12 @@ fn a_response_in_a_series_of_another_class_is_told_and_moved() {
             Ok(())
         })
         .unwrap();
-    let mut told = Vec::new();
-    read(&store).compare_sums(|sentence| told.push(sentence)).unwrap();
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains("another price class"), "{told:?}");
+    let mut reported = Vec::new();
+    read(&store)
+        .compare_sums(|sentence| reported.push(sentence))
+        .unwrap();
+    assert_eq!(reported.len(), 1, "{reported:?}");
+    assert!(reported[0].contains("another price class"), "{reported:?}");
     let repaired = store.repair(&audit::Fixes::default()).unwrap();
     assert_eq!(repaired.responses, 1);
     let wanted: Vec<_> = before

@@ -1,6 +1,7 @@
-//! The accounts of a batch: that of its lines, and those of lines that name a provider.
+//! The accounts of a batch: the account of its lines, and those of lines that name a provider.
 //!
-//! **Invariant**: the account of a run by a provider is given once and kept, as it is part of the keys of responses.
+//! **Invariant**: the account of a run by a provider is set once and kept, as it is part of the keys of
+//! responses.
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ pub struct BatchAccounts<'b> {
     batch: &'b Batch,
     run: RunNumber,
     pub own: u32,
-    /// The provider asked for last: lines in a row mostly name one.
+    /// The provider looked up last: consecutive lines mostly name the same one.
     last: Option<(&'b Arc<str>, u32)>,
 }
 
@@ -33,7 +34,7 @@ impl<'b> BatchAccounts<'b> {
     ) -> Result<Self, DbError> {
         let of_run = names.account_of(run);
         let provider = batch.dialect.provider();
-        // Lines in Claude Code's format are mostly of the run's own account, whatever its provider is.
+        // Lines in Claude Code's format mostly belong to the run's own account, whatever its provider is.
         let is_of_run = names.accounts.get(of_run as usize).is_none_or(|account| {
             let is_usual = batch.dialect == Dialect::Claude && !Dialect::is_of_agent(&account.provider);
             *account.provider == *provider || is_usual
@@ -79,7 +80,7 @@ impl<'b> BatchAccounts<'b> {
     }
 }
 
-/// The account that a run has by a provider, given now if it has none; `None` if it has too many.
+/// The account that a run has by a provider, created if it has none; `None` if it has too many.
 fn by_provider(
     registry: &mut Registry<'_>,
     names: &mut NameCache,

@@ -1,4 +1,5 @@
-//! A backlog: runs that are read in any order, so that ties go by run and observations wait until it ends.
+//! A backlog: runs that are read in any order, so that ties are decided by run and observations wait for its
+//! end.
 
 use std::sync::Arc;
 
@@ -14,13 +15,13 @@ use crate::store::schema::{META, RUNS, RunRow};
 use crate::store::table::{decode_row, put};
 
 impl Writer {
-    /// Says that several readers work off a backlog of the runs there are: until it [ends](Writer::end_backlog), ties go
-    /// to the run with the lowest number, whichever reader is faster.
+    /// Marks every run as part of a backlog that several readers read: until it [ends](Writer::end_backlog),
+    /// ties are decided for the run with the lowest number, whichever reader is faster.
     ///
     /// # Errors
     /// As [`Writer::commit`].
     pub fn begin_backlog(&mut self) -> Result<(), StoreError> {
-        // They say which runs are of the backlog.
+        // They contain which runs are of the backlog.
         self.names = None;
         self.transact(|write| {
             let mut runs = write.open_table(RUNS)?;
@@ -28,12 +29,12 @@ impl Writer {
         })
     }
 
-    /// Says that the backlog is worked off: from now on ties stay with the run that is there.
+    /// Ends the backlog: from now on ties are decided for the stored run.
     ///
     /// # Errors
     /// As [`Writer::commit`].
     pub fn end_backlog(&mut self) -> Result<(), StoreError> {
-        // They say which runs are of the backlog.
+        // They contain which runs are of the backlog.
         self.names = None;
         self.transact(|write| {
             let mut runs = write.open_table(RUNS)?;
@@ -41,8 +42,8 @@ impl Writer {
         })
     }
 
-    /// Merges the observations that were deferred; those without a time count as made `now`. From now on observations
-    /// are merged as they come.
+    /// Merges the observations that were deferred; those without a time count as made `now`. From now on
+    /// observations are merged as they arrive.
     ///
     /// # Errors
     /// As [`Writer::commit`].
@@ -64,7 +65,7 @@ impl Writer {
     }
 }
 
-/// Makes every run one of a backlog, or none.
+/// Marks every run as part of a backlog, or none.
 pub fn set_backlog(runs: &mut Table<'_, &'static str, &'static [u8]>, backlog: bool) -> Result<(), DbError> {
     let mut others = Vec::new();
     for entry in runs.iter()? {

@@ -1,7 +1,8 @@
-//! Batches in, one transaction, what it came to out.
+//! Applies batches in one transaction and returns its outcome.
 //!
-//! **Invariant**: the cursor of a file moves in the same transaction as what was read up to it, and only from where
-//! the batch says it stood; a batch that continues anything else is refused, so nothing is counted twice.
+//! **Invariant**: the cursor of a file moves in the same transaction as the data read up to it, and only from
+//! the position that the batch continues; a batch with another position is refused, so nothing is counted
+//! twice.
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
@@ -34,8 +35,9 @@ use crate::store::error::DbError;
 use crate::store::schema::{FileRow, META, RunTotalsRow, SeriesRow};
 use crate::store::table::decode_row;
 
-/// From so many responses on a first replay writes them by a thread of their own, beside the other tables: it waits for
-/// nothing else by then. A collector goes on, and the allocator would keep what each such thread took.
+/// Number of responses from which a first replay writes them in a thread of their own, beside the other
+/// tables: at that point it waits for nothing else. A collector keeps running, and the allocator would keep
+/// the memory of each such thread.
 const ROWS_APART_MIN: usize = 8192;
 
 /// The end of a replay, see [`Writer::commit_then`].
@@ -43,17 +45,17 @@ const ROWS_APART_MIN: usize = 8192;
 pub struct ReplayEnd {
     /// The responses without a time of the commits before.
     pub undated: Vec<ResponseKey>,
-    /// What is said of the time: else it is the latest time of a line, or, if there is none, that of the clock.
+    /// The given time; without one it is the latest time of a line, or, if there is none, that of the clock.
     pub now: Option<Millis>,
     pub clock: Millis,
 }
 
 impl Writer {
-    /// Commits batches in one transaction. They may still be coming: each is folded when it is there, what came of
-    /// all is written after the last. Memory is needed for each response, not for its copies.
+    /// Commits batches in one transaction. They may still be arriving: each is merged when it arrives, and
+    /// the results of all are written after the last. Memory is needed for each response, not for its copies.
     ///
     /// # Errors
-    /// When the disk or the database refuses; then nothing is known of what was committed until [`Writer::reopen`].
+    /// The disk or the database fails; it is then unknown what was committed until [`Writer::reopen`].
     pub fn commit<B: Borrow<Batch>>(
         &mut self,
         batches: impl IntoIterator<Item = B>,
@@ -61,9 +63,9 @@ impl Writer {
         self.commit_then(batches.into_iter(), |_| None)
     }
 
-    /// [`Writer::commit`] for what reads once: in the transaction of the last batches, as `end` says when there
-    /// are no more, responses and observations without a time become as of its time, deferred observations are merged,
-    /// and the backlog is worked off. Not if any of the batches was refused.
+    /// [`Writer::commit`] for a program that reads once: in the transaction of the last batches, as given by
+    /// `end` after the last one, responses and observations without a time get its time, deferred
+    /// observations are merged, and the backlog ends. Not if any of the batches was refused.
     ///
     /// # Errors
     /// As [`Writer::commit`].
@@ -91,15 +93,15 @@ impl Writer {
         })?;
         if is_end {
             slot.defer_no_more();
-            // No run is of the backlog any more.
+            // No run is part of the backlog any more.
             self.names = None;
         }
         Ok(committed)
     }
 }
 
-/// When a response was made, as far as a record of it and its file say. What is not dated by its own line is not
-/// younger than the file, so that it cannot make an account look busy that is not.
+/// The time at which a response was made, by its record and its file. A response that is not dated by its own
+/// line is not younger than the file, so that it cannot make an idle account look active.
 fn when(record: &Record, batch: &Batch) -> (Millis, Dating) {
     let believed = |time: &Millis| *time <= model::believed_until(batch.read_at);
     let written_at = (batch.written_at).map(|at| model::not_after(batch.read_at, at).max(0));
@@ -111,7 +113,7 @@ fn when(record: &Record, batch: &Batch) -> (Millis, Dating) {
     }
 }
 
-/// One transaction: applies batches, folds their records, writes what changed.
+/// One transaction: applies batches, merges their records, writes the changes.
 struct CommitTx<'s, 't> {
     registry: Registry<'t>,
     limits: WindowChanges<'s, 't>,
@@ -123,16 +125,16 @@ struct CommitTx<'s, 't> {
     sums: SumTables<'t>,
     meta: Table<'t, &'static str, u64>,
     names: &'s mut NameCache,
-    /// Observations are deferred.
+    /// Set if observations are deferred.
     defers: bool,
     runs: TxRuns,
     deltas: Vec<ResponseDelta>,
-    /// Where a response is in `deltas`.
+    /// Index of a response in `deltas`.
     places: HashMap<ResponseKey, usize>,
     outcomes: Vec<Outcome>,
-    /// The latest time an observation in a file had.
+    /// The latest time of an observation in a file.
     observed: HashMap<FileNumber, Millis>,
-    /// When the last of the batches was read.
+    /// Time at which the last of the batches was read.
     read_at: Millis,
 }
 
@@ -163,7 +165,7 @@ impl<'s, 't> CommitTx<'s, 't> {
         })
     }
 
-    /// Checks a batch against the stored cursor and folds its records, or refuses it.
+    /// Checks a batch against the stored cursor and merges its records, or refuses it.
     fn apply_batch(&mut self, batch: &Batch) -> Result<(), DbError> {
         let place = self.runs.place(&mut self.registry, self.names, batch)?;
         let run = self.runs.all[place].row.number;
@@ -189,8 +191,9 @@ impl<'s, 't> CommitTx<'s, 't> {
                 .link(run, file, &batch.path, batch.renamed_from.as_deref())?
             && cursor.generation == 0
         {
-            // Positions do not add up to what was read any more: what was read of the other file is in the counts, and if
-            // that lives under another name, it is read again. The next batch is refused for it once, and made anew.
+            // The positions do not sum up to the bytes read any more: the bytes of the other file are in the
+            // counts, and if it exists under another name, it is read again. The next batch is refused once
+            // for this, and built again.
             cursor.generation = 1;
         }
         self.files.put(file, &FileRow::new(run, &cursor, &batch.state))?;
@@ -213,7 +216,7 @@ impl<'s, 't> CommitTx<'s, 't> {
         Ok(())
     }
 
-    /// Lets a batch's observations wait for the end of the transaction, or defers them while a backlog is read.
+    /// Keeps a batch's observations for the end of the transaction, or defers them while a backlog is read.
     fn apply_observations(&mut self, batch: &Batch, account: u32, file: FileNumber) -> Result<(), DbError> {
         if batch.observations.is_empty() {
             return Ok(());
@@ -249,7 +252,7 @@ impl<'s, 't> CommitTx<'s, 't> {
         Ok(())
     }
 
-    /// Folds the records of a batch; the account of its lines.
+    /// Merges the records of a batch; returns the account of its lines.
     fn apply_records(&mut self, batch: &Batch, place: usize, change: &mut RunChange) -> Result<u32, DbError> {
         let run = self.runs.all[place].row.number;
         let mut accounts = BatchAccounts::new(&mut self.registry, self.names, batch, run)?;
@@ -330,13 +333,13 @@ impl<'s, 't> CommitTx<'s, 't> {
             known.response.is_shared = true;
         }
         if record.kind == Kind::Duplicate && known.response.kind == Kind::Message {
-            // Of its lines all but one are counted as duplicates by now.
+            // All but one of its lines are counted as duplicates by now.
             change.lines.duplicate += 1;
         }
         if merge_copy(&mut known.response, copy.response, in_run_order) {
             known.source = source;
         }
-        // The fold kept the name of one of the two; names are shared, so the place in memory tells which.
+        // The merge kept the name of one of the two; names are shared, so their addresses show which.
         if Arc::ptr_eq(&known.response.model, &name) {
             known.model = model;
         }
@@ -369,7 +372,7 @@ impl<'s, 't> CommitTx<'s, 't> {
         set_backlog(&mut self.registry.runs, false)
     }
 
-    /// The latest time of a line, those of this transaction included.
+    /// The latest time of a line, including this transaction.
     fn latest(&self) -> Result<Option<Millis>, DbError> {
         let mut latest = self.runs.all.iter().filter_map(|run| run.latest).max();
         for entry in self.registry.totals.iter()? {
@@ -380,7 +383,7 @@ impl<'s, 't> CommitTx<'s, 't> {
         Ok(latest)
     }
 
-    /// Writes everything that changed.
+    /// Writes all changes.
     fn finish(mut self) -> Result<Committed, DbError> {
         let mut committed = Committed::default();
         let mut deltas = std::mem::take(&mut self.deltas);
@@ -393,13 +396,13 @@ impl<'s, 't> CommitTx<'s, 't> {
         committed.events = self.runs.write_infos(&mut self.registry, self.names)?;
         committed.sequence = next_sequence(&mut self.meta)?;
         committed.changes = self.runs.changes(&self.registry, self.names, &sums, &by_model)?;
-        self.limits.settle(&mut self.meta, &self.names.accounts)?;
+        self.limits.merge_waiting(&mut self.meta, &self.names.accounts)?;
         committed.limits = self.limits.finish(&self.names.accounts)?;
         committed.outcomes = self.outcomes;
         Ok(committed)
     }
 
-    /// Writes responses, and beside them everything that is summed by other keys; what was added, by series.
+    /// Writes the responses and, in parallel, the sums by other keys; returns the added sums, by series.
     fn write_deltas(&mut self, deltas: &[ResponseDelta]) -> Result<Vec<(SeriesRow, Totals)>, DbError> {
         let (responses, names, places) = (&mut self.responses, &mut *self.names, &self.places);
         let (sums, series, sessions) = (&mut self.sums, &mut self.series, &mut self.sessions);

@@ -1,4 +1,4 @@
-//! The log files of runs: their paths and how far each was read.
+//! The log files of runs: their paths and read positions.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -24,7 +24,7 @@ impl<'t> FileTables<'t> {
         })
     }
 
-    /// The file at a path (or at the path it was renamed from) and how far it was read.
+    /// The file at a path (or at the path it was renamed from) and its read position.
     pub fn stored(
         &self,
         run: RunNumber,
@@ -40,7 +40,7 @@ impl<'t> FileTables<'t> {
         Ok(Some((file, row.position())))
     }
 
-    /// A number that no file has.
+    /// An unused file number.
     pub fn next_number(&self) -> Result<FileNumber, DbError> {
         let last = self.files.last()?.map(|(file, _)| file.value());
         Ok(last.map_or(0, |last| last + 1))
@@ -50,7 +50,8 @@ impl<'t> FileTables<'t> {
         put(&mut self.files, file, row)
     }
 
-    /// Makes `path` lead to `file`, and the path it was renamed from to nothing. Whether another file's row went for it.
+    /// Links `path` to `file` and unlinks the path it was renamed from. Returns true if the row of another
+    /// file was replaced.
     pub fn link(
         &mut self,
         run: RunNumber,

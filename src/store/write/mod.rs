@@ -1,4 +1,4 @@
-//! Writing: each change is one durable transaction, and only these files and a repair make one.
+//! Writing: each change is one durable transaction, and only these files and a repair start one.
 
 mod accounts;
 mod backlog;
@@ -40,12 +40,12 @@ use super::schema::{META, META_SEQUENCE};
 
 /// The only writer of a database.
 ///
-/// **Invariant**: an open database has one, and every write takes it as `&mut`, so no two writes overlap. A
-/// [`Reader`] cannot write.
+/// **Invariant**: an open database has exactly one, and every write takes it as `&mut`, so no two writes
+/// overlap. A [`Reader`] cannot write.
 #[derive(Debug)]
 pub struct Writer {
     reader: Reader,
-    /// As committed; `None` if the next commit has to read them.
+    /// As committed; `None` if the next commit must read them.
     pub(super) names: Option<NameCache>,
 }
 
@@ -60,7 +60,7 @@ impl Writer {
         &self.reader
     }
 
-    /// A handle for what is decided while another thread holds the writer.
+    /// A handle for settings that change while another thread holds the writer.
     #[must_use]
     pub fn control(&self) -> StoreControl {
         StoreControl::new(Arc::clone(self.reader.slot()))
@@ -70,7 +70,7 @@ impl Writer {
         self.reader.slot()
     }
 
-    /// The file's path, or a word for memory.
+    /// The file's path, or a description of memory.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.reader.path()
@@ -82,21 +82,21 @@ impl Writer {
         self.slot().file.bytes()
     }
 
-    /// Whether what is committed can be found again: the path leads to the open file.
+    /// Checks that commits can be found again: the path leads to the open file.
     ///
     /// # Errors
-    /// [`StoreError::Displaced`] if it does not, [`StoreError::Io`] if it cannot be looked at.
+    /// [`StoreError::Displaced`] if it does not, [`StoreError::Io`] if it cannot be checked.
     pub fn in_place(&self) -> Result<(), StoreError> {
         self.slot().file.in_place()
     }
 
     /// Closes the database if it is open and opens it again. If its path does not lead to it any more, it is
-    /// found again or made anew.
+    /// searched for there again, or created.
     ///
     /// # Errors
     /// As [`open`](crate::store::open()), and for a damaged file too. The database is closed then.
     pub fn reopen(&mut self) -> Result<(), StoreError> {
-        // The names may be of a commit that never came to be.
+        // The names may be of a transaction that was not committed.
         self.names = None;
         self.slot().reopen(false)
     }
@@ -104,28 +104,28 @@ impl Writer {
     /// Opens the database again and checks every page of it.
     ///
     /// # Errors
-    /// As [`Writer::reopen`]; [`StoreError::Damaged`] if a page is not what was written.
+    /// As [`Writer::reopen`]; [`StoreError::Damaged`] if a page is not as it was written.
     pub fn examine(&mut self) -> Result<(), StoreError> {
         self.names = None;
         self.slot().reopen(true)
     }
 
-    /// Sets the damaged file aside and starts a new one, which remembers why.
+    /// Sets the damaged file aside and creates a new one, which stores the reason.
     ///
     /// # Errors
-    /// When the file cannot be moved or a new one cannot be made.
+    /// The file cannot be moved, or a new one cannot be created.
     pub fn replace(&mut self, why: &str) -> Result<(), StoreError> {
         self.names = None;
         self.slot().replace(why)
     }
 
-    /// Closes the database cleanly. Waits for snapshots that are being read.
+    /// Closes the database cleanly. Waits for open snapshots.
     pub fn close(&mut self) {
         self.names = None;
         self.slot().close();
     }
 
-    /// Takes a number, so that every later event has a higher one than all before.
+    /// Takes a commit number, so that every later event has a higher one than all before.
     ///
     /// # Errors
     /// As [`Writer::commit`].
@@ -136,12 +136,12 @@ impl Writer {
         })
     }
 
-    /// Runs one write transaction that changes no name: durable, and quick to open again after a crash.
+    /// Runs one write transaction that changes no name: durable, and fast to open again after a crash.
     pub(super) fn transact<T>(
         &mut self,
         body: impl FnOnce(&WriteTransaction) -> Result<T, DbError>,
     ) -> Result<T, StoreError> {
-        // Put back after the commit only: after an error it is unknown what is stored.
+        // Restored after the commit only: after an error the stored state is unknown.
         let names = self.names.take();
         let open = self.slot().database()?;
         self.in_place()?;
@@ -158,8 +158,8 @@ impl Writer {
         Ok(value)
     }
 
-    /// Runs one write transaction that uses names, and may add some. It must change those in memory as it
-    /// changes those in the tables.
+    /// Runs one write transaction that uses names, and may add some. It must make the same changes in memory
+    /// as in the tables.
     fn transact_named<T>(
         &mut self,
         body: impl FnOnce(&WriteTransaction, &mut NameCache) -> Result<T, DbError>,
@@ -184,7 +184,7 @@ pub(super) fn next_sequence(meta: &mut Table<'_, &'static str, u64>) -> Result<u
     Ok(next)
 }
 
-/// The number after the last given under a key of `meta`.
+/// The number after the last one stored under a key of `meta`.
 fn next_number(meta: &Table<'_, &'static str, u64>, key: &'static str) -> Result<u64, DbError> {
     let last = meta.get(key)?;
     Ok(last.map_or(0, |value| value.value()) + 1)

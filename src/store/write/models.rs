@@ -9,9 +9,9 @@ use crate::model::{ModelNumber, RunNumber};
 use crate::store::error::DbError;
 use crate::store::schema::{MODEL_RUNS, MODELS};
 
-/// Most model names with sums of their own; the rest are counted under [`MODEL_OTHER`].
+/// Maximum number of model names with sums of their own; the rest are counted under [`MODEL_OTHER`].
 pub const MODELS_MAX: usize = 4096;
-/// How many of them one run can bring: others have room for theirs, whatever its lines say.
+/// Maximum number of them that one run can bring: so others have room for theirs, whatever its lines contain.
 pub const MODELS_PER_RUN_MAX: usize = 128;
 /// The name of all models beyond [`MODELS_MAX`] and [`MODELS_PER_RUN_MAX`].
 pub const MODEL_OTHER: &str = "(other)";
@@ -19,9 +19,9 @@ pub const MODEL_OTHER: &str = "(other)";
 /// The tables of models, in a transaction.
 pub struct ModelTables<'t> {
     models: Table<'t, u32, &'static str>,
-    /// The run that brought each.
+    /// The run that brought each model.
     runs: Table<'t, u32, u32>,
-    /// The model asked for last.
+    /// The model looked up last.
     last: Option<(Arc<str>, ModelNumber)>,
 }
 
@@ -34,7 +34,8 @@ impl<'t> ModelTables<'t> {
         })
     }
 
-    /// The shared name and the number of a model, which gets one if it has none and there is room for what `run` brings.
+    /// The shared name and the number of a model, created if it has none and there is room for a name from
+    /// `run`.
     pub fn number(
         &mut self,
         names: &mut NameCache,

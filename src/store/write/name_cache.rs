@@ -13,18 +13,18 @@ use crate::store::schema::{
 };
 use crate::store::table::decode_row;
 
-/// Names of models and accounts and their numbers, as committed; thrown away after a failed commit.
+/// Names of models and accounts and their numbers, as committed; discarded after a failed commit.
 ///
-/// **Invariant**: it is what [`NameCache::load`] would read, beside some series. Whatever changes one of its tables
-/// changes it too.
+/// **Invariant**: it equals the result of [`NameCache::load`], except for some series. Every change of one of
+/// its tables changes it too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameCache {
     /// Models by their numbers.
     pub models: Vec<Arc<str>>,
     pub model_numbers: HashMap<Arc<str>, ModelNumber>,
-    /// How many models each run brought.
+    /// Number of models that each run brought.
     pub brought: HashMap<RunNumber, usize>,
-    /// Runs whose backlog is not worked off yet.
+    /// Runs whose backlog is not finished.
     pub backlog: HashSet<RunNumber>,
     /// Accounts by their numbers.
     pub accounts: Vec<AccountId>,
@@ -36,7 +36,7 @@ pub struct NameCache {
 }
 
 impl NameCache {
-    /// Reads them all.
+    /// Reads all of them.
     pub fn load(write: &WriteTransaction) -> Result<Self, DbError> {
         let mut cache = Self::default();
         let table = write.open_table(MODELS)?;
@@ -84,14 +84,14 @@ impl NameCache {
         Ok(cache)
     }
 
-    /// Notes an account that may be new.
+    /// Adds an account that may be new.
     pub fn note_account(&mut self, number: u32, id: &AccountId) {
         if number as usize == self.accounts.len() {
             self.accounts.push(id.clone());
         }
     }
 
-    /// Notes a run that may be new, or have another account now.
+    /// Adds a run that may be new, or may have another account now.
     pub fn note_run(&mut self, row: &RunRow, account: u32) {
         self.run_accounts.insert(row.number, account);
         if row.backlog {
@@ -99,7 +99,7 @@ impl NameCache {
         }
     }
 
-    /// Notes a run's account by a further provider.
+    /// Adds a run's account by a further provider.
     pub fn note_provider(&mut self, (run, provider): (RunNumber, &str), account: u32) {
         let of_run = self.run_providers.entry(run).or_default();
         of_run.insert(provider.into(), account);

@@ -1,4 +1,4 @@
-//! What a commit came to.
+//! Result of a commit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,11 +6,12 @@ use std::sync::Arc;
 use crate::dedup::Totals;
 use crate::model::{AccountId, Fired, Labels, LineCounts, Phase, Position, ResponseKey, RunId, WindowUpdate};
 
-/// What became of one batch.
+/// Result of one batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Committed,
-    /// The batch continued something else than what is stored, which is this. Read again from there.
+    /// The batch continued from another position than the stored one, which is this. It must be read again
+    /// from there.
     Stale(Option<Position>),
 }
 
@@ -21,10 +22,10 @@ pub struct RunChange {
     pub bytes: u64,
     /// Files seen for the first time.
     pub files: u64,
-    /// Responses counted for the first time, advisor calls included.
+    /// New responses, advisor calls included.
     pub responses: u64,
     pub account: AccountId,
-    /// What is added to the sums, by model.
+    /// The differences of the sums, by model.
     pub models: Vec<(Arc<str>, Totals)>,
     /// The sums after the commit.
     pub totals: Totals,
@@ -32,14 +33,14 @@ pub struct RunChange {
     pub all_lines: LineCounts,
 }
 
-/// What the observations of a commit came to.
+/// Result of the observations of a commit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LimitChanges {
     pub windows: Vec<WindowUpdate>,
     pub fired: Vec<Fired>,
 }
 
-/// A run began or ended.
+/// A run was started or stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunEvent {
     pub run: RunId,
@@ -49,16 +50,16 @@ pub struct RunEvent {
     pub totals: Totals,
 }
 
-/// What a commit came to.
+/// Result of a commit.
 #[derive(Clone, Debug, Default)]
 pub struct Committed {
     /// One for each batch, in order.
     pub outcomes: Vec<Outcome>,
     pub sequence: u64,
     pub changes: BTreeMap<RunId, RunChange>,
-    /// The keys of responses that have the time of reading.
+    /// The keys of responses that have the time at which they were read.
     pub undated: Vec<ResponseKey>,
     pub limits: LimitChanges,
-    /// Runs that began, ended or went on.
+    /// Runs that were started, stopped or resumed.
     pub events: Vec<RunEvent>,
 }

@@ -1,4 +1,4 @@
-//! Which runs and accounts there are, and which run belongs to which account.
+//! Registry of runs and accounts, and of the accounts of runs.
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
@@ -10,7 +10,7 @@ use crate::store::schema::{
 };
 use crate::store::table::{decode_row, get, put};
 
-/// The tables that say which runs and accounts there are.
+/// The tables of the registry of runs and accounts.
 pub struct Registry<'t> {
     pub runs: Table<'t, &'static str, &'static [u8]>,
     pub totals: Table<'t, u32, &'static [u8]>,
@@ -34,7 +34,7 @@ impl<'t> Registry<'t> {
         })
     }
 
-    /// A run's row and account, as they are or made now; `true` if now.
+    /// A run's row and account, existing or created; `true` if created.
     pub fn run(
         &mut self,
         run: &RunId,
@@ -83,17 +83,17 @@ impl<'t> Registry<'t> {
 
     /// The number after the highest that was ever given to a run.
     fn next_number(&self) -> Result<RunNumber, DbError> {
-        // Every run has its account for good, so that its responses keep theirs.
+        // A run has its account permanently, so that its responses keep theirs.
         let last = self.run_accounts.last()?;
         Ok(last.map_or(0, |(number, _)| number.value() + 1))
     }
 
-    /// What is known of a run beside its sums.
+    /// The properties of a run beside its sums.
     pub fn info(&self, run: RunNumber) -> Result<RunInfoRow, DbError> {
         Ok(get(&self.infos, run)?.unwrap_or_default())
     }
 
-    /// What is summed for a run.
+    /// The totals of a run.
     pub fn sums(&self, run: RunNumber) -> Result<RunTotalsRow, DbError> {
         Ok(get(&self.totals, run)?.unwrap_or_default())
     }
@@ -105,7 +105,7 @@ impl<'t> Registry<'t> {
         Ok(row.id())
     }
 
-    /// The number of an account, which gets one if it has none.
+    /// The number of an account, created if it has none.
     pub fn account(&mut self, id: &AccountId) -> Result<u32, DbError> {
         let mut count = 0;
         for entry in self.accounts.iter()? {

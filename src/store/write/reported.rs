@@ -1,4 +1,4 @@
-//! What does not come from logs: an operator's marks, and observations that someone reports.
+//! Marks and observations reported through the API.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub struct AccountObservations {
 }
 
 impl Writer {
-    /// Notes what an operator says about an account; `None` takes it back.
+    /// Stores the operator's mark of an account; `None` removes it.
     ///
     /// # Errors
     /// As [`Writer::commit`].
@@ -42,7 +42,7 @@ impl Writer {
         })
     }
 
-    /// Merges observations that stand in no log. During a backlog they wait for its end like all others.
+    /// Merges observations that are in no log. During a backlog they wait for its end like all others.
     ///
     /// # Errors
     /// As [`Writer::commit`].
@@ -74,7 +74,7 @@ impl Writer {
                     }
                 }
             }
-            limits.settle(&mut meta, &names.accounts)?;
+            limits.merge_waiting(&mut meta, &names.accounts)?;
             Ok(Committed {
                 sequence: next_sequence(&mut meta)?,
                 limits: limits.finish(&names.accounts)?,

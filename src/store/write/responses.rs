@@ -1,4 +1,4 @@
-//! Responses under work: each as it is stored and as it will be, and what that comes to in rows and sums.
+//! Stored and new state of each changed response, and the rows and sums that follow.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::store::error::DbError;
 use crate::store::schema::{RESPONSES, ResponseParts, ResponseRow, RowError, SeriesRow};
 use crate::store::table::get;
 
-/// Where a response comes from: these follow the copy that owns it.
+/// The origin of a response: it follows the copy that owns it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ResponseSource {
     pub place: PlaceNumber,
@@ -30,14 +30,14 @@ pub struct StoredResponse {
     pub response: Response,
     pub model: ModelNumber,
     pub source: ResponseSource,
-    /// As it is stored, until [`number_series`].
+    /// The stored one, until [`number_series`].
     pub series: SeriesNumber,
 }
 
-/// What this transaction makes of one response.
+/// The stored and the new state of one response in this transaction.
 pub struct ResponseDelta {
     pub key: ResponseKey,
-    /// As it is stored.
+    /// The stored state.
     pub before: Option<Box<StoredResponse>>,
     pub after: StoredResponse,
 }
@@ -48,13 +48,13 @@ impl ResponseDelta {
         Self { key, before, after }
     }
 
-    /// One that is as it is stored, so far.
+    /// A response that is unchanged so far.
     pub fn stored(key: ResponseKey, after: StoredResponse) -> Self {
         let before = Some(Box::new(after.clone()));
         Self { key, before, after }
     }
 
-    /// Whether it is no longer as it is stored.
+    /// True if it differs from the stored state.
     pub fn is_change(&self) -> bool {
         self.before.as_deref() != Some(&self.after)
     }
@@ -63,7 +63,7 @@ impl ResponseDelta {
 /// The table of responses, in a transaction.
 pub struct ResponseTable<'t> {
     table: Table<'t, u128, &'static [u8]>,
-    /// No response is stored yet: nothing needs to be looked up, and all rows go in at the end.
+    /// Set if no response is stored yet: nothing needs to be looked up, and all rows are inserted at the end.
     pub is_fresh: bool,
 }
 
@@ -74,7 +74,7 @@ impl<'t> ResponseTable<'t> {
         Ok(Self { table, is_fresh })
     }
 
-    /// A response as it is stored.
+    /// A response in its stored state.
     pub fn stored(
         &self,
         names: &mut NameCache,
@@ -110,7 +110,7 @@ impl<'t> ResponseTable<'t> {
         }))
     }
 
-    /// Writes the rows of all that changed.
+    /// Writes the rows of all changed responses.
     pub fn write(&mut self, deltas: &[ResponseDelta]) -> Result<(), DbError> {
         let mut rows = Rows::with_capacity(deltas.len());
         for it in deltas.iter().filter(|it| it.is_change()) {
@@ -120,7 +120,7 @@ impl<'t> ResponseTable<'t> {
     }
 }
 
-/// Gives each response that changed the series it belongs to now.
+/// Sets the series of each changed response.
 pub fn number_series(
     deltas: &mut [ResponseDelta],
     names: &mut NameCache,
@@ -139,18 +139,18 @@ pub fn undated(deltas: &[ResponseDelta]) -> impl Iterator<Item = ResponseKey> {
     deltas.iter().filter(is_new).map(|it| it.key)
 }
 
-/// What changed, in the order of the keys of a table of sums. Sorted, not gathered in a map: with a row for each minute
-/// a map takes more memory than all responses.
+/// Changes, in the order of the keys of a table of sums. Sorted, not collected in a map: with a row for each
+/// minute a map takes more memory than all responses.
 pub struct Contributions<'c, K>(Vec<(K, Contribution<'c>)>);
 
-/// What a response adds to a sum, or takes away.
+/// The amount that a response adds to a sum, or subtracts.
 enum Contribution<'c> {
     More(&'c Response),
     Less(&'c Response),
 }
 
 impl<'c, K: Ord + Copy> Contributions<'c, K> {
-    /// What changed; a response without a key is in no sum.
+    /// Changes of the sums; a response without a key is in no sum.
     pub fn of(deltas: &'c [ResponseDelta], key_of: impl Fn(&StoredResponse) -> Option<K>) -> Self {
         let mut parts = Vec::with_capacity(deltas.len());
         for it in deltas.iter().filter(|it| it.is_change()) {
@@ -163,7 +163,7 @@ impl<'c, K: Ord + Copy> Contributions<'c, K> {
         Self(parts)
     }
 
-    /// What is added to each row.
+    /// The amount added to each row.
     pub fn sums(&self) -> impl Iterator<Item = (K, Totals)> {
         let same = self.0.chunk_by(|(one, _), (other, _)| one == other);
         same.map(|parts| {
@@ -180,19 +180,19 @@ impl<'c, K: Ord + Copy> Contributions<'c, K> {
 }
 
 impl StoredResponse {
-    /// The minute since 1970 in which it counts as a call; none if nothing says when it was made.
+    /// The minute since 1970 in which it counts as a call; `None` if its time is unknown.
     pub fn minute(&self) -> Option<u32> {
         let minute = u32::try_from(self.response.time / MINUTE_MS).unwrap_or(u32::MAX);
         (self.response.dating != Dating::Unknown).then_some(minute)
     }
 
-    /// The row of sums it belongs to.
+    /// The row of the sums that contains it.
     pub fn sum_key(&self) -> (u32, SeriesNumber) {
         let quarter = u32::try_from(self.response.time / QUARTER_MS).unwrap_or(u32::MAX);
         (quarter, self.series)
     }
 
-    /// The series it belongs to if its run has room for it.
+    /// The series that contains it if its run has room for that series.
     fn own_series(&self) -> SeriesRow {
         SeriesRow {
             run: self.response.run,

@@ -1,7 +1,7 @@
-//! Runs as things of their own: started, stopped, forgotten, each in a numbered transaction.
+//! Life cycle of runs: started, stopped, forgotten, each in a numbered transaction.
 //!
-//! **Invariant**: forgetting a run takes nothing out of any sum, and its responses stay known by their keys: what was
-//! counted once is not counted again, whatever becomes of the name.
+//! **Invariant**: forgetting a run subtracts nothing from any sum, and the keys of its responses are kept: a
+//! response is never counted twice, even if the name of its run is used again.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -19,42 +19,44 @@ use crate::store::error::DbError;
 use crate::store::schema::{FILES, FORGOTTEN, FORGOTTEN_RUNS, ForgottenRow, META, PATHS, RunInfoRow};
 use crate::store::table::put;
 
-/// A run to be known.
+/// A run to register.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
     pub run: RunId,
     pub account: AccountId,
-    /// `None` for a run that was only found: what is known of it stays.
+    /// `None` for a run that was only found: its stored labels are kept.
     pub labels: Option<Labels>,
-    /// Where its logs are; `Some(None)` is the runs directory, `None` leaves that as it is.
+    /// The directory of its logs; `Some(None)` is the runs directory, `None` leaves the stored one.
     pub mount: Option<Option<PathBuf>>,
 }
 
-/// A run to be forgotten.
+/// A run to forget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForgetRun {
     pub run: RunId,
-    /// Its name is kept from being found again until [`Writer::release`].
+    /// Its name is not found again until [`Writer::release`].
     pub directory_is_there: bool,
 }
 
-/// What became of a [`Start`].
+/// Result of a [`Start`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Started {
     New,
     Known,
-    /// It was stopped, and goes on.
+    /// It was stopped, and is resumed.
     Resumed,
-    /// It is counted by this account and cannot move any more. Nothing was changed.
+    /// Its responses are counted under this account, so that it cannot be changed any more. Nothing was
+    /// changed.
     Elsewhere(AccountId),
-    /// Something was read of it here, and its logs cannot be elsewhere any more. Nothing was changed.
+    /// Some of its lines were read here, so that its directory cannot be changed any more. Nothing was
+    /// changed.
     MountedElsewhere(Option<PathBuf>),
 }
 
 impl Writer {
-    /// Makes runs known, in the order given, each with its provider account, and lets stopped ones go on if they have
-    /// labels, be they none. Those that are new and part of a backlog have their ties go by order. A run of which
-    /// something was read keeps the account it has: its responses are known by it.
+    /// Registers runs, in the order given, each with its provider account, and resumes stopped ones if they
+    /// have labels, even empty labels. The ties of those that are new and part of a backlog are decided by
+    /// order. A run with lines read keeps its account: it is part of the keys of its responses.
     ///
     /// # Errors
     /// As [`Writer::commit`].
@@ -79,7 +81,7 @@ impl Writer {
         })
     }
 
-    /// As [`Writer::start`], of runs that were found.
+    /// As [`Writer::start`], for runs that were found.
     ///
     /// # Errors
     /// As [`Writer::commit`].
@@ -99,8 +101,8 @@ impl Writer {
         self.start(&runs, backlog, now).map(|_| ())
     }
 
-    /// Stops runs in one transaction; says of each whether that changed anything: one that is unknown, or stopped
-    /// already, stays as it is. `None` if nothing changed.
+    /// Stops runs in one transaction; returns for each run if it changed: one that is unknown, or stopped
+    /// already, is left unchanged. `None` if nothing changed.
     ///
     /// # Errors
     /// As [`Writer::commit`].
@@ -159,7 +161,7 @@ impl Writer {
         })
     }
 
-    /// The directories of forgotten runs are gone: what comes under their names is new.
+    /// Removes the names of forgotten runs whose directories are gone: a run of that name is new then.
     ///
     /// # Errors
     /// As [`Writer::commit`].
@@ -292,7 +294,7 @@ fn forget_files(write: &WriteTransaction, run: RunNumber) -> Result<(), DbError>
     Ok(())
 }
 
-/// What a transaction came to that only has events; without any it takes no number.
+/// Result of a transaction with events only; without any it takes no number.
 fn numbered(write: &WriteTransaction, events: Vec<RunEvent>) -> Result<Committed, DbError> {
     let mut committed = Committed::default();
     if !events.is_empty() {

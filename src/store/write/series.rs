@@ -1,7 +1,8 @@
-//! Series and their numbers: a series is what the responses of one row of sums have in common.
+//! Series and their numbers: a series is the properties shared by the responses of one row of sums.
 //!
-//! A series gets its number when the first response of it is written. Names that lines and paths choose freely are
-//! bounded by run: a run beyond its bound has its sums in series of the place and, at last, of the model `(other)`.
+//! A series gets its number when its first response is written. Names that lines and paths choose freely are
+//! bounded by run: a run beyond its bound has its sums in series of the place and, at last, of the model
+//! `(other)`.
 
 use std::collections::HashMap;
 
@@ -17,9 +18,10 @@ use crate::store::schema::{
 };
 use crate::store::table::{get, put};
 
-/// Most series of one run with a session and a project of their own.
+/// Maximum number of series of one run with a session and a project of their own.
 pub const SERIES_PER_RUN_MAX: u32 = 65_536;
-/// Most series of one run, those of the session `(other)` included; beyond it their model is `(other)` too.
+/// Maximum number of series of one run, including those of the session `(other)`; beyond it their model is
+/// `(other)` too.
 pub const SERIES_PER_RUN_LAST: u32 = SERIES_PER_RUN_MAX + 4096;
 /// The session of a run's series beyond [`SERIES_PER_RUN_MAX`].
 const PLACE_OTHER: &str = "(other)";
@@ -30,15 +32,15 @@ pub struct SeriesTables<'t> {
     numbers: Table<'t, SeriesKey, u32>,
     places: Table<'t, u32, &'static [u8]>,
     place_numbers: Table<'t, (&'static str, &'static str), u32>,
-    /// Places of which this transaction may make the first series.
+    /// Places of which this transaction may create the first series.
     new_places: HashMap<SessionPlace, PlaceNumber>,
     /// Those of them that no series has yet.
     unwritten: HashMap<PlaceNumber, SessionPlace>,
     next_place: PlaceNumber,
-    /// Series of this transaction, until [`SeriesTables::write_new`].
+    /// New series of this transaction, until [`SeriesTables::write_new`].
     new: HashMap<SeriesRow, SeriesNumber>,
     next: SeriesNumber,
-    /// The one asked for last: responses in a row are mostly of one series.
+    /// The one looked up last: consecutive responses mostly have the same series.
     last: Option<(SeriesRow, SeriesNumber)>,
 }
 
@@ -66,7 +68,7 @@ impl<'t> SeriesTables<'t> {
         })
     }
 
-    /// The number of a place; one that is new is written with the first series that has it.
+    /// The number of a place; a new one is written with its first series.
     pub fn place(&mut self, place: SessionPlace) -> Result<PlaceNumber, DbError> {
         if let Some(number) = self.new_places.get(&place) {
             return Ok(*number);
@@ -101,7 +103,7 @@ impl<'t> SeriesTables<'t> {
         Ok(row)
     }
 
-    /// The number of a series, which gets one if it has none and its run has room.
+    /// The number of a series, created if it has none and its run has room.
     pub fn number(
         &mut self,
         names: &mut NameCache,
@@ -175,7 +177,7 @@ impl<'t> SeriesTables<'t> {
         number
     }
 
-    /// Writes the new series, all at once.
+    /// Writes all new series at once.
     pub fn write_new(&mut self) -> Result<(), DbError> {
         let mut new: Vec<(SeriesRow, SeriesNumber)> = std::mem::take(&mut self.new).into_iter().collect();
         new.sort_unstable_by_key(|(_, number)| *number);
@@ -194,7 +196,7 @@ impl<'t> SeriesTables<'t> {
     }
 }
 
-/// The last key of `series_numbers` that a run can have.
+/// The highest possible key of `series_numbers` of a run.
 fn of_run_last(run: RunNumber) -> SeriesKey {
     (run, u32::MAX, u32::MAX, u32::MAX, u8::MAX, u8::MAX)
 }

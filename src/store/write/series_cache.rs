@@ -1,18 +1,18 @@
-//! Series kept in memory between commits: some of those in the tables.
+//! A cache of series between commits: a part of the tables.
 
 use std::collections::HashMap;
 
 use crate::model::{RunNumber, SeriesNumber};
 use crate::store::schema::SeriesRow;
 
-/// Series that are kept in memory, each in some 120 bytes: beyond it all are read again as they occur.
+/// Maximum number of cached series, each of some 120 bytes: beyond it the cache is emptied.
 pub const SERIES_KEPT_MAX: usize = 16_384;
-/// Series as they are in the tables: some of them, see [`SERIES_KEPT_MAX`].
+/// Cached rows of the tables of series, see [`SERIES_KEPT_MAX`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeriesCache {
     pub rows: HashMap<SeriesNumber, SeriesRow>,
     pub numbers: HashMap<SeriesRow, SeriesNumber>,
-    /// How many series a run has, of those runs that brought one.
+    /// Number of series of each run that brought one.
     pub of_runs: HashMap<RunNumber, u32>,
 }
 

@@ -1,4 +1,4 @@
-//! Sessions: what was counted of each, beside what its agent reports.
+//! Sessions: the counted totals of each, beside the totals that its agent reports.
 //!
 //! A response belongs to the session of its first copy. A fork copies lines of another session, and its agent's report
 //! covers them: such a response counts in the sums of both. The two are then linked, as their reports overlap.
@@ -16,17 +16,17 @@ use crate::store::error::DbError;
 use crate::store::schema::{SESSION_COPIES, SESSION_NUMBERS, SESSION_SUMS, SESSIONS, SessionRow};
 use crate::store::table::{get, put};
 
-/// The sessions' part of a transaction.
+/// The tables of sessions, in a transaction.
 pub struct Sessions<'t> {
     numbers: Table<'t, u64, u32>,
     rows: Table<'t, u32, &'static [u8]>,
     sums: Table<'t, u32, &'static [u8]>,
     copies: Table<'t, (u128, u32), ()>,
-    /// Those that this transaction asked for, by their hashes.
+    /// The sessions looked up in this transaction, by their hashes.
     known: HashMap<u64, SessionNumber>,
-    /// The one asked for last: lines in a row are mostly of one session.
+    /// The session looked up last: consecutive lines mostly have the same one.
     last: Option<(u64, SessionNumber)>,
-    /// Copies in other sessions that are new.
+    /// New copies in other sessions.
     copied: BTreeSet<(ResponseKey, SessionNumber)>,
 }
 
@@ -43,7 +43,7 @@ impl<'t> Sessions<'t> {
         })
     }
 
-    /// The number of a session, which gets one if it has none; 0 for no session.
+    /// The number of a session, created if it has none; 0 for no session.
     pub fn number(&mut self, hash: Option<NonZeroU64>, run: RunNumber) -> Result<SessionNumber, DbError> {
         let Some(hash) = hash.map(NonZeroU64::get) else {
             return Ok(0);
@@ -81,7 +81,7 @@ impl<'t> Sessions<'t> {
         Ok(get(&self.rows, number)?.unwrap_or_default())
     }
 
-    /// Takes what an agent reports.
+    /// Stores the totals that an agent reports.
     pub fn report(&mut self, report: &Report, run: RunNumber) -> Result<(), DbError> {
         let number = self.number(Some(report.session), run)?;
         let mut row = self.row(number)?;
@@ -94,7 +94,7 @@ impl<'t> Sessions<'t> {
         Ok(())
     }
 
-    /// Takes a copy of a response of session `first` in another one.
+    /// Adds a copy, in another session, of a response of session `first`.
     pub fn copied(
         &mut self,
         key: ResponseKey,
@@ -113,8 +113,7 @@ impl<'t> Sessions<'t> {
         Ok(())
     }
 
-    /// Makes two sessions one family, whichever way the families of each have come about: the answer is the same in any
-    /// order of reading.
+    /// Merges the families of two sessions; the result is the same in any order of reading.
     fn link(&mut self, session: SessionNumber, to: SessionNumber) -> Result<(), DbError> {
         let (one, other) = (self.root(session)?, self.root(to)?);
         if one == other {
@@ -126,8 +125,8 @@ impl<'t> Sessions<'t> {
         put(&mut self.rows, below, &row)
     }
 
-    /// The session at the end of the links. Those gone through are linked to it at once: a chain of sessions that each
-    /// copied the one before is gone through once.
+    /// The session at the end of the links. The sessions on the way are linked to it at once: a chain of
+    /// sessions that each copied the one before is walked once.
     fn root(&mut self, session: SessionNumber) -> Result<SessionNumber, DbError> {
         let mut passed = Vec::new();
         let mut root = session;
@@ -139,7 +138,7 @@ impl<'t> Sessions<'t> {
             passed.push((root, row));
             root = row.linked;
         }
-        // The last one leads there already.
+        // The last one is linked to it already.
         passed.pop();
         for (number, mut row) in passed {
             row.linked = root;
@@ -148,7 +147,7 @@ impl<'t> Sessions<'t> {
         Ok(root)
     }
 
-    /// Adds what changed to the sums; `places` says where a response is in `changed`.
+    /// Adds the changes to the sums; `places` has the index of each response in `changed`.
     pub fn finish(
         &mut self,
         changed: &[ResponseDelta],
@@ -160,7 +159,7 @@ impl<'t> Sessions<'t> {
             .collect();
         let is_shared = |it: &&ResponseDelta| it.after.response.is_shared && it.is_change();
         for it in changed.iter().filter(is_shared) {
-            // The copies of this transaction are not among those stored.
+            // The copies of this transaction are not among the stored ones.
             let Some(before) = &it.before else { continue };
             let mut delta = Totals::of(&it.after.response);
             delta -= Totals::of(&before.response);

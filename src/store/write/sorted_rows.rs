@@ -1,4 +1,5 @@
-//! Rows on their way into a table, in the order of its keys: one after the other or, into an empty table, all at once.
+//! Inserts rows into a table in the order of its keys: one after the other or, into an empty table, all at
+//! once.
 
 use std::borrow::Borrow;
 use std::ops::{Bound, Range};
@@ -10,13 +11,13 @@ use crate::store::error::DbError;
 use crate::store::schema::{Stored, encode_after};
 use crate::store::table::{get, put};
 
-/// What a row mostly takes, in bytes: room that is asked for at once.
+/// Typical size of a row, in bytes: memory that is reserved at once.
 const ROW_BYTES_USUAL: usize = 40;
 
-/// Rows put into a gap at once: redb gathers them before it makes pages of them.
+/// Number of rows inserted into a gap at once: redb collects them before it builds pages.
 const GAP_ROWS_MAX: usize = 2048;
 
-/// Rows written side by side into one piece of memory, so that sorting moves only their keys.
+/// Rows in one buffer, so that sorting moves only their keys.
 pub struct Rows<K> {
     keys: Vec<(K, Range<usize>)>,
     bytes: Vec<u8>,
@@ -41,7 +42,7 @@ where
         Ok(())
     }
 
-    /// Writes all of them.
+    /// Writes all rows.
     pub fn write(mut self, table: &mut Table<'_, K, &'static [u8]>) -> Result<(), DbError> {
         self.keys.sort_unstable_by_key(|(key, _)| *key);
         let rows = (self.keys.into_iter()).map(|(key, place)| (key, &self.bytes[place]));
@@ -71,7 +72,7 @@ where
     Ok(())
 }
 
-/// Puts rows, sorted by key, into an empty table: into the gap at its end, without a way down the tree for each.
+/// Inserts rows, sorted by key, into an empty table: into the gap at its end, without a tree descent per row.
 fn fill<'k, 'v, K: redb::Key + 'static, V: redb::Value + 'static>(
     table: &mut Table<'_, K, V>,
     rows: impl Iterator<Item = (K::SelfType<'k>, V::SelfType<'v>)>,
@@ -99,7 +100,7 @@ where
     add_and_see(table, deltas, |_, _| Ok(()))
 }
 
-/// As [`add_all`]; hears of each row that is made (`true`) or removed.
+/// As [`add_all`]; calls back for each row that is created (`true`) or removed.
 pub fn add_and_see<K>(
     table: &mut Table<'_, K, &'static [u8]>,
     mut deltas: impl Iterator<Item = (K, Totals)>,
@@ -124,7 +125,8 @@ where
     rows.write(table)
 }
 
-/// Adds a difference to a row of sums; a row that comes to nothing is removed. Whether the row was made, or removed.
+/// Adds a difference to a row of sums; a row of zeros is removed. Returns `true` if the row was created,
+/// `false` if removed.
 fn add<'k, K: redb::Key + 'static>(
     table: &mut Table<'_, K, &'static [u8]>,
     key: impl Borrow<K::SelfType<'k>>,

@@ -13,7 +13,7 @@ use crate::model::{DAY_QUARTERS, Kind, Millis, ModelNumber, RunNumber, SeriesNum
 use crate::store::error::DbError;
 use crate::store::schema::{DAYS, MINUTES, QUARTERS, RUN_DAYS, SERIES_SUMS, SERVED, SeriesRow};
 
-/// What was added to the sums of a series.
+/// The amounts added to the sums of a series.
 pub type SeriesDelta = (SeriesNumber, Totals);
 
 /// The tables of sums, in a transaction.
@@ -38,7 +38,7 @@ impl<'t> SumTables<'t> {
         })
     }
 
-    /// Adds what changed to the sums; what was added, by series.
+    /// Adds the changes to the sums; returns the added amounts, by series.
     pub fn add(
         &mut self,
         names: &mut NameCache,
@@ -77,8 +77,8 @@ impl<'t> SumTables<'t> {
         by_series.into_iter().map(row_of).collect()
     }
 
-    /// Notes when the provider served last, by account and model. Only a line's own time says so, and none that is still
-    /// to come: a captured answer that is read late shows nothing of now.
+    /// Stores the time at which the provider served last, by account and model. Only a line's own time is
+    /// used, and none in the future: a captured answer that is read late says nothing about the present.
     pub fn note_served(&mut self, deltas: &[ResponseDelta], read_at: Millis) -> Result<(), DbError> {
         let mut latest: BTreeMap<(u32, ModelNumber), Millis> = BTreeMap::new();
         let shows_service = |response: &Response| {
@@ -86,7 +86,7 @@ impl<'t> SumTables<'t> {
             is_served && response.dating.is_own() && response.time <= read_at
         };
         let of = |it: &ResponseDelta| (it.after.source.account, it.after.model);
-        // Responses of one reading mostly follow each other.
+        // Consecutive responses mostly have the same account and model.
         for group in deltas.chunk_by(|one, other| of(one) == of(other)) {
             let responses = group.iter().map(|it| &it.after.response);
             if let Some(time) = responses.filter(|it| shows_service(it)).map(|it| it.time).max() {
@@ -105,7 +105,7 @@ impl<'t> SumTables<'t> {
     }
 }
 
-/// What was added, by run and model.
+/// The added amounts, by run and model.
 pub fn by_model(by_series: &[(SeriesRow, Totals)]) -> BTreeMap<(RunNumber, ModelNumber), Totals> {
     let mut by_model: BTreeMap<(RunNumber, ModelNumber), Totals> = BTreeMap::new();
     for (series, delta) in by_series {

@@ -1,4 +1,4 @@
-//! The runs of a transaction: their part of it, and their rows after it.
+//! The runs of a transaction: their changes, and the rows written for them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use crate::store::error::DbError;
 use crate::store::schema::{RunRow, RunTotalsRow};
 use crate::store::table::{get, put};
 
-/// One run's part of a transaction.
+/// The changes of one run in a transaction.
 pub struct TxRun {
     id: RunId,
     pub row: RunRow,
     /// `None` if all of its batches were refused.
     pub change: Option<RunChange>,
     pub files_added: u64,
-    /// Whether this transaction made it known.
+    /// True if this transaction registered it.
     is_new: bool,
     pub earliest: Option<Millis>,
     pub latest: Option<Millis>,
@@ -29,12 +29,12 @@ pub struct TxRun {
 #[derive(Default)]
 pub struct TxRuns {
     pub all: Vec<TxRun>,
-    /// Where a run is in `all`.
+    /// Index of a run in `all`.
     places: HashMap<RunId, usize>,
 }
 
 impl TxRuns {
-    /// Where the run of a batch is in `all`; it is made known if it is not.
+    /// The index in `all` of the run of a batch; an unknown run is registered.
     pub fn place(
         &mut self,
         registry: &mut Registry<'_>,
@@ -61,7 +61,7 @@ impl TxRuns {
         Ok(place)
     }
 
-    /// Adds what changed to the runs' totals; those as they are now.
+    /// Adds the changes to the runs' totals; returns the new totals.
     pub fn write_totals(
         &self,
         registry: &mut Registry<'_>,
@@ -92,7 +92,8 @@ impl TxRuns {
         Ok(sums)
     }
 
-    /// What this transaction changed of each run: of those with batches, and of those that won or lost a response.
+    /// The changes of each run in this transaction: of runs with batches, and of those that gained or lost a
+    /// response.
     pub fn changes(
         &mut self,
         registry: &Registry<'_>,
@@ -107,12 +108,12 @@ impl TxRuns {
             }
         }
         for ((run, model), delta) in by_model {
-            // Nobody waits for what has no figures.
+            // No update without figures.
             if !delta.has_figures() {
                 continue;
             }
             if !changes.contains_key(run) {
-                // Rare: only if a response of a run without batches has another owner or a better copy.
+                // Rare: only if a response of a run without batches gets another owner or a better copy.
                 let Some(id) = registry.name_of(*run)? else {
                     continue;
                 };
@@ -138,7 +139,7 @@ impl TxRuns {
         Ok(named)
     }
 
-    /// Notes when runs had their first activity, and lets those go on that were stopped and have new lines.
+    /// Stores the first activity of runs, and resumes stopped ones that have new lines.
     pub fn write_infos(
         &self,
         registry: &mut Registry<'_>,

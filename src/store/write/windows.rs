@@ -1,4 +1,4 @@
-//! Limit observations into the tables: windows, their history, rejections, thresholds that fired.
+//! Writes limit observations into the tables: windows, their history, rejections, thresholds that fired.
 //!
 //! **Invariant**: everything here happens in the transaction that moves the read position over the lines the
 //! observations came from; a threshold that fired is latched in that same transaction.
@@ -22,21 +22,21 @@ use crate::store::schema::{
 };
 use crate::store::table::{decode_row, get, put};
 
-/// Windows told apart for one account, beside those whose names are fixed; a provider has a handful, a hostile log could
-/// name any number.
+/// Maximum number of windows kept separately for one account, beside those with fixed names; a provider has a
+/// few, a hostile log could name any number.
 pub const WINDOWS_PER_ACCOUNT_MAX: u32 = 64;
-/// Points kept of one window's history, one for each minute in which something was observed.
+/// Maximum number of points kept of one window's history, one for each minute with an observation.
 pub const HISTORY_ROWS_MAX: u32 = 4096;
-/// How long a point of a window's history is kept after it was observed, in milliseconds.
+/// Time for which a point of a window's history is kept after it was observed, in milliseconds.
 pub const HISTORY_AGE_MAX_MS: Millis = 15 * DAY_MS;
-/// Rejections kept, of all accounts together.
+/// Maximum number of rejections kept, of all accounts together.
 pub const LIMIT_EVENTS_MAX: u64 = 1000;
-/// Fired thresholds kept for those who were away.
-pub const FIRED_MAX: u64 = 1000;
-/// Refusals of one session by one window that are no further apart are tries of one request, where they do not say which
-/// request they are of, in milliseconds.
+/// Maximum number of fired thresholds kept for clients that were disconnected.
+const FIRED_MAX: u64 = 1000;
+/// Refusals of one session by one window that are no further apart are tries of one request, if they do not
+/// name their request, in milliseconds.
 const RETRY_SPAN_MS: Millis = 10 * MINUTE_MS;
-/// How long one request may be tried, in milliseconds.
+/// Time for which one request may be tried, in milliseconds.
 const TRIES_AGE_MAX_MS: Millis = HOUR_MS;
 
 /// An observation that is merged at the end of the transaction.
@@ -47,14 +47,14 @@ struct Waiting {
     at: Millis,
 }
 
-/// A window under work.
+/// A window that this transaction changes.
 struct OpenWindow {
     row: WindowRow,
     changed: bool,
     rolled_over: bool,
 }
 
-/// One transaction's work on limits.
+/// Changes of one transaction to the limits.
 pub struct WindowChanges<'s, 't> {
     slot: &'s DatabaseSlot,
     windows: Table<'t, (u32, &'static str), &'static [u8]>,
@@ -65,7 +65,7 @@ pub struct WindowChanges<'s, 't> {
     waiting: Vec<Waiting>,
     open: BTreeMap<(u32, Box<str>), OpenWindow>,
     accounts: Table<'t, u32, &'static [u8]>,
-    /// Accounts whose row in `accounts` is another now.
+    /// Accounts whose row in `accounts` changed.
     accounts_changed: BTreeSet<(u32, &'static str)>,
     newly_fired: Vec<(u64, FiredRow)>,
     /// Observations of windows beyond [`WINDOWS_PER_ACCOUNT_MAX`].
@@ -95,7 +95,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
         })
     }
 
-    /// Keeps an observation for [`WindowChanges::settle`].
+    /// Keeps an observation until [`WindowChanges::merge_waiting`].
     pub fn wait(&mut self, account: u32, observation: Observation, at: Millis, order: MergeOrder) {
         self.waiting.push(Waiting {
             order,
@@ -105,13 +105,13 @@ impl<'s, 't> WindowChanges<'s, 't> {
         });
     }
 
-    /// Merges what waited, in its order, and writes down the last number deferred.
-    pub fn settle(
+    /// Merges the waiting observations, in their order, and stores the last number deferred.
+    pub fn merge_waiting(
         &mut self,
         meta: &mut Table<'_, &'static str, u64>,
         accounts: &[AccountId],
     ) -> Result<(), DbError> {
-        self.deferred.settle(meta)?;
+        self.deferred.store_number(meta)?;
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.sort_by_key(|one| one.order);
         for one in waiting {
@@ -120,7 +120,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
         Ok(())
     }
 
-    /// Merges what was deferred. Observations without a time count as made `now`.
+    /// Merges the deferred observations. Observations without a time count as made `now`.
     pub fn apply_deferred(
         &mut self,
         meta: &mut Table<'_, &'static str, u64>,
@@ -166,7 +166,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
                     rolled_over: false,
                 }),
         };
-        // The windows everybody knows always have their place, whatever names a log invents.
+        // Fixed window names always have room, whatever names a log invents.
         let invented = known.is_none() && !window_name::is_fixed(name);
         if invented && self.windows_of(account)? >= WINDOWS_PER_ACCOUNT_MAX {
             self.left_out += 1;
@@ -220,7 +220,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
         Ok(())
     }
 
-    /// Takes in what is said of the whole account.
+    /// Applies an account-wide observation.
     fn take_of_account(
         &mut self,
         account: u32,
@@ -246,7 +246,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
         Ok(())
     }
 
-    /// How many windows of an account are there whose names are not fixed.
+    /// Number of windows of an account whose names are not fixed.
     fn windows_of(&self, account: u32) -> Result<u32, DbError> {
         let mut count = 0;
         let last = account.checked_add(1).map_or_else(
@@ -264,7 +264,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
         Ok(count + u32::try_from(new.count()).unwrap_or(u32::MAX))
     }
 
-    /// Puts an observation into the history: of each minute the last one stays, of equals the fullest.
+    /// Adds an observation to the history: of each minute the last one is kept, of equal ones the fullest.
     fn remember(
         &mut self,
         account: u32,
@@ -299,7 +299,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
         self.forget(account, name, newest, open)
     }
 
-    /// Takes the oldest points away until the history keeps its bounds.
+    /// Removes the oldest points beyond the bounds of the history.
     fn forget(
         &mut self,
         account: u32,
@@ -327,7 +327,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
         }
     }
 
-    /// Notes a rejection; the copies and the tries of one are one, dated when it was said first.
+    /// Stores a rejection; its copies and tries are one, dated by the first of them.
     fn reject(
         &mut self,
         account: u32,
@@ -361,8 +361,8 @@ impl<'s, 't> WindowChanges<'s, 't> {
             }
         }
         for (began, there) in &same {
-            // One with a reset says more than one without; else the order of sources decides, so that no order of
-            // lines does.
+            // A rejection with a reset is more specific than one without; otherwise the order of sources
+            // decides, so that the order of lines does not matter.
             let merit = |row: &LimitEventRow| (row.resets_at.is_none(), row.source, row.resets_at);
             let best = if merit(there) < merit(&row) { *there } else { row };
             row = LimitEventRow {
@@ -379,7 +379,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
         put(&mut self.events, (first, account, name), &row)
     }
 
-    /// Writes what changed and says what it was.
+    /// Writes the changes and returns them.
     pub fn finish(mut self, accounts: &[AccountId]) -> Result<LimitChanges, DbError> {
         let id = |account: u32| accounts.get(account as usize).cloned().unwrap_or_default();
         let mut changes = LimitChanges::default();
@@ -401,7 +401,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
             });
         }
         for (account, name) in std::mem::take(&mut self.accounts_changed) {
-            // Shown as no window; listeners read the account again.
+            // Published as no window; listeners read the account again.
             changes.windows.push(WindowUpdate {
                 account: id(account),
                 window: name.into(),
@@ -423,8 +423,8 @@ impl<'s, 't> WindowChanges<'s, 't> {
     }
 }
 
-/// Whether two refusals by one window are the same: tries of one request, or, where one of them does not say which
-/// request it was, of one session with one end and not far apart.
+/// True if two refusals by one window are the same: tries of one request or, if one of them does not name its
+/// request, refusals of one session with one end that are not far apart.
 fn is_one(one: &LimitEventRow, began: Millis, other: &LimitEventRow, at: Millis) -> bool {
     let differ =
         |one: Option<u64>, other: Option<u64>| one.zip(other).is_some_and(|(one, other)| one != other);

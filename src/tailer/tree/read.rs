@@ -85,7 +85,7 @@ impl Tree {
         };
         let stat = log.stat().map_err(failed)?;
         let is_last = last_of_old || file.gone;
-        let reads_on = reading.settle || is_last || file.reads_on(&stat, reading.now);
+        let reads_on = reading.count_partial || is_last || file.reads_on(&stat, reading.now);
         let read_on = reads_on.then(|| ReadOptions {
             waits_for_holes: false,
             ..reading.clone()
@@ -93,7 +93,7 @@ impl Tree {
         let reading = read_on.as_ref().unwrap_or(reading);
         let (position, tail) = match &file.position() {
             Some(stored) if file.is_filled(&log).map_err(failed)? => {
-                (reader::anew(&stat, stored), Tail::default())
+                (reader::at_start(&stat, stored), Tail::default())
             }
             stored => reader::start(&log, &stat, stored.as_ref(), &self.run, path).map_err(failed)?,
         };

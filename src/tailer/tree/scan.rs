@@ -81,7 +81,7 @@ impl Tree {
                 }
             }
             for error in context.watch.watch_dirs(unwatched) {
-                // Its files are read all the same: the scans find the changes.
+                // Its files are still read: the scans find the changes.
                 tracing::debug!(%error, "not watched");
             }
             for (directory, stat) in changed {

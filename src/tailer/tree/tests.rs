@@ -83,7 +83,7 @@ fn any_reading() -> ReadOptions {
     ReadOptions {
         line_bytes_max: 1 << 20,
         turn_bytes_max: 1 << 20,
-        settle: false,
+        count_partial: false,
         until: u64::MAX,
         lines_until: None,
         waits_for_holes: true,
@@ -241,9 +241,9 @@ fn a_hole_is_waited_for_read_over_and_read_again_when_it_is_filled() {
     let context = context(&settings, &watch);
     let (directory, mut tree) = tree();
     let log = directory.path().join("one/mount/deep/a.jsonl");
-    let lines = |tree: &mut Tree, settle| {
+    let lines = |tree: &mut Tree, count_partial| {
         let reading = ReadOptions {
-            settle,
+            count_partial,
             now: 0,
             ..any_reading()
         };

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{Depth, Directory, FileStamp, Tree};
 use crate::logfile::mounts::is_local;
-use crate::logfile::{EntryKind, Root, Stat, glance};
+use crate::logfile::{EntryKind, Root, Stat, stat_path};
 
 impl Directory {
     /// True if the directory exists and its entries have not changed.
@@ -34,7 +34,7 @@ impl Tree {
                 // A link would be followed if the path ended with a slash.
                 let is_top = path.as_os_str().is_empty();
                 let full = if is_top { home.clone() } else { home.join(path) };
-                glance(&full).is_ok_and(|stat| known.is_unchanged(&stat))
+                stat_path(&full).is_ok_and(|stat| known.is_unchanged(&stat))
             });
         }
         self.home.open().is_ok_and(|root| {
@@ -76,7 +76,7 @@ impl Tree {
 
     /// The device of a path, as far as it was scanned.
     #[must_use]
-    pub fn device_of(&self, path: &Path) -> Option<u64> {
+    fn device_of(&self, path: &Path) -> Option<u64> {
         let directory = path
             .ancestors()
             .find_map(|path| self.directories.get(path.as_os_str()));

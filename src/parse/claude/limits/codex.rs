@@ -65,7 +65,7 @@ pub fn windows(value: Raw<'_>, answer: Answer) -> SourceWindows {
         );
     }
     for window in &mut windows.0 {
-        answer.doubt(window);
+        answer.clear_transient_refusal(window);
     }
     windows
 }

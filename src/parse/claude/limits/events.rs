@@ -40,7 +40,7 @@ pub fn windows(value: Raw<'_>, answer: Answer) -> SourceWindows {
     ));
     window.reset_at = window.reset_at.or(time::reset(info.resets_at));
     for window in &mut windows.0 {
-        answer.doubt(window);
+        answer.clear_transient_refusal(window);
     }
     windows.0.extend(in_use.map(super::overage));
     windows

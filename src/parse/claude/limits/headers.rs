@@ -59,7 +59,7 @@ const CLASSIC_WINDOWS: [(&str, &str); 4] = [
 
 /// The content of a map of headers.
 #[derive(Debug, Default)]
-pub struct Said {
+pub struct HeaderLimits {
     pub windows: SourceWindows,
     /// The time for a retry.
     pub retry_at: Option<Millis>,
@@ -68,7 +68,7 @@ pub struct Said {
 }
 
 /// Reads a map of headers; empty if it is no map or has no such headers.
-pub fn read(value: Raw<'_>, answer: Answer) -> Said {
+pub fn read(value: Raw<'_>, answer: Answer) -> HeaderLimits {
     let mut headers = RateLimitHeaders::default();
     for (name, value) in Entries::of(value).0 {
         headers.take(&name.to_ascii_lowercase(), values::single(value), answer.time);
@@ -173,7 +173,7 @@ impl RateLimitHeaders {
         }
     }
 
-    fn judge(mut self, answer: Answer) -> Said {
+    fn judge(mut self, answer: Answer) -> HeaderLimits {
         for (window, [tokens, requests]) in self.windows.0.iter_mut().zip(self.pairs) {
             let pair = if tokens.is_whole() || !requests.is_whole() {
                 tokens
@@ -204,13 +204,13 @@ impl RateLimitHeaders {
         }
         self.windows.0.extend(self.codex.windows(answer));
         for window in &mut self.windows.0 {
-            answer.doubt(window);
+            answer.clear_transient_refusal(window);
             if window.status == LimitStatus::Rejected && answer.is_refusal() {
                 window.reset_at = window.reset_at.or(self.retry_at);
             }
         }
         self.windows.0.extend(self.is_using_overage.map(super::overage));
-        Said {
+        HeaderLimits {
             windows: self.windows,
             retry_at: self.retry_at,
             any: self.any,

@@ -190,7 +190,7 @@ impl Answer {
     }
 
     /// Clears a refusal that is not due to the account's limits, including its reset.
-    fn doubt(self, window: &mut WindowFields) {
+    fn clear_transient_refusal(self, window: &mut WindowFields) {
         if window.status == LimitStatus::Rejected && !self.may_reject() {
             *window = WindowFields {
                 utilization: window.utilization,
@@ -419,7 +419,7 @@ impl WindowFields {
     }
 
     /// True if it has content; a window without a name must at least be used up.
-    fn says_something(&self) -> bool {
+    fn has_content(&self) -> bool {
         let is_used = self.utilization.is_some() || self.status == LimitStatus::Rejected;
         let is_named = &*self.name != WINDOW_UNKNOWN;
         is_used
@@ -475,7 +475,7 @@ impl<'o> ObservationList<'o> {
     /// Adds windows in an order that does not depend on the source's. Returns true if one of them is refused.
     fn add(&mut self, windows: SourceWindows, source: LimitSource) -> bool {
         let mut windows = windows.0;
-        windows.retain(WindowFields::says_something);
+        windows.retain(WindowFields::has_content);
         let rank = |name: &str| ORDER.iter().position(|known| *known == name);
         windows.sort_by_cached_key(|window| (rank(&window.name).unwrap_or(ORDER.len()), window.name.clone()));
         windows.truncate(self.room);
@@ -503,7 +503,7 @@ impl<'o> ObservationList<'o> {
     }
 
     /// Adds the windows of headers, and a pause if they refuse the request without a window.
-    fn add_headers(&mut self, said: headers::Said, answer: Answer, source: LimitSource) {
+    fn add_headers(&mut self, said: headers::HeaderLimits, answer: Answer, source: LimitSource) {
         if !self.add(said.windows, source) && said.any {
             self.add(answer.cool_down(said.retry_at), source);
         }

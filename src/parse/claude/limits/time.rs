@@ -74,14 +74,14 @@ pub fn spoken(text: &str, now: Millis) -> Option<Millis> {
     let now = Timestamp::from_millisecond(now).ok()?;
     let found = match text.trim_start().strip_prefix("in ") {
         Some(length) => now.checked_add(spoken_length(length)?).ok(),
-        None => Spoken::read(text)?.after(now),
+        None => PhraseTime::read(text)?.after(now),
     };
     found.map(Timestamp::as_millisecond).filter(|millis| *millis > 0)
 }
 
 /// The parts of a time in words.
 #[derive(Debug)]
-struct Spoken {
+struct PhraseTime {
     year: Option<i16>,
     month: Option<i8>,
     day: Option<i8>,
@@ -91,7 +91,7 @@ struct Spoken {
     zone: TimeZone,
 }
 
-impl Spoken {
+impl PhraseTime {
     fn read(text: &str) -> Option<Self> {
         let (mut year, mut month, mut day) = (None, None, None);
         let (mut weekday, mut days_ahead, mut clock) = (None, None, None);

@@ -1,4 +1,4 @@
-//! Looking: a database file that is only read. What opening it would write stays in memory.
+//! Read-only access to a database file. Everything that opening it would write stays in memory.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -11,33 +11,33 @@ use redb::StorageBackend;
 
 use crate::sync::lock;
 
-/// What is kept of the file at once where it differs from it, in bytes.
+/// Copy-on-write page size, in bytes.
 const PIECE_BYTES: usize = 4096;
 
-/// The file, locked against those who write.
+/// The file, with a shared lock against writers.
 #[derive(Debug)]
-pub struct Looking {
+pub struct ReadOnlyFile {
     file: File,
     written: Mutex<Written>,
 }
 
-/// What the file would hold.
+/// The virtual contents: the file, with the pages written over it.
 #[derive(Debug)]
 struct Written {
     length: u64,
-    /// How much of it is the file's.
+    /// Number of bytes at the start that are the file's; bytes beyond this are zero.
     of_file: u64,
-    /// By their numbers.
+    /// Written pages, by number.
     pieces: BTreeMap<u64, Box<[u8; PIECE_BYTES]>>,
 }
 
-impl Looking {
+impl ReadOnlyFile {
     /// `None` if another process writes the file.
     ///
     /// # Errors
-    /// Its length is not known.
+    /// The length of the file cannot be read.
     pub fn new(file: File) -> io::Result<Option<Self>> {
-        // Where there are no locks, those who write have none either.
+        // Without support for locks, writers have none either.
         if let Err(TryLockError::WouldBlock) = file.try_lock_shared() {
             return Ok(None);
         }
@@ -54,7 +54,7 @@ impl Looking {
         lock(&self.written)
     }
 
-    /// Reads what the file holds up to here; behind that there are zeros.
+    /// Reads the file up to `of_file`; bytes beyond this are zero.
     fn read_file(&self, of_file: u64, mut offset: u64, out: &mut [u8]) -> io::Result<()> {
         let left = usize::try_from(of_file.saturating_sub(offset)).unwrap_or(usize::MAX);
         let (mut out, behind) = out.split_at_mut(left.min(out.len()));
@@ -74,7 +74,8 @@ impl Looking {
     }
 }
 
-/// The parts of a range in pieces: the number of the piece, where in it the part begins, where in the range, its length.
+/// The parts of a range by page: the page's number, the offset in the page, the offset in the range, the
+/// length.
 fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usize, usize)> {
     let piece_bytes = PIECE_BYTES as u64;
     let mut done = 0;
@@ -91,7 +92,7 @@ fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, usize,
     })
 }
 
-impl StorageBackend for Looking {
+impl StorageBackend for ReadOnlyFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.written().length)
     }
@@ -118,7 +119,7 @@ impl StorageBackend for Looking {
         let mut written = self.written();
         written.length = length;
         written.of_file = written.of_file.min(length);
-        // What comes behind this again is zeros.
+        // Bytes beyond the new length are zero if it grows again.
         let piece_bytes = PIECE_BYTES as u64;
         drop(written.pieces.split_off(&length.div_ceil(piece_bytes)));
         let within = usize::try_from(length % piece_bytes).unwrap_or(0);
@@ -163,30 +164,30 @@ mod tests {
             .collect();
         std::fs::write(&path, &model).unwrap();
         let before = model.clone();
-        let looking = Looking::new(File::open(&path).unwrap()).unwrap().unwrap();
+        let backend = ReadOnlyFile::new(File::open(&path).unwrap()).unwrap().unwrap();
         let seed = fastrand::u64(..);
         println!("the seed is {seed}");
         let mut random = fastrand::Rng::with_seed(seed);
         for _ in 0..2000 {
             if random.u8(..10) == 0 {
                 let length = random.usize(..PIECE_BYTES * 5);
-                looking.set_len(length as u64).unwrap();
+                backend.set_len(length as u64).unwrap();
                 model.resize(length, 0);
             } else if !model.is_empty() {
                 let start = random.usize(..model.len());
                 let count = random.usize(..=(model.len() - start).min(PIECE_BYTES * 2));
                 let data: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(count).collect();
-                looking.write(start as u64, &data).unwrap();
+                backend.write(start as u64, &data).unwrap();
                 model[start..start + count].copy_from_slice(&data);
             }
             let mut whole = vec![1; model.len()];
-            assert_eq!(looking.len().unwrap(), model.len() as u64);
-            looking.read(0, &mut whole).unwrap();
+            assert_eq!(backend.len().unwrap(), model.len() as u64);
+            backend.read(0, &mut whole).unwrap();
             assert!(whole == model);
         }
         assert!(std::fs::read(&path).unwrap() == before);
         let mut beyond = [0];
-        assert!(looking.read(model.len() as u64, &mut beyond).is_err());
+        assert!(backend.read(model.len() as u64, &mut beyond).is_err());
     }
 
     #[test]
@@ -195,7 +196,7 @@ mod tests {
         let path = folder.path().join("file");
         let writer = File::create(&path).unwrap();
         writer.lock().unwrap();
-        let look = || Looking::new(File::open(&path).unwrap()).unwrap();
+        let look = || ReadOnlyFile::new(File::open(&path).unwrap()).unwrap();
         assert!(look().is_none());
         drop(writer);
         let first = look();

@@ -6,10 +6,10 @@ use std::path::Path as FilePath;
 use super::paths::{self, Path};
 use super::source::{self, Token};
 
-/// The library's name, by which the binary, the tests and the examples call it.
+/// The library's name, used by the binary, the tests and the examples.
 pub const PACKAGE: &str = "tokentail";
 
-/// Where the project's text lies; of `fixtures` only the names are its own.
+/// Folders with the project's text; of `fixtures` only the file names are checked.
 const TEXT: [&str; 21] = [
     ".ci",
     ".editorconfig",
@@ -35,14 +35,14 @@ const TEXT: [&str; 21] = [
 ];
 const NAMES: &str = "fixtures";
 
-/// Where every Rust file has a head.
+/// Folders where every Rust file has a head.
 const RUST: [&str; 4] = ["benches/", "examples/", "src/", "tests/"];
 
 /// One Rust file.
 pub struct File<'a> {
     pub path: &'a str,
     pub text: &'a str,
-    /// None of a file that is no Rust, as [`File::fault`] says.
+    /// Empty for a file that is not valid Rust, as [`File::fault`] states.
     pub tokens: Vec<Token<'a>>,
     pub fault: Option<String>,
     /// For a file in `src`: its module, `main` for the binary's, empty for `lib.rs`.
@@ -65,15 +65,16 @@ pub struct Place<'a> {
     pub line: usize,
 }
 
-/// Everything the rules look at.
-pub struct House<'a> {
-    /// Every text, by its path from the project's root; a name alone has an empty text.
+/// All input of the rules.
+pub struct SourceTree<'a> {
+    /// Every text, by its path from the project's root; a file of which only the name is checked has an empty
+    /// text.
     pub texts: &'a BTreeMap<String, String>,
     pub files: Vec<File<'a>>,
     pub places: Vec<Place<'a>>,
 }
 
-impl<'a> House<'a> {
+impl<'a> SourceTree<'a> {
     pub fn new(texts: &'a BTreeMap<String, String>) -> Self {
         let mut files: Vec<File> = texts
             .iter()
@@ -95,7 +96,7 @@ impl<'a> House<'a> {
             .map(|place| place.layer)
     }
 
-    /// The files the crate is made of.
+    /// The files of the crate.
     pub fn sources(&self) -> impl Iterator<Item = &File<'a>> {
         self.files.iter().filter(|file| file.module.is_some())
     }
@@ -146,7 +147,7 @@ fn module_of(path: &str) -> Option<Vec<&str>> {
     Some(segments)
 }
 
-/// A file brought in by `#[cfg(test)] mod name;` is a test from its first line to its last.
+/// A file included by `#[cfg(test)] mod name;` is a test from its first line to its last.
 fn mark_test_files(files: &mut [File]) {
     let mut only_tests = Vec::new();
     for file in &*files {
@@ -172,7 +173,7 @@ fn mark_test_files(files: &mut [File]) {
     }
 }
 
-/// The rows `//! | 2 doors | config watch |`.
+/// The rows `//! | 2 I/O adapters | config watch |`.
 fn layer_table(text: &str) -> Vec<Place<'_>> {
     let mut places = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -230,7 +231,7 @@ fn visit(root: &FilePath, path: &FilePath, content: bool, texts: &mut BTreeMap<S
         .expect("the walk begins at the root")
         .to_string_lossy()
         .into_owned();
-    // What is no UTF-8 is data, and not the project's own words.
+    // A file that is not UTF-8 is data, not text of the project.
     let text = if content && kind.is_file() {
         std::fs::read(path)
             .ok()
@@ -262,8 +263,7 @@ mod tests {
 
     #[test]
     fn the_layer_table_is_read_row_by_row() {
-        let text =
-            "//! x\n//! | layer | files |\n//! |---|---|\n//! | 0 words | a b |\n//! | 12 doors | c |\n";
+        let text = "//! x\n//! | layer | files |\n//! |---|---|\n//! | 0 domain types | a b |\n//! | 12 I/O adapters | c |\n";
         let places: Vec<_> = layer_table(text)
             .iter()
             .map(|p| (p.name, p.layer, p.line))
