@@ -1,15 +1,6 @@
 //! All routes, and the OpenAPI 3.1 document generated from the same declarations.
 //!
-//! To add a route:
-//! 1. Derive [`utoipa::ToSchema`] for the document it answers with; mark a time with `#[schema(format =
-//!    DateTime)]`. Derive [`utoipa::IntoParams`] for the struct of its query.
-//! 2. Declare the handler with `#[utoipa::path(get, path = "/v1/...", tag = RUNS, responses((status = 200,
-//!    body = ...)))]`. The first line of its comment is the summary, the rest the description. Name known
-//!    error responses as the routes here do: `(status = 404, response = NotFound)`; a `default` for the
-//!    others is added to every operation.
-//! 3. Add `.routes(routes!(get_it, put_it))`, with all methods of one path together, to `pub fn routes()` of
-//!    its file, and merge that in `declared`. The 405 with its `Allow` header follows from this.
-//! 4. Run `cargo run -- openapi > docs/openapi.json`, and add the route to `tests/collector/contract.rs`.
+//! docs/architecture.md has the steps to add a route.
 
 use std::sync::{Arc, LazyLock};
 

@@ -1,9 +1,9 @@
 //! The agents whose transcripts are counted.
 
-use strum::IntoStaticStr;
+use strum::{IntoStaticStr, VariantArray};
 
 /// The format of a transcript, named after the agent that wrote it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Dialect {
     /// Claude Code, and all programs that write its format.
@@ -38,7 +38,7 @@ impl Dialect {
     /// True for the provider of an agent other than Claude Code.
     #[must_use]
     pub fn is_of_agent(provider: &str) -> bool {
-        let others = [Self::Codex, Self::Pi, Self::Gemini, Self::Qwen];
-        others.iter().any(|dialect| dialect.provider() == provider)
+        let mut others = Self::VARIANTS.iter().filter(|dialect| **dialect != Self::Claude);
+        others.any(|dialect| dialect.provider() == provider)
     }
 }

@@ -4,6 +4,8 @@
 //! another version, or invalid ones, decode as the empty state: decoding never fails. A new field gets a new
 //! tag.
 
+use strum::VariantArray;
+
 use super::claude::limits::Retries;
 use super::claude::stream::Streams;
 use crate::model::{Dialect, Millis, PARSER_STATE_BYTES_MAX, ParserState};
@@ -22,15 +24,6 @@ const TAG_STREAM_MESSAGE: u8 = 4;
 const TAG_DIALECT: u8 = 5;
 /// No line has shown the dialect yet.
 const UNDECIDED: u8 = 255;
-
-/// The dialects by their bytes, which never change.
-const DIALECTS: [Dialect; 5] = [
-    Dialect::Claude,
-    Dialect::Codex,
-    Dialect::Pi,
-    Dialect::Gemini,
-    Dialect::Qwen,
-];
 
 /// The dialect of a file, as far as its lines have shown it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,8 +83,9 @@ impl State {
             KeptDialect::Undecided(0) => {}
             KeptDialect::Undecided(lines) => fields.put(TAG_DIALECT, &[UNDECIDED, *lines]),
             KeptDialect::Decided(dialect, kept) => {
-                let code = DIALECTS.iter().position(|one| one == dialect).unwrap_or_default();
-                let code = u8::try_from(code).unwrap_or_default();
+                // The place of its name, which never changes: further ones come after it.
+                let code = Dialect::VARIANTS.iter().position(|one| one == dialect);
+                let code = u8::try_from(code.unwrap_or_default()).unwrap_or_default();
                 fields.put(TAG_DIALECT, &[&[code], &**kept].concat());
             }
         }
@@ -116,7 +110,7 @@ impl State {
                     state.dialect = match value {
                         [UNDECIDED, lines] => KeptDialect::Undecided(*lines),
                         [code, kept @ ..] => {
-                            KeptDialect::Decided(*DIALECTS.get(usize::from(*code))?, kept.into())
+                            KeptDialect::Decided(*Dialect::VARIANTS.get(usize::from(*code))?, kept.into())
                         }
                         [] => return None,
                     };
@@ -162,7 +156,7 @@ mod tests {
 
     fn any_dialect() -> impl Strategy<Value = KeptDialect> {
         let decided = (
-            proptest::sample::select(&DIALECTS[..]),
+            proptest::sample::select(Dialect::VARIANTS),
             proptest::collection::vec(any::<u8>(), 0..9),
         );
         prop_oneof![

@@ -240,7 +240,7 @@ mod tests {
         ));
         assert!(decode::<LimitEventRow>(b"\x01\x00\x09\x00\x00\x02").is_ok());
         assert!(matches!(
-            decode::<LimitEventRow>(b"\x01\x00\x0a\x00\x00\x02"),
+            decode::<LimitEventRow>(b"\x01\x00\xff\x00\x00\x02"),
             Err(RowError::Range("source"))
         ));
         assert!(matches!(
