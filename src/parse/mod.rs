@@ -226,7 +226,10 @@ mod samples;
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use proptest::prelude::*;
+    use strum::VariantArray;
 
     use super::claude::prefilter::END_BYTES;
     use super::*;
@@ -483,26 +486,33 @@ mod tests {
         once
     }
 
+    /// The sample files of each dialect beside Claude Code's.
+    fn samples_of_all() -> Vec<(Dialect, PathBuf)> {
+        let others = Dialect::VARIANTS
+            .iter()
+            .filter(|dialect| **dialect != Dialect::Claude);
+        let files = |dialect: &Dialect| {
+            let dialect = *dialect;
+            let files = samples::files_below(&hostile::samples_of(dialect.name()), ".jsonl");
+            assert!(!files.is_empty(), "{} has no samples", dialect.name());
+            files.into_iter().map(move |path| (dialect, path))
+        };
+        others.flat_map(files).collect()
+    }
+
     #[test]
     fn a_file_is_read_in_the_dialect_of_its_first_lines() {
         let mut counted = 0;
-        for (name, dialect) in [
-            ("codex", Dialect::Codex),
-            ("pi", Dialect::Pi),
-            ("gemini", Dialect::Gemini),
-            ("qwen", Dialect::Qwen),
-        ] {
-            for path in samples::files_below(&hostile::samples_of(name), ".jsonl") {
-                let text = std::fs::read(&path).unwrap();
-                let (found, records, _) = file(&text);
-                let is_sums = path.ends_with("usage_record.jsonl");
-                let want = if is_sums { Dialect::Claude } else { dialect };
-                assert_eq!(found, want, "{}", path.display());
-                assert!(records.is_empty() || !is_sums, "{}", path.display());
-                let (late, ..) = file(&[b"\n{\"note\":1}\n", text.as_slice()].concat());
-                assert_eq!(late, want, "{}", path.display());
-                counted += records.len();
-            }
+        for (dialect, path) in samples_of_all() {
+            let text = std::fs::read(&path).unwrap();
+            let (found, records, _) = file(&text);
+            let is_sums = path.ends_with("usage_record.jsonl");
+            let want = if is_sums { Dialect::Claude } else { dialect };
+            assert_eq!(found, want, "{}", path.display());
+            assert!(records.is_empty() || !is_sums, "{}", path.display());
+            let (late, ..) = file(&[b"\n{\"note\":1}\n", text.as_slice()].concat());
+            assert_eq!(late, want, "{}", path.display());
+            counted += records.len();
         }
         assert!(counted > 200, "{counted}");
     }
@@ -544,25 +554,18 @@ mod tests {
 
     #[test]
     fn a_damaged_first_line_does_not_hide_the_dialect() {
-        for (name, dialect) in [
-            ("codex", Dialect::Codex),
-            ("pi", Dialect::Pi),
-            ("gemini", Dialect::Gemini),
-            ("qwen", Dialect::Qwen),
-        ] {
-            for path in samples::files_below(&hostile::samples_of(name), ".jsonl") {
-                let text = std::fs::read(&path).unwrap();
-                let (_, whole, _) = file(&text);
-                let first = text.iter().position(|byte| *byte == b'\n').unwrap();
-                if whole.is_empty() || file(&text[..first]).1 == whole {
-                    continue;
-                }
-                for cut in [0, 1, 5, 30, first / 2, first - 1] {
-                    let damaged = [&text[..cut.min(first)], &text[first..]].concat();
-                    let (found, records, _) = file(&damaged);
-                    assert_eq!(found, dialect, "{} cut at {cut}", path.display());
-                    assert!(!records.is_empty(), "{} cut at {cut}", path.display());
-                }
+        for (dialect, path) in samples_of_all() {
+            let text = std::fs::read(&path).unwrap();
+            let (_, whole, _) = file(&text);
+            let first = text.iter().position(|byte| *byte == b'\n').unwrap();
+            if whole.is_empty() || file(&text[..first]).1 == whole {
+                continue;
+            }
+            for cut in [0, 1, 5, 30, first / 2, first - 1] {
+                let damaged = [&text[..cut.min(first)], &text[first..]].concat();
+                let (found, records, _) = file(&damaged);
+                assert_eq!(found, dialect, "{} cut at {cut}", path.display());
+                assert!(!records.is_empty(), "{} cut at {cut}", path.display());
             }
         }
     }

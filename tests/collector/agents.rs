@@ -92,8 +92,10 @@ fn samples_of_all_agents_are_exact_through_a_kill_and_a_restart() {
     println!("the seed is {seed}");
     let mut rng = Rng::with_seed(seed);
     let mut tried = 0;
-    for agent in ["codex", "pi", "gemini", "qwen"] {
-        let (root, expected) = samples_of(agent);
+    let agents = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/agents");
+    for agent in fs::read_dir(agents).unwrap() {
+        let agent = agent.unwrap().file_name().into_string().unwrap();
+        let (root, expected) = samples_of(&agent);
         for (name, expected) in expected.as_object().unwrap() {
             // Other entries are of several samples together.
             let sample = root.join(name);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -211,8 +211,8 @@ fn a_database_that_is_unmounted_or_mounted_over_waits_for_its_mount() {
     assert!(!status.success(), "it ends as if all were committed");
 }
 
-#[test]
-fn a_token_and_a_configuration_that_are_removed_are_said_until_they_are_back() {
+/// A collector with a token, and the files of its token and its configuration.
+fn with_token() -> (Place, Collector, [PathBuf; 2]) {
     let place = Place::new();
     append(&place.log("one", "a.jsonl"), response("1", 5, 0));
     let token = place.path("token");
@@ -223,7 +223,13 @@ fn a_token_and_a_configuration_that_are_removed_are_said_until_they_are_back() {
     let configuration = place.path("t.toml");
     let mut collector = place.start(place.command_with_config(&["serve"]));
     collector.wait_for_messages(1);
-    for file in [&token, &configuration] {
+    (place, collector, [token, configuration])
+}
+
+#[test]
+fn a_token_and_a_configuration_that_are_removed_are_said_until_they_are_back() {
+    let (place, collector, files) = with_token();
+    for file in &files {
         let away = place.path("away");
         // Seen while it was there.
         wait_for_ok(&collector);
@@ -240,17 +246,8 @@ fn a_token_and_a_configuration_that_are_removed_are_said_until_they_are_back() {
 
 #[test]
 fn a_token_and_a_configuration_that_are_no_files_any_more_are_said_and_hold_no_reload_up() {
-    let place = Place::new();
-    append(&place.log("one", "a.jsonl"), response("1", 5, 0));
-    let token = place.path("token");
-    fs::write(&token, "0123456789abcdef").unwrap();
-    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    fs::set_permissions(&token, private).unwrap();
-    place.configure(&format!("[http]\ntoken_file = {token:?}\n"));
-    let configuration = place.path("t.toml");
-    let mut collector = place.start(place.command_with_config(&["serve"]));
-    collector.wait_for_messages(1);
-    for file in [&token, &configuration] {
+    let (place, collector, files) = with_token();
+    for file in &files {
         for (command, what) in [("mkfifo", "no regular file"), ("mkdir", "a directory")] {
             let away = place.path("away");
             fs::rename(file, &away).unwrap();
@@ -260,7 +257,7 @@ fn a_token_and_a_configuration_that_are_no_files_any_more_are_said_and_hold_no_r
                 health["status"] == "degraded" && reasons.contains(&said)
             });
             collector.signal("HUP");
-            let refused = match (file == &token, command) {
+            let refused = match (file == &files[0], command) {
                 (true, _) => "the token was not read again",
                 (false, "mkfifo") => "it is not a regular file",
                 (false, _) => "it is a directory",

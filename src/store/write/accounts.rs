@@ -1,7 +1,6 @@
 //! The accounts of a batch: the account of its lines, and those of lines that name a provider.
 //!
-//! **Invariant**: the account of a run by a provider is set once and kept, as it is part of the keys of
-//! responses.
+//! **Invariant**: the account of a run by a provider is set once and kept, so that its sums stay together.
 
 use std::sync::Arc;
 
