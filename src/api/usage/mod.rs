@@ -22,7 +22,7 @@ use crate::api::document::{self, summary};
 use crate::api::http::accept::AnswerFormat;
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::StrictQuery;
-use crate::api::openapi::{BadRequest, Refused, USAGE, Unavailable};
+use crate::api::openapi::{ReadErrors, Refused, USAGE};
 use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::dedup::Totals;
@@ -89,9 +89,8 @@ struct UsageQuery {
     params(UsageQuery),
     responses(
         (status = 200, description = "The sums.", content((wire::Usage = "application/json"), (String = "text/csv"))),
-        (status = 400, response = BadRequest),
-        (status = 406, response = Refused),
-        (status = 503, response = Unavailable)
+        ReadErrors,
+        (status = 406, response = Refused)
     )
 )]
 async fn get_usage(
