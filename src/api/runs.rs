@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::document::{self, summary};
-use crate::api::http::problem::{Answer, Problem, blocking};
+use crate::api::http::problem::{JsonAnswer, Problem, blocking};
 use crate::api::http::query::{NoQuery, StrictQuery, flag};
 use crate::api::http::run_path::{RunParam, RunPath, run_id};
 use crate::api::openapi::{Conflict, ItemErrors, RUNS, ReadErrors};
@@ -83,7 +83,10 @@ struct RunsQuery {
     params(RunsQuery),
     responses((status = 200, body = Vec<wire::Run>), ReadErrors)
 )]
-async fn get_runs(State(api): Shared, StrictQuery(query): StrictQuery<RunsQuery>) -> Answer<Vec<wire::Run>> {
+async fn get_runs(
+    State(api): Shared,
+    StrictQuery(query): StrictQuery<RunsQuery>,
+) -> JsonAnswer<Vec<wire::Run>> {
     const STATES: [&str; 6] = ["waiting", "live", "idle", "stopped", "gone", "failing"];
     if let Some(state) = query
         .state
@@ -136,7 +139,7 @@ async fn get_runs(State(api): Shared, StrictQuery(query): StrictQuery<RunsQuery>
     params(RunParam),
     responses((status = 200, body = wire::RunDetail), ItemErrors)
 )]
-async fn get_run(State(api): Shared, id: RunPath, _: StrictQuery<NoQuery>) -> Answer<wire::RunDetail> {
+async fn get_run(State(api): Shared, id: RunPath, _: StrictQuery<NoQuery>) -> JsonAnswer<wire::RunDetail> {
     let run = run_id(id)?;
     detail(api, run).await.map(Json)
 }

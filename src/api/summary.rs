@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use crate::api::document::summary;
 use crate::api::health::{eval_context, snapshot_and_unseen};
-use crate::api::http::problem::{Answer, blocking};
+use crate::api::http::problem::{JsonAnswer, blocking};
 use crate::api::http::query::{NoQuery, StrictQuery};
 use crate::api::openapi::{ReadErrors, USAGE};
 use crate::api::state::{ApiState, Shared};
@@ -30,7 +30,7 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     tag = USAGE,
     responses((status = 200, body = wire::Summary), ReadErrors)
 )]
-async fn get_summary(State(api): Shared, _: StrictQuery<NoQuery>) -> Answer<wire::Summary> {
+async fn get_summary(State(api): Shared, _: StrictQuery<NoQuery>) -> JsonAnswer<wire::Summary> {
     blocking(move || {
         let settings = Arc::clone(&api.settings.borrow());
         let (snapshot, unseen) = snapshot_and_unseen(&api)?;

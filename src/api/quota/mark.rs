@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use super::account::usable;
 use crate::api::document::quota;
-use crate::api::http::problem::{Answer, Problem, blocking};
+use crate::api::http::problem::{JsonAnswer, Problem, blocking};
 use crate::api::openapi::{BodyErrors, Conflict, ItemErrors, QUOTA};
 use crate::api::quota::quota_at;
 use crate::api::state::{ApiState, RequestSnapshot, Shared};
@@ -44,7 +44,7 @@ async fn post_mark(
     State(api): Shared,
     path: Result<Path<(String, String)>, PathRejection>,
     mark: Result<Json<wire::Mark>, JsonRejection>,
-) -> Answer<wire::Quota> {
+) -> JsonAnswer<wire::Quota> {
     let Path((provider, name)) = path.map_err(|rejection| Problem::bad("path", rejection.body_text()))?;
     let Json(mark) = mark.map_err(|rejection| Problem::body(&rejection))?;
     let account = account_named(&api, Some(provider), name).await?;
@@ -71,7 +71,7 @@ async fn post_mark_by_name(
     State(api): Shared,
     path: Result<Path<String>, PathRejection>,
     mark: Result<Json<wire::Mark>, JsonRejection>,
-) -> Answer<wire::Quota> {
+) -> JsonAnswer<wire::Quota> {
     let Path(name) = path.map_err(|rejection| Problem::bad("path", rejection.body_text()))?;
     let Json(mark) = mark.map_err(|rejection| Problem::body(&rejection))?;
     let (provider, name) = match name.split_once(':') {
@@ -95,7 +95,7 @@ async fn account_named(
     .await
 }
 
-async fn set(api: Arc<ApiState>, account: AccountId, mark: &wire::Mark) -> Answer<wire::Quota> {
+async fn set(api: Arc<ApiState>, account: AccountId, mark: &wire::Mark) -> JsonAnswer<wire::Quota> {
     let now = api.clock.now();
     let cause = quota::cause_of(mark, now).map_err(|why| Problem::bad("body", why))?;
     api.writes.mark(account, cause).await?;

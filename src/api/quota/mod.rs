@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use crate::api::document::quota;
 use crate::api::health::{eval_context, hanging_store, snapshot_and_unseen};
-use crate::api::http::problem::{Answer, Problem, blocking};
+use crate::api::http::problem::{JsonAnswer, Problem, blocking};
 use crate::api::http::query::{NoQuery, StrictQuery};
 use crate::api::openapi::{ItemErrors, QUOTA, ReadErrors};
 use crate::api::state::{ApiState, Shared};
@@ -44,13 +44,13 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     tag = QUOTA,
     responses((status = 200, body = wire::Quota), ReadErrors)
 )]
-async fn get_quota(State(api): Shared, _: StrictQuery<NoQuery>) -> Answer<wire::Quota> {
+async fn get_quota(State(api): Shared, _: StrictQuery<NoQuery>) -> JsonAnswer<wire::Quota> {
     let now = api.clock.now();
     quota_at(api, now).await
 }
 
 /// The quota document as of a time.
-async fn quota_at(api: Arc<ApiState>, now: Millis) -> Answer<wire::Quota> {
+async fn quota_at(api: Arc<ApiState>, now: Millis) -> JsonAnswer<wire::Quota> {
     blocking(move || {
         let settings = Arc::clone(&api.settings.borrow());
         let (snapshot, unseen) = snapshot_and_unseen(&api)?;
@@ -86,7 +86,7 @@ struct HistoryQuery {
 async fn get_history(
     State(api): Shared,
     StrictQuery(query): StrictQuery<HistoryQuery>,
-) -> Answer<Vec<wire::HistoryPoint>> {
+) -> JsonAnswer<Vec<wire::HistoryPoint>> {
     if query.window.is_empty() {
         return Err(Problem::bad("window", "it is empty"));
     }
@@ -131,7 +131,7 @@ struct MayStartQuery {
 async fn get_may_start(
     State(api): Shared,
     StrictQuery(query): StrictQuery<MayStartQuery>,
-) -> Answer<wire::MayStart> {
+) -> JsonAnswer<wire::MayStart> {
     let question = AdmissionQuestion {
         provider: query.provider,
         account: query.account,
@@ -155,7 +155,7 @@ fn may_start(
     unseen: Option<&Unseen>,
     question: &AdmissionQuestion,
     known: impl FnOnce(Millis) -> Result<KnownAccounts, StoreError>,
-) -> Answer<wire::MayStart> {
+) -> JsonAnswer<wire::MayStart> {
     let settings = Arc::clone(&api.settings.borrow());
     let context = eval_context(&settings, unseen, api.clock.now());
     let known = known(context.since())?;

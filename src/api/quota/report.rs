@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::document::quota;
-use crate::api::http::problem::{Answer, Problem, blocking};
+use crate::api::http::problem::{JsonAnswer, Problem, blocking};
 use crate::api::openapi::{BodyErrors, Conflict, ItemErrors, QUOTA};
 use crate::api::quota::account;
 use crate::api::runs::no_such_run;
@@ -81,7 +81,7 @@ struct Given {
 async fn post_observations(
     State(api): State<Arc<ApiState>>,
     body: Result<Bytes, BytesRejection>,
-) -> Answer<wire::Observed> {
+) -> JsonAnswer<wire::Observed> {
     let body = body.map_err(|rejection| {
         Problem::new(
             rejection.status(),

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::http::problem::{Answer, Problem, blocking};
+use crate::api::http::problem::{JsonAnswer, Problem, blocking};
 use crate::api::http::query::{self, Lenient};
 use crate::api::http::run_path::{RunPath, run_id};
 use crate::api::openapi::{ItemErrors, ReadErrors, WEB};
@@ -84,7 +84,7 @@ impl AccountQuery {
     params(AccountQuery),
     responses((status = 200, body = wire::WebUsage), ItemErrors)
 )]
-async fn get_usage(State(api): Shared, Lenient(query): Lenient<AccountQuery>) -> Answer<wire::WebUsage> {
+async fn get_usage(State(api): Shared, Lenient(query): Lenient<AccountQuery>) -> JsonAnswer<wire::WebUsage> {
     blocking(move || {
         let mut snapshot = RequestSnapshot::of(&api);
         let account = query.account(&api, &mut snapshot)?;
@@ -108,7 +108,7 @@ async fn get_usage(State(api): Shared, Lenient(query): Lenient<AccountQuery>) ->
     params(("id" = String, Path, description = "The run.")),
     responses((status = 200, body = Vec<wire::WebModel>), ReadErrors)
 )]
-async fn get_usage_of_run(State(api): Shared, id: RunPath) -> Answer<Vec<wire::WebModel>> {
+async fn get_usage_of_run(State(api): Shared, id: RunPath) -> JsonAnswer<Vec<wire::WebModel>> {
     let run = run_id(id)?;
     blocking(move || {
         let view = api.store.snapshot()?.run(&run)?.unwrap_or_default();
@@ -161,7 +161,7 @@ impl PageQuery {
     params(PageQuery),
     responses((status = 200, body = wire::WebRunsAnswer), ReadErrors)
 )]
-async fn get_runs(State(api): Shared, Lenient(query): Lenient<PageQuery>) -> Answer<wire::WebRunsAnswer> {
+async fn get_runs(State(api): Shared, Lenient(query): Lenient<PageQuery>) -> JsonAnswer<wire::WebRunsAnswer> {
     let (limit, offset) = query.page()?;
     blocking(move || {
         let statuses = api.statuses.runs();
