@@ -296,15 +296,18 @@ mod tests {
     fn what_hangs_is_not_waited_for_at_the_end() {
         let pool = Pool::new().unwrap();
         let (go, gate) = sync_channel::<()>(1);
-        let (done, ended) = sync_channel::<()>(1);
+        let (send, changes) = sync_channel(2);
         let _job = pool.start(move || {
+            send.send("begun").unwrap();
             let _ = gate.recv();
-            let _ = done.send(());
+            let _ = send.send("ended");
         });
+        // The end drops jobs that have not begun.
+        assert_eq!(changes.recv(), Ok("begun"));
         drop(pool);
-        assert!(ended.try_recv().is_err());
+        assert!(changes.try_recv().is_err());
         drop(go);
-        ended.recv().unwrap();
+        assert_eq!(changes.recv(), Ok("ended"));
     }
 
     #[tokio::test(start_paused = true)]
@@ -340,12 +343,12 @@ mod tests {
         let pool = Pool::new().unwrap();
         let (go, gate) = sync_channel::<()>(1);
         let gate = Arc::new(Mutex::new(gate));
-        let (done, begun) = sync_channel(THREADS_MAX);
+        let (send, begun) = sync_channel(THREADS_MAX);
         let jobs: Vec<Job<bool>> = (0..THREADS_MAX)
             .map(|_| {
-                let (gate, done) = (Arc::clone(&gate), done.clone());
+                let (gate, send) = (Arc::clone(&gate), send.clone());
                 pool.start(move || {
-                    done.send(()).unwrap();
+                    send.send(()).unwrap();
                     lock(&gate).recv().is_ok()
                 })
             })
