@@ -18,7 +18,7 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::document::{self, summary};
+use crate::api::document::{self, cost, summary};
 use crate::api::http::accept::AnswerFormat;
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::StrictQuery;
@@ -27,8 +27,9 @@ use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::dedup::Totals;
 use crate::model::{DAY_QUARTERS, SeriesNumber};
+use crate::prices::{CostSum, PriceList, PriceNumber, Pricer};
 use crate::store::schema::SeriesRow;
-use crate::store::{RunNames, Snapshot};
+use crate::store::{RunNames, SeriesNames, Snapshot};
 use group::RowOrigin;
 use question::Question;
 use times::slots;
@@ -102,7 +103,8 @@ async fn get_usage(
     let shape = AnswerFormat::of(&headers)?;
     let question = Question::of(query, api.clock.now())?;
     blocking(move || {
-        let usage = answer(&api.store.snapshot()?, &question)?;
+        let prices = Arc::clone(&api.settings.borrow().prices);
+        let usage = answer(&api.store.snapshot()?, &question, &prices)?;
         let mut response = match shape {
             AnswerFormat::Json => Json(usage).into_response(),
             AnswerFormat::Csv => csv(&usage)?,
@@ -121,8 +123,22 @@ enum SeenSeries {
     NotYet,
     /// It does not pass the filter.
     LeftOut,
-    /// Of this part.
-    Of(usize),
+    /// Of this part, and priced by this number.
+    Of(usize, PriceNumber),
+}
+
+/// A sum and its cost.
+#[derive(Clone, Debug, Default)]
+struct CellSum {
+    totals: Totals,
+    cost: CostSum,
+}
+
+impl CellSum {
+    fn add(&mut self, other: &Self) {
+        self.totals += other.totals;
+        self.cost.add(&other.cost);
+    }
 }
 
 /// The sums of one answer, by slot and by the distinguished parts of series.
@@ -132,36 +148,49 @@ struct Cells {
     part_numbers: HashMap<SeriesRow, usize>,
     /// By the number of the series.
     of_series: Vec<SeenSeries>,
-    sums: HashMap<(usize, usize), Totals>,
+    sums: HashMap<(usize, usize), CellSum>,
 }
 
 impl Cells {
-    /// The part that a series belongs to.
-    fn part(&mut self, number: SeriesNumber, part: impl FnOnce() -> Option<SeriesRow>) -> Option<usize> {
+    /// The part that a series belongs to, and the number of its prices.
+    fn part(
+        &mut self,
+        number: SeriesNumber,
+        part: impl FnOnce() -> Option<(SeriesRow, PriceNumber)>,
+    ) -> Option<(usize, PriceNumber)> {
         let at = number as usize;
         match self.of_series.get(at) {
-            Some(SeenSeries::Of(part)) => return Some(*part),
+            Some(SeenSeries::Of(part, price)) => return Some((*part, *price)),
             Some(SeenSeries::LeftOut) => return None,
             Some(SeenSeries::NotYet) | None => {}
         }
-        let part = part().map(|part| {
-            *self.part_numbers.entry(part).or_insert_with(|| {
+        let part = part().map(|(part, price)| {
+            let part = *self.part_numbers.entry(part).or_insert_with(|| {
                 self.parts.push(part);
                 self.parts.len() - 1
-            })
+            });
+            (part, price)
         });
         if self.of_series.len() <= at {
             self.of_series.resize(at + 1, SeenSeries::NotYet);
         }
-        self.of_series[at] = part.map_or(SeenSeries::LeftOut, SeenSeries::Of);
+        self.of_series[at] = part.map_or(SeenSeries::LeftOut, |(part, price)| SeenSeries::Of(part, price));
         part
     }
 }
 
-/// The rows of an answer, by the parts of their keys.
-type UsageRows = BTreeMap<Vec<Option<String>>, Totals>;
+/// The number of the prices of a series.
+fn price_number(pricer: &mut Pricer<'_>, names: &SeriesNames, series: &SeriesRow) -> PriceNumber {
+    let model = names.models.get(series.model as usize);
+    let unknown = || Arc::from("");
+    let name = model.map_or_else(unknown, Arc::clone);
+    pricer.number(series.model, &name, series.dialect, series.class)
+}
 
-fn rows(snapshot: &Snapshot<'_>, question: &Question) -> Result<UsageRows, Problem> {
+/// The rows of an answer, by the parts of their keys.
+type UsageRows = BTreeMap<Vec<Option<String>>, CellSum>;
+
+fn rows(snapshot: &Snapshot<'_>, question: &Question, pricer: &mut Pricer<'_>) -> Result<UsageRows, Problem> {
     let names = snapshot.series_names()?;
     let recorded = snapshot.days_recorded()?;
     let (Some((first, last)), Some(filter)) = (recorded, question.filter(snapshot, &names)?) else {
@@ -177,10 +206,16 @@ fn rows(snapshot: &Snapshot<'_>, question: &Question) -> Result<UsageRows, Probl
     let stretches: Vec<_> = slots.iter().map(|slot| slot.quarters.clone()).collect();
     let apart = question.parts();
     let mut cells = Cells::default();
-    snapshot.for_each_usage(&stretches, filter.run, |slot, number, series, totals| {
-        let part = cells.part(number, || filter.wants(series).then(|| apart.part(series)));
-        if let Some(part) = part {
-            *cells.sums.entry((slot, part)).or_default() += totals;
+    snapshot.for_each_usage(&stretches, filter.run, |place, totals| {
+        let series = place.series;
+        let part = cells.part(place.number, || {
+            let price = |()| (apart.part(series), price_number(pricer, &names, series));
+            filter.wants(series).then_some(()).map(price)
+        });
+        if let Some((part, price)) = part {
+            let sum = cells.sums.entry((place.stretch, part)).or_default();
+            pricer.add(price, place.day, &cost::amounts(&totals), &mut sum.cost);
+            sum.totals += totals;
         }
     })?;
     let runs = if apart.runs {
@@ -194,9 +229,9 @@ fn rows(snapshot: &Snapshot<'_>, question: &Question) -> Result<UsageRows, Probl
         Vec::new()
     };
     let mut rows = UsageRows::new();
-    for ((slot, part), totals) in cells.sums {
+    for ((slot, part), sum) in cells.sums {
         let (series, place) = (&cells.parts[part], places.get(part));
-        if totals.is_zero() || !question.wants_place(place) || !question.wants_run(series.run, &runs) {
+        if sum.totals.is_zero() || !question.wants_place(place) || !question.wants_run(series.run, &runs) {
             continue;
         }
         let of = RowOrigin {
@@ -208,22 +243,24 @@ fn rows(snapshot: &Snapshot<'_>, question: &Question) -> Result<UsageRows, Probl
             runs: &runs,
         };
         let key = question.groups.iter().map(|group| group.key(&of)).collect();
-        *rows.entry(key).or_default() += totals;
+        rows.entry(key).or_default().add(&sum);
         if rows.len() > ROWS_MAX {
             let detail = format!("more than {ROWS_MAX} rows; request a shorter range or fewer groupings");
             return Err(Problem::bad("from", detail));
         }
     }
-    rows.retain(|_, totals| !totals.is_zero());
+    rows.retain(|_, sum| !sum.totals.is_zero());
     Ok(rows)
 }
 
-fn answer(snapshot: &Snapshot<'_>, question: &Question) -> Result<wire::Usage, Problem> {
-    let mut all = Totals::default();
-    let rows = rows(snapshot, question)?.into_iter().map(|(mut parts, totals)| {
-        all += totals;
+fn answer(snapshot: &Snapshot<'_>, question: &Question, prices: &PriceList) -> Result<wire::Usage, Problem> {
+    let mut all = CellSum::default();
+    let mut pricer = Pricer::new(prices);
+    let rows = rows(snapshot, question, &mut pricer)?;
+    let rows = rows.into_iter().map(|(mut parts, sum)| {
+        all.add(&sum);
         let mut row = wire::UsageRow {
-            sums: sums(&totals),
+            sums: sums(&sum, &pricer),
             ..wire::UsageRow::default()
         };
         if parts.len() == 1 {
@@ -244,16 +281,18 @@ fn answer(snapshot: &Snapshot<'_>, question: &Question) -> Result<wire::Usage, P
             .map(str::to_owned),
         group_by: groups.join(","),
         rows,
-        totals: sums(&all),
+        totals: sums(&all, &pricer),
+        pricing: cost::pricing(&pricer),
     })
 }
 
-fn sums(totals: &Totals) -> wire::UsageSums {
+fn sums(sum: &CellSum, pricer: &Pricer<'_>) -> wire::UsageSums {
     let count = |count: i64| u64::try_from(count).unwrap_or(0);
     wire::UsageSums {
-        messages: count(totals.messages),
-        advisor_calls: count(totals.advisor_calls),
-        totals: summary::totals(totals),
+        messages: count(sum.totals.messages),
+        advisor_calls: count(sum.totals.advisor_calls),
+        totals: summary::totals(&sum.totals),
+        cost: cost::cost(&sum.cost, pricer),
     }
 }
 
@@ -286,6 +325,8 @@ fn write_csv(usage: &wire::Usage) -> Result<Vec<u8>, csv::Error> {
         "web_search_requests",
         "thinking_tokens",
         "total_tokens",
+        "estimated_cost_usd",
+        "unpriced_tokens",
     ];
     writer.write_record(groups.iter().copied().chain(columns))?;
     for wire::UsageRow { key, keys, sums } in &usage.rows {
@@ -293,6 +334,7 @@ fn write_csv(usage: &wire::Usage) -> Result<Vec<u8>, csv::Error> {
             messages,
             advisor_calls,
             totals,
+            cost,
         } = sums;
         let numbers = [
             *messages,
@@ -312,7 +354,13 @@ fn write_csv(usage: &wire::Usage) -> Result<Vec<u8>, csv::Error> {
             let part = of_several.or(key.as_ref()).and_then(Option::as_deref);
             writer.write_field(part.unwrap_or(""))?;
         }
-        writer.write_record(numbers.map(|number| number.to_string()))?;
+        for number in numbers {
+            writer.write_field(number.to_string())?;
+        }
+        // An unknown cost is empty, and not 0.
+        let usd = cost.estimated_cost_usd.map(|usd| usd.to_string());
+        let unpriced = cost.unpriced.as_ref().map_or(0, |unpriced| unpriced.tokens);
+        writer.write_record([usd.unwrap_or_default(), unpriced.to_string()])?;
     }
     writer.into_inner().map_err(|error| error.into_error().into())
 }
@@ -341,8 +389,8 @@ mod tests {
             text,
             "label:project,messages,advisor_calls,input_tokens,output_tokens,cache_creation_input_tokens,\
              cache_read_input_tokens,cache_creation_5m,cache_creation_1h,web_search_requests,\
-             thinking_tokens,total_tokens\n\
-             ,1,0,0,0,0,0,0,0,0,0,0\n\"a, \"\"b\"\"\",2,0,0,0,0,0,0,0,0,0,0\n"
+             thinking_tokens,total_tokens,estimated_cost_usd,unpriced_tokens\n\
+             ,1,0,0,0,0,0,0,0,0,0,0,,0\n\"a, \"\"b\"\"\",2,0,0,0,0,0,0,0,0,0,0,,0\n"
         );
     }
 
@@ -360,6 +408,6 @@ mod tests {
         };
         let text = String::from_utf8(write_csv(&usage).unwrap()).unwrap();
         assert!(text.starts_with("project,model,messages,"), "{text}");
-        assert!(text.ends_with("\n,m,0,0,0,0,0,0,0,0,0,0,0\n"), "{text}");
+        assert!(text.ends_with("\n,m,0,0,0,0,0,0,0,0,0,0,0,,0\n"), "{text}");
     }
 }

@@ -3,6 +3,7 @@
 //! Times are RFC 3339 in UTC with milliseconds. Token sums beyond `u64` are shown as `u64::MAX`.
 
 mod collector;
+mod cost;
 mod events;
 mod quota;
 mod runs;
@@ -11,6 +12,7 @@ mod usage;
 mod web;
 
 pub use collector::{Health, Problem, SettingsInEffect, Version};
+pub use cost::{Cost, Pricing, Unpriced};
 pub use events::{
     AccountEvent, Delta, GapEvent, HealthEvent, RunEvent, SnapshotEvent, ThresholdEvent, UsageEvent,
     WindowEvent,

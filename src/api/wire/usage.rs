@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::cost::{Cost, Pricing};
 use super::summary::Totals;
 
 /// `GET /v1/usage`.
@@ -24,6 +25,8 @@ pub struct Usage {
     pub rows: Vec<UsageRow>,
     /// The sums of the rows.
     pub totals: UsageSums,
+    #[serde(flatten)]
+    pub pricing: Pricing,
 }
 
 /// A row of [`Usage`].
@@ -44,12 +47,14 @@ pub struct UsageRow {
 }
 
 /// Usage sums.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UsageSums {
     pub messages: u64,
     pub advisor_calls: u64,
     #[serde(flatten)]
     pub totals: Totals,
+    #[serde(flatten)]
+    pub cost: Cost,
 }
 
 /// `GET /api/usage/daily`: a day.

@@ -24,7 +24,7 @@ pub use counters::ReadCounters;
 pub use quota::{AccountSums, KnownAccounts, LimitEvent, QuotaView};
 pub use runs::{RunInfo, StoredRun};
 pub use series::{ResponseOrigin, SeriesNames};
-pub use usage::RunNames;
+pub use usage::{RunNames, SumPlace};
 
 use super::database::{DatabaseSlot, OpenDatabase};
 use super::error::{DbError, StoreError};

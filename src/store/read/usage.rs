@@ -27,6 +27,27 @@ struct TimePiece {
     stretch: usize,
 }
 
+/// The place of a sum: time and series.
+pub struct SumPlace<'s> {
+    /// Index of the requested interval.
+    pub stretch: usize,
+    /// The UTC day since 1970.
+    pub day: u32,
+    pub number: SeriesNumber,
+    pub series: &'s SeriesRow,
+}
+
+impl<'s> SumPlace<'s> {
+    const fn new(piece: &TimePiece, day: u32, number: SeriesNumber, series: &'s SeriesRow) -> Self {
+        Self {
+            stretch: piece.stretch,
+            day,
+            number,
+            series,
+        }
+    }
+}
+
 /// Sums by time and series.
 type SumTable = ReadOnlyTable<(u32, u32), &'static [u8]>;
 
@@ -77,7 +98,7 @@ impl SumReader {
     fn all(
         &mut self,
         pieces: &[TimePiece],
-        mut each: impl FnMut(usize, SeriesNumber, &SeriesRow, Totals),
+        mut each: impl FnMut(&SumPlace<'_>, Totals),
     ) -> Result<(), DbError> {
         let follows = |one: &TimePiece, next: &TimePiece| {
             one.is_days == next.is_days && one.range.end == next.range.start
@@ -98,7 +119,13 @@ impl SumReader {
                     after = walk[at].range.end;
                 }
                 let totals = decode_row(name, row.value())?;
-                each(walk[at].stretch, number, &self.series.row(number)?, totals);
+                let day = if walk[at].is_days {
+                    time
+                } else {
+                    time / DAY_QUARTERS
+                };
+                let series = self.series.row(number)?;
+                each(&SumPlace::new(&walk[at], day, number, &series), totals);
             }
         }
         Ok(())
@@ -119,13 +146,14 @@ impl SumReader {
         &mut self,
         run: RunNumber,
         pieces: &[TimePiece],
-        mut each: impl FnMut(usize, SeriesNumber, &SeriesRow, Totals),
+        mut each: impl FnMut(&SumPlace<'_>, Totals),
     ) -> Result<(), DbError> {
         for piece in pieces {
             if piece.is_days {
                 for (day, number) in self.of_run(run, piece.range.clone())? {
                     if let Some(totals) = get(&self.days, (day, number))? {
-                        each(piece.stretch, number, &self.series.row(number)?, totals);
+                        let series = self.series.row(number)?;
+                        each(&SumPlace::new(piece, day, number, &series), totals);
                     }
                 }
                 continue;
@@ -137,7 +165,8 @@ impl SumReader {
                 let quarters = piece.range.start.max(of_day.start)..piece.range.end.min(of_day.end);
                 for quarter in quarters {
                     if let Some(totals) = get(&self.quarters, (quarter, number))? {
-                        each(piece.stretch, number, &self.series.row(number)?, totals);
+                        let series = self.series.row(number)?;
+                        each(&SumPlace::new(piece, day, number, &series), totals);
                     }
                 }
             }
@@ -148,7 +177,7 @@ impl SumReader {
 
 impl Snapshot<'_> {
     /// Walks over the sums of time intervals, each in quarters of an hour since 1970, in their order, without
-    /// relevant gaps or overlaps. Passes the index of the interval and the series of each sum to `each`. With
+    /// relevant gaps or overlaps. With
     /// `run` only the sums of that run, in time that grows with its rows only.
     ///
     /// # Errors
@@ -157,7 +186,7 @@ impl Snapshot<'_> {
         &self,
         stretches: &[Range<u32>],
         run: Option<RunNumber>,
-        each: impl FnMut(usize, SeriesNumber, &SeriesRow, Totals),
+        each: impl FnMut(&SumPlace<'_>, Totals),
     ) -> Result<(), StoreError> {
         self.reading(|read| {
             let mut reader = SumReader::new(read)?;

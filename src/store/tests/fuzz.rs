@@ -264,7 +264,7 @@ fn ask(store: &mut Writer) -> Result<(), StoreError> {
     snapshot.rebuilt()?;
     snapshot.latest()?;
     snapshot.sums()?;
-    snapshot.for_each_usage(&[1..DAY_QUARTERS * 30_000 + 1], None, |_, _, _, _| {})?;
+    snapshot.for_each_usage(&[1..DAY_QUARTERS * 30_000 + 1], None, |_, _| {})?;
     snapshot.series_names()?;
     snapshot.merge_join(&read(&memory()), |_, _, _| {})?;
     for (id, sums) in &quota.accounts {
@@ -279,7 +279,7 @@ fn ask(store: &mut Writer) -> Result<(), StoreError> {
             snapshot.account_of(&run)?;
             snapshot.run_accounts(&run)?;
             let number = snapshot.run_number(&run)?;
-            snapshot.for_each_usage(&[0..7, 7..u32::MAX], number, |_, _, _, _| {})?;
+            snapshot.for_each_usage(&[0..7, 7..u32::MAX], number, |_, _| {})?;
         }
     }
     drop(snapshot);

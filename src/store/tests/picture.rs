@@ -77,9 +77,9 @@ impl Picture {
         let hours: Vec<_> = (recorded.unwrap_or_default().step_by(4))
             .map(|quarter| quarter..quarter + 4)
             .collect();
-        snapshot.for_each_usage(&hours, None, |at, _, series, totals| {
-            let model = names_of.models[series.model as usize].to_string();
-            let key = (hours[at].start / 4, name(series.run), model);
+        snapshot.for_each_usage(&hours, None, |place, totals| {
+            let model = names_of.models[place.series.model as usize].to_string();
+            let key = (hours[place.stretch].start / 4, name(place.series.run), model);
             *picture.hours.entry(key).or_default() += totals;
         })?;
         for (minute, totals) in quota.accounts.into_values().flat_map(|sums| sums.minutes) {

@@ -17,7 +17,8 @@ fn by_series(store: &Writer) -> BTreeMap<String, i128> {
     let names = snapshot.series_names().unwrap();
     let mut all = BTreeMap::new();
     snapshot
-        .for_each_usage(&[0..u32::MAX], None, |_, _, series, totals| {
+        .for_each_usage(&[0..u32::MAX], None, |place, totals| {
+            let series = place.series;
             let place = &snapshot.places([series.place]).unwrap()[0];
             let key = format!(
                 "{} {} {} {} {} {}",
@@ -374,15 +375,19 @@ fn a_walk_over_one_run_gives_what_the_walk_over_all_gives_of_it() {
         let (mut of_all, mut of_run) = (BTreeMap::new(), BTreeMap::new());
         let number = snapshot.run_number(&RunId::new("a").unwrap()).unwrap();
         snapshot
-            .for_each_usage(&stretches, None, |at, series, row, totals| {
-                if Some(row.run) == number {
-                    *of_all.entry((at, series)).or_insert_with(Totals::default) += totals;
+            .for_each_usage(&stretches, None, |place, totals| {
+                if Some(place.series.run) == number {
+                    *of_all
+                        .entry((place.stretch, place.number))
+                        .or_insert_with(Totals::default) += totals;
                 }
             })
             .unwrap();
         snapshot
-            .for_each_usage(&stretches, number, |at, series, _, totals| {
-                *of_run.entry((at, series)).or_insert_with(Totals::default) += totals;
+            .for_each_usage(&stretches, number, |place, totals| {
+                *of_run
+                    .entry((place.stretch, place.number))
+                    .or_insert_with(Totals::default) += totals;
             })
             .unwrap();
         assert!(!of_all.is_empty());
