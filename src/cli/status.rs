@@ -113,6 +113,7 @@ fn terms<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>, now: Millis) ->
     EvalContext {
         accounts: &settings.accounts,
         zone: &settings.quota_zone,
+        prices: &settings.prices,
         unseen,
         now,
     }

@@ -8,6 +8,7 @@ mod discover;
 mod read;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 
@@ -18,6 +19,7 @@ use crate::globs::layout::Layout;
 use crate::globs::{GlobError, Globs};
 use crate::logfile::{LogFileError, remedy};
 use crate::model::{Millis, RunId};
+use crate::prices::PriceList;
 use crate::store::{self, StoreError, StoreOptions, Writer};
 use crate::verdict::EvalContext;
 
@@ -84,6 +86,7 @@ pub struct ReplayOptions {
     pub commit_rows_max: usize,
     pub accounts: Accounts,
     pub quota_zone: jiff::tz::TimeZone,
+    pub prices: Arc<PriceList>,
     /// The time of day, or the time the caller wants it to be.
     pub now: Millis,
     /// Leave out lines of a later time.
@@ -148,6 +151,7 @@ pub fn replay(
         let terms = EvalContext {
             accounts: &options.accounts,
             zone: &options.quota_zone,
+            prices: &options.prices,
             unseen: None,
             now,
         };
@@ -164,7 +168,7 @@ pub fn replay(
 fn has_transcript(named: &NamedPath, sources: &[Source], summary: &wire::Summary) -> Result<(), ReplayError> {
     let its = || (sources.iter()).filter(|source| named.runs.contains(&source.run));
     let is_counted =
-        |source: &Source| (summary.by_run.get(source.run.as_str())).is_some_and(|run| run.messages > 0);
+        |source: &Source| (summary.by_run.get(source.run.as_str())).is_some_and(|run| run.sums.messages > 0);
     let has_files = its().any(|source| !source.files.is_empty());
     if !has_files || its().any(|source| is_counted(source) || !source.has_no_transcript()) {
         return Ok(());

@@ -29,7 +29,7 @@ use crate::dedup::Totals;
 use crate::model::{DAY_QUARTERS, SeriesNumber};
 use crate::prices::{CostSum, PriceList, PriceNumber, Pricer};
 use crate::store::schema::SeriesRow;
-use crate::store::{RunNames, SeriesNames, Snapshot};
+use crate::store::{RunNames, Snapshot};
 use group::RowOrigin;
 use question::Question;
 use times::slots;
@@ -179,14 +179,6 @@ impl Cells {
     }
 }
 
-/// The number of the prices of a series.
-fn price_number(pricer: &mut Pricer<'_>, names: &SeriesNames, series: &SeriesRow) -> PriceNumber {
-    let model = names.models.get(series.model as usize);
-    let unknown = || Arc::from("");
-    let name = model.map_or_else(unknown, Arc::clone);
-    pricer.number(series.model, &name, series.dialect, series.class)
-}
-
 /// The rows of an answer, by the parts of their keys.
 type UsageRows = BTreeMap<Vec<Option<String>>, CellSum>;
 
@@ -209,7 +201,7 @@ fn rows(snapshot: &Snapshot<'_>, question: &Question, pricer: &mut Pricer<'_>) -
     snapshot.for_each_usage(&stretches, filter.run, |place, totals| {
         let series = place.series;
         let part = cells.part(place.number, || {
-            let price = |()| (apart.part(series), price_number(pricer, &names, series));
+            let price = |()| (apart.part(series), cost::price_number(pricer, &names, series));
             filter.wants(series).then_some(()).map(price)
         });
         if let Some((part, price)) = part {

@@ -22,7 +22,9 @@ pub use quota::{
     TellObservations, ThresholdFired, Window,
 };
 pub use runs::{Run, RunDetail, StartRun};
-pub use summary::{Coverage, Lines, RunCoverage, RunTotals, SCHEMA, Summary, Tokens, Totals};
+pub use summary::{
+    Coverage, Lines, PricedRunTotals, PricedTotals, RunCoverage, RunTotals, SCHEMA, Summary, Tokens, Totals,
+};
 pub use usage::{DailyUsage, Usage, UsageRow, UsageSums};
 pub use web::{
     WebBucket, WebDelta, WebModel, WebPace, WebRun, WebRunUsage, WebRuns, WebRunsAnswer, WebSnapshot,

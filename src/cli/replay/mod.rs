@@ -3,6 +3,7 @@
 pub mod expect;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -56,6 +57,7 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
         commit_rows_max: settings.store.commit_rows_max,
         accounts: settings.accounts.clone(),
         quota_zone: settings.quota_zone.clone(),
+        prices: Arc::clone(&settings.prices),
         now: now_given.map_or_else(|| clock.now(), Timestamp::as_millisecond),
         until: command.until.map(Timestamp::as_millisecond),
         now_given: now_given.is_some(),

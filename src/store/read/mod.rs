@@ -35,9 +35,10 @@ use super::schema::{
 use super::table::{decode_row, get};
 use crate::coverage::Coverage;
 use crate::dedup::Totals;
-use crate::model::{LineCounts, Millis, ModelNumber, RunId, RunNumber};
+use crate::model::{LineCounts, Millis, ModelNumber, RunId, RunNumber, SeriesNumber};
 use coverage::coverage_in;
 use runs::run_row_of;
+use series::SeriesRows;
 use usage::run_days;
 
 /// The totals of one run.
@@ -194,7 +195,24 @@ impl Snapshot<'_> {
     /// # Errors
     /// The database is damaged or unreadable.
     pub fn summary(&self) -> Result<SummaryFigures, StoreError> {
-        self.reading(summary_in)
+        self.reading(|read| summary_in(read, |_, _, _| Ok(())))
+    }
+
+    /// As [`Snapshot::summary`]; passes the day, the series and the sum of each row of days to `each` on the way.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn summary_by_series(
+        &self,
+        mut each: impl FnMut(u32, &SeriesRow, &Totals),
+    ) -> Result<SummaryFigures, StoreError> {
+        self.reading(|read| {
+            let mut series = SeriesRows::new(read)?;
+            summary_in(read, |day, number, totals| {
+                each(day, &series.row(number)?, totals);
+                Ok(())
+            })
+        })
     }
 
     /// Why this database replaced another since the start, or replaced a damaged one that is still kept
@@ -221,6 +239,18 @@ impl Snapshot<'_> {
     /// # Errors
     /// As [`Snapshot::summary`].
     pub fn run(&self, run: &RunId) -> Result<Option<RunView>, StoreError> {
+        self.run_by_series(run, |_, _, _| {})
+    }
+
+    /// As [`Snapshot::run`]; passes the day, the series and the sum of each row of the run's days to `each` on the way.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn run_by_series(
+        &self,
+        run: &RunId,
+        mut each: impl FnMut(u32, &SeriesRow, &Totals),
+    ) -> Result<Option<RunView>, StoreError> {
         self.reading(|read| {
             let Some(row) = run_row_of(read, run)? else {
                 return Ok(None);
@@ -234,6 +264,7 @@ impl Snapshot<'_> {
                 ..RunView::default()
             };
             run_days(read, row.number, |day, series, totals| {
+                each(day, series, &totals);
                 *view.by_day.entry(day).or_default() += totals;
                 let model = model_name(&models, series.model)?;
                 *view.by_model.entry(model).or_default() += totals;
@@ -261,7 +292,10 @@ impl Snapshot<'_> {
     }
 }
 
-fn summary_in(read: &ReadTransaction) -> Result<SummaryFigures, DbError> {
+fn summary_in(
+    read: &ReadTransaction,
+    mut each: impl FnMut(u32, SeriesNumber, &Totals) -> Result<(), DbError>,
+) -> Result<SummaryFigures, DbError> {
     let models = models(read)?;
     let mut figures = SummaryFigures::default();
     let meta = read.open_table(META)?;
@@ -289,8 +323,9 @@ fn summary_in(read: &ReadTransaction) -> Result<SummaryFigures, DbError> {
     let mut of_day: Option<(u32, Totals)> = None;
     for entry in days.iter()? {
         let (key, row) = entry?;
-        let (day, _) = key.value();
+        let (day, number) = key.value();
         let totals: Totals = decode_row("days", row.value())?;
+        each(day, number, &totals)?;
         match &mut of_day {
             Some((current, sum)) if *current == day => *sum += totals,
             _ => {
