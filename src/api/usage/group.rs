@@ -5,6 +5,7 @@ use std::fmt;
 use super::times::{TimeSlot, TimeUnit};
 use crate::api::http::problem::Problem;
 use crate::model::{AccountId, Dialect, PriceClass, SessionPlace, check_label};
+use crate::periods::WeekStart;
 use crate::store::RunNames;
 use crate::store::schema::SeriesRow;
 
@@ -28,10 +29,12 @@ pub enum Group {
 }
 
 /// The groupings by their names in queries, but of labels.
-const GROUPS: [(&str, Group); 12] = [
+const GROUPS: [(&str, Group); 14] = [
     ("day", Group::Time(TimeUnit::Day)),
-    ("week", Group::Time(TimeUnit::Week)),
+    ("week", Group::Time(TimeUnit::Week(WeekStart::Monday))),
     ("month", Group::Time(TimeUnit::Month)),
+    ("quarter", Group::Time(TimeUnit::Quarter)),
+    ("year", Group::Time(TimeUnit::Year)),
     ("hour", Group::Time(TimeUnit::Hour)),
     ("run", Group::Run),
     ("session", Group::Session),
@@ -44,11 +47,14 @@ const GROUPS: [(&str, Group); 12] = [
 ];
 
 impl Group {
-    /// One or several groupings, each at most once.
-    pub fn list(text: &str) -> Result<Vec<Self>, Problem> {
+    /// One or several groupings, each at most once; weeks begin on this day.
+    pub fn list(text: &str, week: WeekStart) -> Result<Vec<Self>, Problem> {
         let mut groups = Vec::new();
         for name in text.split(',') {
-            let group = Self::of(name)?;
+            let group = match Self::of(name)? {
+                Self::Time(TimeUnit::Week(_)) => Self::Time(TimeUnit::Week(week)),
+                group => group,
+            };
             if groups.contains(&group) {
                 return Err(Problem::bad("group_by", format!("{name:?} is there twice")));
             }
@@ -109,7 +115,11 @@ impl fmt::Display for Group {
         if let Self::Label(key) = self {
             return write!(f, "label:{key}");
         }
-        let name = GROUPS.iter().find(|(_, group)| group == self);
+        let plain = match self {
+            Self::Time(TimeUnit::Week(_)) => &Self::Time(TimeUnit::Week(WeekStart::Monday)),
+            group => group,
+        };
+        let name = GROUPS.iter().find(|(_, group)| group == plain);
         f.write_str(name.map_or("", |(name, _)| name))
     }
 }

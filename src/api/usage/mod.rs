@@ -52,11 +52,15 @@ struct UsageQuery {
     from: Option<String>,
     /// Before this time, likewise.
     to: Option<String>,
-    /// Instead of from and to: today, yesterday, week (since Monday), month, or the last days with today, as 7d.
+    /// Instead of from and to: all-time, today, yesterday, this-week, last-week, the same with month, quarter and year,
+    /// the last days with today as in last-7d, the last hours as in last-24h, a day, a month as in 2026-10, or days
+    /// from one to another, both included, as in 20261001-20261015 and 2026-10-01..2026-10-15.
     period: Option<String>,
+    /// The first day of a week: monday (default) or sunday, whose weeks are named by their first day.
+    week_start: Option<String>,
     /// The time zone of days, weeks, months and hours, by its IANA name. Default: UTC.
     zone: Option<String>,
-    /// One row for each day, week (ISO), month, hour, run, session, project, model, dialect, provider, account,
+    /// One row for each day, week (ISO), month, quarter, year, hour, run, session, project, model, dialect, provider, account,
     /// price_class, or value of a label, as in label:project; several with commas, as in model,day. Default: day.
     group_by: Option<String>,
     /// Only this run.
@@ -65,7 +69,7 @@ struct UsageQuery {
     session: Option<String>,
     /// Only this project.
     project: Option<String>,
-    /// Only this model.
+    /// Only this model, or the models of a pattern with * and ?.
     model: Option<String>,
     /// Only transcripts of this agent: claude, codex, pi, gemini or qwen.
     dialect: Option<String>,

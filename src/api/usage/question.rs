@@ -6,11 +6,11 @@ use jiff::tz::TimeZone;
 
 use super::UsageQuery;
 use super::group::{Group, PartsApart};
-use super::times::{TimeUnit, period, time, zone_named};
+use super::times::{TimeUnit, time, zone_named};
 use crate::api::http::problem::Problem;
-use crate::model::{
-    AccountId, Millis, ModelNumber, QUARTER_MS, RunId, RunNumber, SessionPlace, check_label, split_label,
-};
+use crate::globs::NamePattern;
+use crate::model::{AccountId, Millis, QUARTER_MS, RunId, RunNumber, SessionPlace, check_label, split_label};
+use crate::periods::{self, WeekStart};
 use crate::store::schema::SeriesRow;
 use crate::store::{RunNames, SeriesNames, Snapshot, StoreError};
 
@@ -25,7 +25,7 @@ pub struct Question {
     /// The query names the zone: the answer names it too.
     pub is_zone_named: bool,
     pub groups: Vec<Group>,
-    model: Option<Box<str>>,
+    model: Option<NamePattern>,
     run: Option<RunId>,
     session: Option<Box<str>>,
     project: Option<Box<str>>,
@@ -43,6 +43,10 @@ impl Question {
     /// The name of the invalid parameter.
     pub fn of(query: UsageQuery, now: Millis) -> Result<Self, Problem> {
         let zone = query.zone.as_deref().map_or(Ok(TimeZone::UTC), zone_named)?;
+        let week = query
+            .week_start
+            .as_deref()
+            .map_or(Ok(WeekStart::Monday), week_start)?;
         let at = |field, text: &Option<String>| {
             let text = text.as_deref();
             text.map(|text| time(field, text, &zone)).transpose()
@@ -52,8 +56,9 @@ impl Question {
             if from.is_some() || to.is_some() {
                 return Err(Problem::bad("period", "with it, from and to are not possible"));
             }
-            let (first, after) = period(text, &zone, now)?;
-            (from, to) = (Some(first), Some(after));
+            let span = periods::parse(text, now, &zone, week);
+            let span = span.map_err(|error| Problem::bad("period", error))?;
+            (from, to) = (span.from, span.to);
         }
         if let (Some(from), Some(to)) = (from, to)
             && from >= to
@@ -67,8 +72,8 @@ impl Question {
             quarters: from.map_or(0, quarter)..to.map_or(u32::MAX, quarter),
             is_zone_named: query.zone.is_some(),
             zone,
-            groups: Group::list(query.group_by.as_deref().unwrap_or("day"))?,
-            model: query.model.map(Into::into),
+            groups: Group::list(query.group_by.as_deref().unwrap_or("day"), week)?,
+            model: query.model.as_deref().map(model).transpose()?,
             run: query.run.as_deref().map(run).transpose()?,
             session: query.session.map(Into::into),
             project: query.project.map(Into::into),
@@ -126,11 +131,11 @@ impl Question {
             }
         }
         if let Some(wanted) = &self.model {
-            let number = (0..).zip(&names.models).find(|(_, name)| ***name == **wanted);
-            let Some((number, _)) = number else {
+            let passes: Vec<bool> = names.models.iter().map(|name| wanted.matches(name)).collect();
+            if !passes.contains(&true) {
                 return Ok(None);
-            };
-            filter.model = Some(number);
+            }
+            filter.models = Some(passes);
         }
         if self.account.is_some() || self.provider.is_some() {
             let passes = |account: &AccountId| {
@@ -149,7 +154,8 @@ impl Question {
 #[derive(Clone, Debug, Default)]
 pub struct SeriesFilter {
     pub run: Option<RunNumber>,
-    model: Option<ModelNumber>,
+    /// By their numbers.
+    models: Option<Vec<bool>>,
     /// By their numbers.
     accounts: Option<Vec<bool>>,
     dialect: Option<Box<str>>,
@@ -157,12 +163,24 @@ pub struct SeriesFilter {
 
 impl SeriesFilter {
     pub fn wants(&self, series: &SeriesRow) -> bool {
+        let passes = |passing: &Option<Vec<bool>>, number: u32| {
+            (passing.as_ref())
+                .is_none_or(|passing| passing.get(number as usize).is_some_and(|passes| *passes))
+        };
         self.run.is_none_or(|run| series.run == run)
-            && self.model.is_none_or(|model| series.model == model)
-            && (self.accounts.as_ref())
-                .is_none_or(|passes| passes.get(series.account as usize).is_some_and(|passes| *passes))
+            && passes(&self.models, series.model)
+            && passes(&self.accounts, series.account)
             && (self.dialect.as_ref()).is_none_or(|wanted| series.dialect.name() == &**wanted)
     }
+}
+
+fn week_start(text: &str) -> Result<WeekStart, Problem> {
+    WeekStart::named(text)
+        .ok_or_else(|| Problem::bad("week_start", format!("{text:?} is neither monday nor sunday")))
+}
+
+fn model(text: &str) -> Result<NamePattern, Problem> {
+    NamePattern::new(text).map_err(|error| Problem::bad("model", error))
 }
 
 fn account(text: &str) -> Result<(Box<str>, Box<str>), Problem> {
@@ -233,6 +251,8 @@ mod tests {
             UsageQuery {
                 group_by: given("group_by"),
                 zone: given("zone"),
+                week_start: given("week_start"),
+                model: given("model"),
                 period: given("period"),
                 run: given("run"),
                 account: given("account"),
@@ -247,7 +267,13 @@ mod tests {
             ("group_by=week", None),
             ("group_by=model,day", None),
             ("group_by=model,week,month,label:a,label:b", None),
-            ("group_by=year", Some("group_by")),
+            ("group_by=year,quarter", None),
+            ("group_by=decade", Some("group_by")),
+            ("week_start=sunday", None),
+            ("week_start=friday", Some("week_start")),
+            ("model=claude-opus-*", None),
+            ("model=claude-opus-5[1m]", None),
+            ("model=[", Some("model")),
             ("group_by=", Some("group_by")),
             ("group_by=day,", Some("group_by")),
             ("group_by=day,model,day", Some("group_by")),
@@ -258,6 +284,9 @@ mod tests {
             ("zone=Asia/Kathmandu", None),
             ("zone=Mars/Crater", Some("zone")),
             ("period=7d", None),
+            ("period=all-time", None),
+            ("period=last-quarter", None),
+            ("period=20250231", Some("period")),
             ("period=ever", Some("period")),
             ("run=r1", None),
             ("run=../r1", Some("run")),
@@ -303,11 +332,13 @@ mod tests {
     fn time_is_divided_by_what_all_groupings_by_time_are_made_of() {
         for (group_by, unit) in [
             ("model", None),
-            ("week", Some(TimeUnit::Week)),
+            ("week", Some(TimeUnit::Week(WeekStart::Monday))),
             ("month,model", Some(TimeUnit::Month)),
             ("month,week", Some(TimeUnit::Day)),
             ("month,day", Some(TimeUnit::Day)),
             ("day,hour", Some(TimeUnit::Hour)),
+            ("quarter", Some(TimeUnit::Quarter)),
+            ("year,month", Some(TimeUnit::Day)),
         ] {
             let query = UsageQuery {
                 group_by: Some(group_by.to_owned()),

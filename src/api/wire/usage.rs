@@ -18,7 +18,7 @@ pub struct Usage {
     /// The time zone, if the query names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
-    /// As in the query: `day`, `week`, `month`, `hour`, `run`, `session`, `project`, `model`, `dialect`, `provider`,
+    /// As in the query: `day`, `week`, `month`, `quarter`, `year`, `hour`, `run`, `session`, `project`, `model`, `dialect`, `provider`,
     /// `account`, `price_class` or `label:KEY`, or several of them with commas.
     pub group_by: String,
     /// Rows with usage, by key.
@@ -32,7 +32,8 @@ pub struct Usage {
 /// A row of [`Usage`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UsageRow {
-    /// With one grouping: a day, an ISO week as `2026-W41`, a month as `2026-10`, the start of an hour, a run's id, a
+    /// With one grouping: a day, an ISO week as `2026-W41` (its Sunday with `week_start=sunday`), a month as
+    /// `2026-10`, a quarter as `2026-Q4`, a year, the start of an hour, a run's id, a
     /// session, a project, a model, a dialect, a provider, PROVIDER/NAME, a price class as
     /// `prompt_200k/fast/us/batch` or a label's value; `null` for forgotten runs, for sessions without a project and
     /// for runs without the label.
