@@ -12,7 +12,7 @@ use crate::model::{
     SessionNumber,
 };
 use crate::store::error::DbError;
-use crate::store::schema::{FORGOTTEN_RUNS, ResponseRow, RowError, RunTotalsRow, decode};
+use crate::store::schema::{FORGOTTEN_RUNS, ModelSumKey, ResponseRow, RowError, RunTotalsRow, decode};
 use crate::store::table::decode_row;
 
 /// The sums derived from the responses, by the keys of their tables.
@@ -22,6 +22,8 @@ pub struct Derived {
     pub quarters: BTreeMap<(u32, SeriesNumber), Totals>,
     pub days: BTreeMap<(u32, SeriesNumber), Totals>,
     pub run_days: BTreeSet<(RunNumber, u32, SeriesNumber)>,
+    pub model_quarters: BTreeMap<ModelSumKey, Totals>,
+    pub model_days: BTreeMap<ModelSumKey, Totals>,
     pub series_sums: BTreeMap<SeriesNumber, Totals>,
     pub minutes: BTreeMap<(u32, u32), Totals>,
     pub session_sums: BTreeMap<SessionNumber, Totals>,
@@ -82,6 +84,8 @@ impl Derived {
             *derived.quarters.entry((quarter, row.series)).or_default() += one;
             *derived.days.entry((day, row.series)).or_default() += one;
             derived.run_days.insert((series.run, day, row.series));
+            *(derived.model_quarters.entry(series.model_key(quarter))).or_default() += one;
+            *derived.model_days.entry(series.model_key(day)).or_default() += one;
             *derived.series_sums.entry(row.series).or_default() += one;
             if parts.dating != Dating::Unknown {
                 let minute = u32::try_from(row.time / MINUTE_MS).unwrap_or(u32::MAX);

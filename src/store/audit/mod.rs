@@ -7,8 +7,9 @@ mod repair;
 use super::error::StoreError;
 use super::read::{ResponseOrigin, Snapshot};
 use super::schema::{
-    ACCOUNTS, DAYS, FILES, META, MINUTES, MODELS, PATHS, PLACE_NUMBERS, PLACES, QUARTERS, RESPONSES,
-    RUN_DAYS, RUNS, SERIES, SERIES_NUMBERS, SERIES_SUMS, SESSION_COPIES, SESSION_SUMS, TOTALS,
+    ACCOUNTS, DAYS, FILES, META, MINUTES, MODEL_DAYS, MODEL_QUARTERS, MODELS, PATHS, PLACE_NUMBERS, PLACES,
+    QUARTERS, RESPONSES, RUN_DAYS, RUNS, SERIES, SERIES_NUMBERS, SERIES_SUMS, SESSION_COPIES, SESSION_SUMS,
+    TOTALS,
 };
 use super::write::{Writer, next_sequence};
 use crate::dedup::{Response, Totals};
@@ -167,6 +168,16 @@ impl Snapshot<'_> {
             for ((_, day, of), must_be) in keys_differing(&open!(RUN_DAYS), &derived.run_days)? {
                 let (day, must) = (since(day, DAY_MS, 10), if must_be { "must" } else { "must not" });
                 each(format!("the days of its run {must} have {day} of {}", series(of)));
+            }
+            for (key, kept, sum) in differing(&open!(MODEL_QUARTERS), &derived.model_quarters)? {
+                let quarter = since(key.0, QUARTER_MS, 16);
+                let what = format!("quarter-hour {quarter} of all runs, {}", names.model_sum(key));
+                each(sentence(&what, kept, sum));
+            }
+            for (key, kept, sum) in differing(&open!(MODEL_DAYS), &derived.model_days)? {
+                let day = since(key.0, DAY_MS, 10);
+                let what = format!("day {day} of all runs, {}", names.model_sum(key));
+                each(sentence(&what, kept, sum));
             }
             for (of, kept, sum) in differing(&open!(SERIES_SUMS), &derived.series_sums)? {
                 each(sentence(&format!("total of {}", series(of)), kept, sum));

@@ -7,7 +7,7 @@ use redb::ReadableTable;
 
 use crate::model::{ModelNumber, PlaceNumber, RunNumber, SeriesNumber};
 use crate::store::error::DbError;
-use crate::store::schema::{AccountRow, PlaceRow, RunRow, SeriesKey, SeriesRow};
+use crate::store::schema::{AccountRow, ModelSumKey, PlaceRow, RunRow, SeriesKey, SeriesRow};
 use crate::store::table::decode_row;
 use crate::store::write::models::MODEL_OTHER;
 
@@ -95,6 +95,17 @@ impl SumNames {
             model.map_or("(unknown)", |name| name),
             self.account(series.account),
             series.class.name()
+        )
+    }
+
+    /// A description of a sum over all runs, without its time.
+    pub fn model_sum(&self, key: ModelSumKey) -> String {
+        let (_, account, model, dialect, class) = key;
+        let model = self.models.get(model as usize);
+        format!(
+            "model {}, account {}, dialect {dialect}, class {class}",
+            model.map_or("(unknown)", |name| name),
+            self.account(account)
         )
     }
 

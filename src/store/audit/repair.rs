@@ -12,9 +12,9 @@ use crate::dedup::{Response, Totals};
 use crate::model::{LineCounts, PriceClass, RunId, RunNumber};
 use crate::store::error::DbError;
 use crate::store::schema::{
-    ACCOUNTS, DAYS, FILES, FileRow, MINUTES, MODELS, PATHS, PLACE_NUMBERS, PLACES, QUARTERS, RESPONSES,
-    RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow, SERIES, SERIES_NUMBERS,
-    SERIES_SUMS, SESSION_COPIES, SESSION_SUMS, SeriesRow, TOTALS,
+    ACCOUNTS, DAYS, FILES, FileRow, MINUTES, MODEL_DAYS, MODEL_QUARTERS, MODELS, PATHS, PLACE_NUMBERS,
+    PLACES, QUARTERS, RESPONSES, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow,
+    SERIES, SERIES_NUMBERS, SERIES_SUMS, SESSION_COPIES, SESSION_SUMS, SeriesRow, TOTALS,
 };
 use crate::store::table::{get, put};
 use crate::store::write::models::ModelTables;
@@ -200,6 +200,8 @@ pub fn repair_sums(write: &WriteTransaction, repaired: &mut Repaired) -> Result<
     }
     repaired.sums += rewrite(&mut open!(QUARTERS), &derived.quarters)?
         + rewrite(&mut open!(DAYS), &derived.days)?
+        + rewrite(&mut open!(MODEL_QUARTERS), &derived.model_quarters)?
+        + rewrite(&mut open!(MODEL_DAYS), &derived.model_days)?
         + rewrite(&mut open!(SERIES_SUMS), &derived.series_sums)?
         + rewrite(&mut open!(MINUTES), &derived.minutes)?
         + rewrite(&mut open!(SESSION_SUMS), &derived.session_sums)?;

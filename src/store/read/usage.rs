@@ -12,7 +12,7 @@ use crate::dedup::Totals;
 use crate::model::{DAY_QUARTERS, RunId, RunNumber, SeriesNumber};
 use crate::store::StoreError;
 use crate::store::error::DbError;
-use crate::store::schema::{DAYS, QUARTERS, RUN_DAYS, SeriesRow};
+use crate::store::schema::{DAYS, MODEL_DAYS, MODEL_QUARTERS, ModelSumKey, QUARTERS, RUN_DAYS, SeriesRow};
 use crate::store::table::{decode_row, get};
 
 /// Names and accounts of run numbers; a number without an entry belongs to a forgotten run.
@@ -25,6 +25,13 @@ struct TimePiece {
     range: Range<u32>,
     /// Index of the requested interval that it is a part of.
     stretch: usize,
+}
+
+impl TimePiece {
+    /// The UTC day of a time in its table.
+    const fn day(&self, time: u32) -> u32 {
+        if self.is_days { time } else { time / DAY_QUARTERS }
+    }
 }
 
 /// The place of a sum: time and series.
@@ -76,6 +83,26 @@ fn pieces(stretches: &[Range<u32>]) -> Vec<TimePiece> {
     pieces
 }
 
+/// The pieces that follow each other in one table, and so are read in one walk.
+fn walks(pieces: &[TimePiece]) -> impl Iterator<Item = &[TimePiece]> {
+    pieces.chunk_by(|one, next| one.is_days == next.is_days && one.range.end == next.range.start)
+}
+
+/// The piece of a walk that a time is in; times come in order.
+struct PieceOf<'w> {
+    walk: &'w [TimePiece],
+    at: usize,
+}
+
+impl PieceOf<'_> {
+    fn of(&mut self, time: u32) -> &TimePiece {
+        while time >= self.walk[self.at].range.end {
+            self.at += 1;
+        }
+        &self.walk[self.at]
+    }
+}
+
 /// The tables that sums are read from.
 struct SumReader {
     days: SumTable,
@@ -100,32 +127,21 @@ impl SumReader {
         pieces: &[TimePiece],
         mut each: impl FnMut(&SumPlace<'_>, Totals),
     ) -> Result<(), DbError> {
-        let follows = |one: &TimePiece, next: &TimePiece| {
-            one.is_days == next.is_days && one.range.end == next.range.start
-        };
-        for walk in pieces.chunk_by(follows) {
+        for walk in walks(pieces) {
             let (table, name) = if walk[0].is_days {
                 (&self.days, "days")
             } else {
                 (&self.quarters, "quarters")
             };
-            let (mut at, mut after) = (0, walk[0].range.end);
+            let mut piece = PieceOf { walk, at: 0 };
             let range = (walk[0].range.start, 0)..(walk[walk.len() - 1].range.end, 0);
             for entry in table.range(range)? {
                 let (key, row) = entry?;
                 let (time, number) = key.value();
-                while time >= after {
-                    at += 1;
-                    after = walk[at].range.end;
-                }
                 let totals = decode_row(name, row.value())?;
-                let day = if walk[at].is_days {
-                    time
-                } else {
-                    time / DAY_QUARTERS
-                };
+                let piece = piece.of(time);
                 let series = self.series.row(number)?;
-                each(&SumPlace::new(&walk[at], day, number, &series), totals);
+                each(&SumPlace::new(piece, piece.day(time), number, &series), totals);
             }
         }
         Ok(())
@@ -195,6 +211,38 @@ impl Snapshot<'_> {
                 Some(run) => reader.run(run, &pieces, each),
                 None => reader.all(&pieces, each),
             }
+        })
+    }
+
+    /// As [`Snapshot::for_each_usage`] for sums over all runs and places, in time that grows with the number of
+    /// models and accounts. Passes the index of the interval, the UTC day, and a series without a run and a place.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn for_each_model_usage(
+        &self,
+        stretches: &[Range<u32>],
+        mut each: impl FnMut(usize, u32, &SeriesRow, Totals),
+    ) -> Result<(), StoreError> {
+        self.reading(|read| {
+            let (days, quarters) = (read.open_table(MODEL_DAYS)?, read.open_table(MODEL_QUARTERS)?);
+            for walk in walks(&pieces(stretches)) {
+                let (table, name) = if walk[0].is_days {
+                    (&days, "model_days")
+                } else {
+                    (&quarters, "model_quarters")
+                };
+                let mut piece = PieceOf { walk, at: 0 };
+                let key = |time: u32| -> ModelSumKey { (time, 0, 0, 0, 0) };
+                for entry in table.range(key(walk[0].range.start)..key(walk[walk.len() - 1].range.end))? {
+                    let (key, row) = entry?;
+                    let key = SeriesRow::of_model_key(key.value());
+                    let (time, series) = key.map_err(|error| DbError::row(name, error))?;
+                    let piece = piece.of(time);
+                    each(piece.stretch, piece.day(time), &series, decode_row(name, row.value())?);
+                }
+            }
+            Ok(())
         })
     }
 

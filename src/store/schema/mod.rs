@@ -16,10 +16,10 @@ pub use rows::{
     AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow,
     MarkRow, RunInfoRow, RunRow, RunTotalsRow, SessionRow, WindowRow,
 };
-pub use series::{PlaceRow, ResponseParts, ResponseRow, SeriesKey, SeriesRow};
+pub use series::{ModelSumKey, PlaceRow, ResponseParts, ResponseRow, SeriesKey, SeriesRow};
 
 /// The version of the whole schema, in `meta`. A database with another one is refused.
-pub const SCHEMA_VERSION: u64 = 6;
+pub const SCHEMA_VERSION: u64 = 7;
 
 type Bytes = &'static [u8];
 
@@ -58,6 +58,12 @@ pub const QUARTERS: TableDefinition<'static, (u32, u32), Bytes> = TableDefinitio
 pub const DAYS: TableDefinition<'static, (u32, u32), Bytes> = TableDefinition::new("days");
 /// (run, UTC day since 1970, series): the rows of `days` that are a run's.
 pub const RUN_DAYS: TableDefinition<'static, (u32, u32, u32), ()> = TableDefinition::new("run_days");
+/// [`ModelSumKey`], by quarter of an hour since 1970, to [`Totals`](crate::dedup::Totals): the sums of `quarters` over
+/// all runs and places.
+pub const MODEL_QUARTERS: TableDefinition<'static, ModelSumKey, Bytes> =
+    TableDefinition::new("model_quarters");
+/// [`ModelSumKey`], by UTC day since 1970, to [`Totals`](crate::dedup::Totals): the sums of `days`, likewise.
+pub const MODEL_DAYS: TableDefinition<'static, ModelSumKey, Bytes> = TableDefinition::new("model_days");
 
 /// Account number to [`AccountRow`].
 pub const ACCOUNTS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("accounts");

@@ -140,7 +140,34 @@ row! {
 /// The key of `series_numbers`: run, place, account, model, dialect, price class.
 pub type SeriesKey = (u32, u32, u32, u32, u8, u8);
 
+/// The key of sums over all runs and places: quarter of an hour or day, account, model, dialect, price class.
+pub type ModelSumKey = (u32, u32, u32, u8, u8);
+
 impl SeriesRow {
+    /// The key of the sums over all runs and places that its sums at this time are part of.
+    #[must_use]
+    pub fn model_key(&self, time: u32) -> ModelSumKey {
+        let (dialect, class) = (self.dialect.code(), class_code(self.class));
+        (time, self.account, self.model, dialect, class)
+    }
+
+    /// The time of such a key, and a series with its parts: without a run and a place.
+    ///
+    /// # Errors
+    /// The key holds values that no version wrote.
+    pub fn of_model_key(key: ModelSumKey) -> Result<(u32, Self), RowError> {
+        let (time, account, model, dialect, class) = key;
+        let series = Self {
+            run: 0,
+            place: 0,
+            account,
+            model,
+            dialect: Dialect::of_code(dialect)?,
+            class: class_of(class)?,
+        };
+        Ok((time, series))
+    }
+
     /// Its key in `series_numbers`.
     #[must_use]
     pub fn key(&self) -> SeriesKey {
@@ -188,21 +215,24 @@ fn class_code(class: PriceClass) -> u8 {
         | (service.tier.code() << 4)
 }
 
+fn class_of(code: u8) -> Result<PriceClass, RowError> {
+    Ok(PriceClass {
+        prompt: PromptSize::of_code(code & 3)?,
+        service: Service {
+            speed: Speed::of_code((code >> 2) & 1)?,
+            geography: Geography::of_code((code >> 3) & 1)?,
+            tier: Tier::of_code(code >> 4)?,
+        },
+    })
+}
+
 impl Stored for PriceClass {
     fn write(&self, to: &mut RowWriter) -> Result<(), RowError> {
         class_code(*self).write(to)
     }
 
     fn read(from: &mut RowReader<'_>) -> Result<Self, RowError> {
-        let code = u8::read(from)?;
-        Ok(Self {
-            prompt: PromptSize::of_code(code & 3)?,
-            service: Service {
-                speed: Speed::of_code((code >> 2) & 1)?,
-                geography: Geography::of_code((code >> 3) & 1)?,
-                tier: Tier::of_code(code >> 4)?,
-            },
-        })
+        class_of(u8::read(from)?)
     }
 }
 

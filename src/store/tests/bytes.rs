@@ -21,8 +21,8 @@ use crate::store::schema::{
 };
 
 /// Table, type and bytes of the key, type and bytes of the value.
-const TABLES: [&str; 36] = [
-    "meta [&str] 736368656d61 [u64] 0600000000000000",
+const TABLES: [&str; 38] = [
+    "meta [&str] 736368656d61 [u64] 0700000000000000",
     "notes [&str] 72656275696c74 [&str] 776879",
     "runs [&str] 72756e [&[u8]] 01f0a2040103",
     "paths [(u32,&[u8])] 01000000612e6a736f6e6c [u32] 02000000",
@@ -40,6 +40,10 @@ const TABLES: [&str; 36] = [
     "quarters [(u32,u32)] 0100000002000000 [&[u8]] 01020406080ad8040d8080808080808080800212141618",
     "days [(u32,u32)] 0100000002000000 [&[u8]] 01020406080ad8040d8080808080808080800212141618",
     "run_days [(u32,u32,u32)] 010000000200000003000000 [()] ",
+    "model_quarters [(u32,u32,u32,u8,u8)] 01000000030000002c0100000357 [&[u8]] 01020406080ad8040d80808080808080808002\
+     12141618",
+    "model_days [(u32,u32,u32,u8,u8)] 01000000030000002c0100000357 [&[u8]] 01020406080ad8040d80808080808080808002\
+     12141618",
     "accounts [u32] 01000000 [&[u8]] 010170016e",
     "run_accounts [u32] 01000000 [u32] 02000000",
     "run_providers [(u32,&str)] 0100000070 [u32] 02000000",
@@ -392,6 +396,8 @@ fn tables() -> Vec<String> {
         line(schema::QUARTERS, &(1, 2), &sums.as_slice()),
         line(schema::DAYS, &(1, 2), &sums.as_slice()),
         line(schema::RUN_DAYS, &(1, 2, 3), &()),
+        line(schema::MODEL_QUARTERS, &series().model_key(1), &sums.as_slice()),
+        line(schema::MODEL_DAYS, &series().model_key(1), &sums.as_slice()),
         row!(
             ACCOUNTS,
             1,

@@ -375,6 +375,8 @@ fn judge_contents(image: &[u8], input: &[u8]) {
         ACCOUNTS,
         RUN_INFO,
         SERIES_SUMS,
+        MODEL_QUARTERS,
+        MODEL_DAYS,
         MINUTES,
         MARKS,
         FIRED,

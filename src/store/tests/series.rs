@@ -35,9 +35,41 @@ fn by_series(store: &Writer) -> BTreeMap<String, i128> {
     all
 }
 
+/// Output tokens by model, account, dialect and price class, from the sums over all runs and places.
+#[expect(clippy::single_range_in_vec_init, reason = "one stretch")]
+fn by_model(store: &Writer) -> BTreeMap<String, i128> {
+    let snapshot = read(store);
+    let names = snapshot.series_names().unwrap();
+    let mut all = BTreeMap::new();
+    snapshot
+        .for_each_model_usage(&[1..u32::MAX], |_, _, series, totals| {
+            let key = format!(
+                "{} {} {} {}",
+                names.models[series.model as usize],
+                names.accounts[series.account as usize],
+                series.dialect.name(),
+                series.class.name()
+            );
+            *all.entry(key).or_default() += totals.output;
+        })
+        .unwrap();
+    all
+}
+
+/// The same sums without session and project.
+fn without_places(by_series: BTreeMap<String, i128>) -> BTreeMap<String, i128> {
+    let mut all = BTreeMap::new();
+    for (key, output) in by_series {
+        let rest = key.splitn(3, ' ').last().unwrap();
+        *all.entry(rest.to_owned()).or_default() += output;
+    }
+    all
+}
+
 fn expect(store: &Writer, wanted: &[(&str, i128)]) {
     let wanted = wanted.iter().map(|(key, output)| ((*key).to_owned(), *output));
     assert_eq!(by_series(store), wanted.collect());
+    assert_eq!(by_model(store), without_places(by_series(store)));
     let mut differences = Vec::new();
     read(store)
         .compare_sums(|difference| differences.push(difference))
@@ -335,8 +367,10 @@ fn a_response_in_a_series_of_another_class_is_reported_and_moved() {
     read(&store)
         .compare_sums(|sentence| reported.push(sentence))
         .unwrap();
-    assert_eq!(reported.len(), 1, "{reported:?}");
     assert!(reported[0].contains("another price class"), "{reported:?}");
+    // And the old and the new row of a quarter and of a day over all runs.
+    let over_all = reported[1..].iter().filter(|sentence| sentence.contains("of all runs"));
+    assert_eq!((reported.len(), over_all.count()), (5, 4), "{reported:?}");
     let repaired = store.repair(&audit::Fixes::default()).unwrap();
     assert_eq!(repaired.responses, 1);
     let wanted: Vec<_> = before
