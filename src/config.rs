@@ -36,7 +36,7 @@ pub use accounts::{
     name_an_account,
 };
 pub use layers::{Environment, LogFormat, Origin, Partial, VARIABLE_PREFIX};
-pub use mistakes::{ConfigError, FilePlace, Mistakes};
+pub use mistakes::{ConfigError, FilePlace, Mistakes, did_you_mean, near};
 use resolve::Resolver;
 pub use schema::schema;
 pub use units::{ByteSize, Period};

@@ -96,6 +96,13 @@ pub fn zone_named(name: &str) -> Option<TimeZone> {
     found.filter(|zone| zone.iana_name().is_some())
 }
 
+/// The names of all zones.
+#[must_use]
+pub fn zone_names() -> Vec<String> {
+    let zones = TimeZoneDatabase::bundled();
+    zones.available().map(|name| name.as_str().to_owned()).collect()
+}
+
 /// A period as a range of time, at `now` on the clocks of `zone`.
 ///
 /// # Errors

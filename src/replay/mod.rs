@@ -20,7 +20,7 @@ use crate::globs::{GlobError, Globs};
 use crate::logfile::{LogFileError, remedy};
 use crate::model::{Millis, RunId};
 use crate::prices::PriceList;
-use crate::store::{self, StoreError, StoreOptions, Writer};
+use crate::store::{self, Snapshot, StoreError, StoreOptions, Writer};
 use crate::verdict::EvalContext;
 
 use discover::{NamedPath, Source};
@@ -111,15 +111,28 @@ pub struct Replayed {
     pub warnings: Vec<String>,
 }
 
-/// Replays. `plan` gets the number of bytes to read, `progress` the progress.
+/// Replays, as [`replay_then`] without a question.
 ///
 /// # Errors
-/// When a path cannot be read or the database refuses. What was committed until then stays.
+/// As [`replay_then`].
 pub fn replay(
     options: &ReplayOptions,
     plan: impl FnOnce(u64),
-    mut progress: impl FnMut(ReplayProgress),
+    progress: impl FnMut(ReplayProgress),
 ) -> Result<Replayed, ReplayError> {
+    replay_then(options, plan, progress, |_| ()).map(|(replayed, ())| replayed)
+}
+
+/// Replays, and then asks the store. `plan` gets the number of bytes to read, `progress` the progress.
+///
+/// # Errors
+/// When a path cannot be read or the database refuses. What was committed until then stays.
+pub fn replay_then<T>(
+    options: &ReplayOptions,
+    plan: impl FnOnce(u64),
+    mut progress: impl FnMut(ReplayProgress),
+    ask: impl FnOnce(&Snapshot<'_>) -> T,
+) -> Result<(Replayed, T), ReplayError> {
     let mut warnings = Vec::new();
     let (sources, named) = discover::sources(options, &mut warnings)?;
     // A file that is there is never set aside by a replay: it may have been named by mistake.
@@ -141,7 +154,7 @@ pub fn replay(
     plan(tasks.iter().map(|task| task.size).sum());
     read_all(options, &mut writer, &tasks, &mut progress)?;
     warnings.extend(sources.iter().flat_map(Source::notices));
-    let summary = {
+    let (summary, answer) = {
         let snapshot = writer.reader().snapshot()?;
         let now = if options.now_given {
             options.now
@@ -155,13 +168,13 @@ pub fn replay(
             unseen: None,
             now,
         };
-        summary::collect(&snapshot, &terms)?
+        (summary::collect(&snapshot, &terms)?, ask(&snapshot))
     };
     writer.close();
     for path in &named {
         has_transcript(path, &sources, &summary)?;
     }
-    Ok(Replayed { summary, warnings })
+    Ok((Replayed { summary, warnings }, answer))
 }
 
 /// Refuses a path with files of which each was read and none is a transcript.

@@ -117,6 +117,14 @@ impl Question {
             .is_none_or(|(key, value)| known().is_some_and(|(_, info)| info.labels.get(key) == Some(value)))
     }
 
+    /// True if an account passes the filter.
+    #[must_use]
+    pub fn wants_account(&self, account: &AccountId) -> bool {
+        (self.account.as_ref())
+            .is_none_or(|(provider, name)| account.provider == *provider && account.name == *name)
+            && (self.provider.as_ref()).is_none_or(|provider| account.provider == *provider)
+    }
+
     /// The numbers that the filter lets pass; `None` if nothing can.
     pub fn filter(
         &self,
@@ -138,12 +146,8 @@ impl Question {
             filter.models = Some(passes);
         }
         if self.account.is_some() || self.provider.is_some() {
-            let passes = |account: &AccountId| {
-                (self.account.as_ref())
-                    .is_none_or(|(provider, name)| account.provider == *provider && account.name == *name)
-                    && (self.provider.as_ref()).is_none_or(|provider| account.provider == *provider)
-            };
-            filter.accounts = Some(names.accounts.iter().map(passes).collect());
+            let passes = names.accounts.iter().map(|account| self.wants_account(account));
+            filter.accounts = Some(passes.collect());
         }
         filter.dialect.clone_from(&self.dialect);
         Ok(Some(filter))

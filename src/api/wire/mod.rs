@@ -2,6 +2,7 @@
 //!
 //! Times are RFC 3339 in UTC with milliseconds. Token sums beyond `u64` are shown as `u64::MAX`.
 
+mod blocks;
 mod collector;
 mod cost;
 mod events;
@@ -11,6 +12,7 @@ mod summary;
 mod usage;
 mod web;
 
+pub use blocks::{Blocks, BurnRate, Projection, UsageBlock};
 pub use collector::{Health, Problem, SettingsInEffect, Version};
 pub use cost::{Cost, Pricing, Unpriced};
 pub use events::{

@@ -12,7 +12,9 @@ use crate::dedup::Totals;
 use crate::model::{DAY_QUARTERS, RunId, RunNumber, SeriesNumber};
 use crate::store::StoreError;
 use crate::store::error::DbError;
-use crate::store::schema::{DAYS, MODEL_DAYS, MODEL_QUARTERS, ModelSumKey, QUARTERS, RUN_DAYS, SeriesRow};
+use crate::store::schema::{
+    DAYS, MINUTES, MODEL_DAYS, MODEL_QUARTERS, ModelSumKey, QUARTERS, RUN_DAYS, SeriesRow,
+};
 use crate::store::table::{decode_row, get};
 
 /// Names and accounts of run numbers; a number without an entry belongs to a forgotten run.
@@ -239,10 +241,34 @@ impl Snapshot<'_> {
                     let key = SeriesRow::of_model_key(key.value());
                     let (time, series) = key.map_err(|error| DbError::row(name, error))?;
                     let piece = piece.of(time);
-                    each(piece.stretch, piece.day(time), &series, decode_row(name, row.value())?);
+                    each(
+                        piece.stretch,
+                        piece.day(time),
+                        &series,
+                        decode_row(name, row.value())?,
+                    );
                 }
             }
             Ok(())
+        })
+    }
+
+    /// The first and the last minute since 1970 in which an account was used, within these.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn minutes_used(&self, account: u32, minutes: Range<u32>) -> Result<Option<(u32, u32)>, StoreError> {
+        self.reading(|read| {
+            let table = read.open_table(MINUTES)?;
+            let mut used = table.range((account, minutes.start)..(account, minutes.end))?;
+            let Some(first) = used.next().transpose()?.map(|(key, _)| key.value().1) else {
+                return Ok(None);
+            };
+            let last = used
+                .next_back()
+                .transpose()?
+                .map_or(first, |(key, _)| key.value().1);
+            Ok(Some((first, last)))
         })
     }
 

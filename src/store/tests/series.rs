@@ -369,7 +369,9 @@ fn a_response_in_a_series_of_another_class_is_reported_and_moved() {
         .unwrap();
     assert!(reported[0].contains("another price class"), "{reported:?}");
     // And the old and the new row of a quarter and of a day over all runs.
-    let over_all = reported[1..].iter().filter(|sentence| sentence.contains("of all runs"));
+    let over_all = reported[1..]
+        .iter()
+        .filter(|sentence| sentence.contains("of all runs"));
     assert_eq!((reported.len(), over_all.count()), (5, 4), "{reported:?}");
     let repaired = store.repair(&audit::Fixes::default()).unwrap();
     assert_eq!(repaired.responses, 1);

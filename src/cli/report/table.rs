@@ -1,0 +1,375 @@
+//! A report as a table, with the columns of ccusage.
+//!
+//! On a terminal narrower than [`WIDE_COLUMNS`] only the columns that fit everywhere are there. In a pipe every column
+//! and every digit is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use anstyle::Style;
+
+use super::rows::{MODEL, ReportRow};
+use super::{Report, bound};
+use crate::api::wire::{Cost, Pricing, Unpriced, UsageSums};
+use crate::cli::args::ReportKind;
+use crate::cli::print::grid::{self, Column, GridCell, GridRow};
+use crate::cli::print::numbers::{dollars, grouped, report_style};
+use crate::cli::print::text;
+
+/// From this width on all columns are shown.
+pub const WIDE_COLUMNS: usize = 100;
+/// Widest list of models in one line of a cell, in columns.
+const MODELS_COLUMNS: usize = 20;
+/// Most models without a price that are named below a table.
+const UNPRICED_NAMED_MAX: usize = 5;
+
+const STRONG: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+
+/// Prints the report.
+///
+/// # Errors
+/// Errors of the writer.
+pub fn write(out: &mut dyn Write, report: &Report, width: Option<usize>) -> io::Result<()> {
+    let title = format!("{STRONG}{}{STRONG:#}", title(report));
+    writeln!(out, "{}", text::wrapped(&title, width))?;
+    if report.rows.is_empty() {
+        return writeln!(out, "no usage");
+    }
+    let layout = Layout::of(report, width);
+    let columns = layout.columns(report);
+    let mut rows: Vec<GridRow> = Vec::new();
+    for row in &report.rows {
+        layout.push_row(&mut rows, report, row);
+    }
+    if report.left_out > 0 {
+        let count = grouped(report.left_out as u64);
+        rows.push(GridRow::Note(format!("… and {count} more")));
+    }
+    rows.push(GridRow::Cells(layout.total(report)));
+    grid::write(out, &columns, &rows, width)?;
+    if report.costs {
+        let unpriced = report.usage.totals.cost.unpriced.as_ref();
+        for line in price_notes(&report.usage.pricing, unpriced) {
+            writeln!(out, "{DIM}{}{DIM:#}", text::wrapped(&line, width))?;
+        }
+    }
+    Ok(())
+}
+
+/// The columns of this report at this width.
+struct Layout {
+    is_wide: bool,
+    /// Every digit, and every model in one line.
+    is_full: bool,
+    has_models: bool,
+    has_times: bool,
+    names: ModelNames,
+}
+
+impl Layout {
+    fn of(report: &Report, width: Option<usize>) -> Self {
+        let models = report
+            .rows
+            .iter()
+            .flat_map(|row| &row.models)
+            .map(|(model, _)| model.as_str());
+        let of_keys = report.dims.iter().position(|dim| dim == MODEL);
+        let keys = report
+            .rows
+            .iter()
+            .filter_map(|row| row.keys.get(of_keys?)?.as_deref());
+        Self {
+            is_wide: !report.compact && width.is_none_or(|width| width >= WIDE_COLUMNS),
+            is_full: width.is_none(),
+            has_models: of_keys.is_none() && !report.breakdown,
+            has_times: report.rows.iter().all(|row| row.times.is_some()),
+            names: ModelNames::of(models.chain(keys)),
+        }
+    }
+
+    fn columns(&self, report: &Report) -> Vec<Column> {
+        let dims = report.dims.iter().map(|dim| Column::names(dim_title(dim), 0));
+        let mut columns: Vec<Column> = dims.collect();
+        if self.has_models {
+            columns.push(Column::names("Models", 5));
+        }
+        columns.extend([Column::numbers("Input", 4), Column::numbers("Output", 3)]);
+        if self.is_wide {
+            columns.extend([
+                Column::numbers("Cache Create", 7),
+                Column::numbers("Cache Read", 6),
+                Column::numbers("Total Tokens", 1),
+            ]);
+        }
+        if report.costs {
+            columns.push(Column::numbers("Cost (USD)", 0));
+        } else if !self.is_wide {
+            columns.push(Column::numbers("Total Tokens", 0));
+        }
+        if self.has_times && self.is_wide {
+            columns.push(Column::words("Last Activity", 8));
+        }
+        columns
+    }
+
+    fn push_row(&self, rows: &mut Vec<GridRow>, report: &Report, row: &ReportRow) {
+        let mut models = if self.has_models {
+            self.model_lines(row)
+        } else {
+            Vec::new()
+        }
+        .into_iter();
+        let keys = row.keys.iter().zip(&report.dims);
+        let mut cells: Vec<GridCell> = keys
+            .map(|(key, dim)| self.key(key.as_deref(), dim).into())
+            .collect();
+        if self.has_models {
+            cells.push(models.next().unwrap_or_default().into());
+        }
+        cells.extend(self.numbers(report, &row.sums, Style::new()));
+        if self.has_times && self.is_wide {
+            let last = row.times.as_ref().map(|(_, last)| last.clone());
+            cells.push(last.unwrap_or_default().into());
+        }
+        rows.push(GridRow::Cells(cells));
+        // Further lines of the list.
+        for line in models {
+            let mut cells = vec![GridCell::default(); report.dims.len()];
+            cells.push(line.into());
+            rows.push(GridRow::Cells(cells));
+        }
+        if report.breakdown {
+            for (model, sums) in &row.models {
+                let mut cells = vec![GridCell::default(); report.dims.len()];
+                cells[0] = styled(format!("└─ {}", self.names.short(model)), DIM);
+                cells.extend(self.numbers(report, sums, DIM));
+                rows.push(GridRow::Cells(cells));
+            }
+        }
+    }
+
+    fn total(&self, report: &Report) -> Vec<GridCell> {
+        let mut cells = vec![GridCell::default(); report.dims.len() + usize::from(self.has_models)];
+        cells[0] = styled("Total".to_owned(), STRONG);
+        cells.extend(self.numbers(report, &report.usage.totals, STRONG));
+        cells
+    }
+
+    fn numbers(&self, report: &Report, sums: &UsageSums, style: Style) -> Vec<GridCell> {
+        let totals = &sums.totals;
+        let shown: fn(u64) -> String = if self.is_full { grouped_count } else { report_style };
+        let mut cells = vec![shown(totals.input_tokens), shown(totals.output_tokens)];
+        if self.is_wide {
+            cells.extend([
+                shown(totals.cache_creation_input_tokens),
+                shown(totals.cache_read_input_tokens),
+                shown(totals.total_tokens),
+            ]);
+        }
+        if report.costs {
+            cells.push(cost(&sums.cost));
+        } else if !self.is_wide {
+            cells.push(shown(totals.total_tokens));
+        }
+        cells.into_iter().map(|text| styled(text, style)).collect()
+    }
+
+    fn key(&self, key: Option<&str>, dim: &str) -> String {
+        match key {
+            Some(model) if dim == MODEL => self.names.short(model),
+            Some(week) if dim == "week" => monday(week).unwrap_or_else(|| text::name(week)),
+            Some(key) => text::name(key),
+            None => "-".to_owned(),
+        }
+    }
+
+    /// The models of a row, as many in a line as there is room for.
+    fn model_lines(&self, row: &ReportRow) -> Vec<String> {
+        let names: BTreeSet<String> = row
+            .models
+            .iter()
+            .map(|(model, _)| self.names.short(model))
+            .collect();
+        let mut lines: Vec<String> = Vec::new();
+        for name in names {
+            match lines.last_mut() {
+                Some(line) if self.is_full || line.len() + name.len() + 2 <= MODELS_COLUMNS => {
+                    let _ = write!(line, ", {name}");
+                }
+                Some(line) => {
+                    line.push(',');
+                    lines.push(name);
+                }
+                None => lines.push(name),
+            }
+        }
+        lines
+    }
+}
+
+/// Names of models as shown: without `claude-`, and without a date at the end where no other has the rest.
+#[derive(Default)]
+pub struct ModelNames(BTreeMap<String, String>);
+
+impl ModelNames {
+    /// The shown names of these models.
+    pub fn of<'m>(models: impl Iterator<Item = &'m str>) -> Self {
+        let models: BTreeSet<&str> = models.collect();
+        let shown = |model: &str| {
+            let plain = without_date(model);
+            let is_alone = models.iter().filter(|other| without_date(other) == plain).count() == 1;
+            let name = if is_alone { plain } else { model };
+            text::name(name.strip_prefix("claude-").unwrap_or(name))
+        };
+        Self(
+            models
+                .iter()
+                .map(|model| ((*model).to_owned(), shown(model)))
+                .collect(),
+        )
+    }
+
+    /// The shown name of one of them.
+    #[must_use]
+    pub fn short(&self, model: &str) -> String {
+        self.0.get(model).cloned().unwrap_or_else(|| text::name(model))
+    }
+}
+
+fn without_date(model: &str) -> &str {
+    let dated = model.rsplit_once('-');
+    let is_date = |date: &str| date.len() == 8 && date.bytes().all(|letter| letter.is_ascii_digit());
+    dated
+        .filter(|(_, date)| is_date(date))
+        .map_or(model, |(name, _)| name)
+}
+
+/// The first day of an ISO week.
+fn monday(week: &str) -> Option<String> {
+    let (year, week) = week.split_once("-W")?;
+    let week = jiff::civil::ISOWeekDate::new(
+        year.parse().ok()?,
+        week.parse().ok()?,
+        jiff::civil::Weekday::Monday,
+    );
+    Some(week.ok()?.date().to_string())
+}
+
+fn styled(text: String, style: Style) -> GridCell {
+    GridCell { text, style }
+}
+
+fn grouped_count(number: u64) -> String {
+    grouped(number)
+}
+
+/// A cost, with a mark if it leaves something out.
+#[must_use]
+pub fn cost(cost: &Cost) -> String {
+    let usd = dollars(cost.estimated_cost_usd);
+    match (&cost.unpriced, cost.estimated_cost_usd) {
+        (Some(_), Some(_)) => format!("{usd} +?"),
+        _ => usd,
+    }
+}
+
+fn dim_title(dim: &str) -> &'static str {
+    match dim {
+        "hour" => "Hour",
+        "day" => "Date",
+        "week" => "Week",
+        "month" => "Month",
+        "quarter" => "Quarter",
+        "year" => "Year",
+        "run" => "Run",
+        "session" => "Session",
+        "project" => "Project",
+        "model" => "Model",
+        "dialect" => "Agent",
+        "provider" => "Provider",
+        "account" => "Account",
+        "price_class" => "Price class",
+        "profile" => "Profile",
+        "route" => "Route",
+        "instance" => "Instance",
+        _ => "Label",
+    }
+}
+
+/// The report, its period and its zone.
+fn title(report: &Report) -> String {
+    let by = match report.kind {
+        ReportKind::Daily => "day",
+        ReportKind::Weekly => "week",
+        ReportKind::Monthly => "month",
+        ReportKind::Runs => "run",
+        ReportKind::Sessions => "session",
+        ReportKind::Projects => "project",
+        ReportKind::Models => "model",
+        ReportKind::Accounts => "account",
+        ReportKind::Routes => "route",
+        ReportKind::Blocks => "block",
+    };
+    let dims = report.dims.join(" and ");
+    let by = if report.dims.len() == 1 && report.kind != ReportKind::Routes {
+        &dims
+    } else {
+        by
+    };
+    let zone = report.zone.iana_name().unwrap_or("UTC");
+    format!("Usage by {by}, {}, {zone}", range(report))
+}
+
+/// The period in words.
+fn range(report: &Report) -> String {
+    let day = |at: i64| bound(at, &report.zone).strftime("%Y-%m-%d").to_string();
+    let is_day = |at: i64| {
+        let at = bound(at, &report.zone);
+        at.start_of_day().is_ok_and(|start| start == at)
+    };
+    let minute = |at: i64| bound(at, &report.zone).strftime("%Y-%m-%d %H:%M").to_string();
+    match (report.span.from, report.span.to) {
+        (None, None) => "all time".to_owned(),
+        (Some(from), Some(to)) if is_day(from) && is_day(to) => {
+            let (first, last) = (day(from), day(to - 1));
+            if first == last {
+                first
+            } else {
+                format!("{first} to {last}")
+            }
+        }
+        (Some(from), Some(to)) => format!("{} to {}", minute(from), minute(to)),
+        (Some(from), None) => format!("since {}", day(from)),
+        (None, Some(to)) => format!("until {}", day(to - 1)),
+    }
+}
+
+/// What the costs are, and what they leave out.
+#[must_use]
+pub fn price_notes(pricing: &Pricing, unpriced: Option<&Unpriced>) -> Vec<String> {
+    let table = if pricing.price_table.is_empty() {
+        String::new()
+    } else {
+        format!(" of {}", text::name(&pricing.price_table))
+    };
+    let mut lines = vec![format!("Costs are list price{table}: estimates, not a bill.")];
+    if let Some(unpriced) = unpriced {
+        let names: Vec<String> = unpriced.models.iter().map(|model| text::name(model)).collect();
+        let more = names.len().saturating_sub(UNPRICED_NAMED_MAX);
+        let mut named = names[..names.len() - more].join(", ");
+        if more > 0 {
+            let _ = write!(named, " and {more} more");
+        }
+        let tokens = grouped(unpriced.tokens);
+        lines.push(format!(
+            "Without a known price, so in no cost (+?): {named} ({tokens} tokens)."
+        ));
+    }
+    if !pricing.assumed.is_empty() {
+        let assumed: Vec<String> = pricing.assumed.iter().map(|one| text::one_line(one)).collect();
+        lines.push(format!("Assumed: {}.", assumed.join("; ")));
+    }
+    lines
+}
