@@ -150,20 +150,23 @@ pub fn rows(
             }
         })?;
     }
-    let runs = if apart.runs {
-        snapshot.run_names()?
-    } else {
-        RunNames::default()
-    };
     let places = if apart.places {
         snapshot.places(cells.parts.iter().map(|part| part.place))?
     } else {
         Vec::new()
     };
+    let is_nameless = apart.runs && places.iter().any(|place| place.project.is_none());
+    let runs = if question.names_runs() || is_nameless {
+        snapshot.run_names()?
+    } else {
+        RunNames::default()
+    };
     let mut rows = UsageRows::new();
     for ((slot, part), sum) in cells.sums {
         let (series, place) = (&cells.parts[part], places.get(part));
-        if sum.totals.is_zero() || !question.wants_place(place) || !question.wants_run(series.run, &runs) {
+        let run = runs.get(&series.run).map(|(id, _)| id.as_str());
+        let is_wanted = question.wants_place(place, run) && question.wants_run(series.run, &runs);
+        if sum.totals.is_zero() || !is_wanted {
             continue;
         }
         let of = RowOrigin {

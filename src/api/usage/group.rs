@@ -94,10 +94,10 @@ impl Group {
             Self::Time(unit) => Some(of.slot.name(*unit)),
             Self::Run => known().map(|(id, _)| id.to_string()),
             Self::Session => of.place.map(|place| place.session.to_string()),
-            Self::Project => of
-                .place
-                .and_then(|place| place.project.as_deref())
-                .map(str::to_owned),
+            Self::Project => of.place.and_then(|place| {
+                let run = known().map(|(id, _)| id.as_str());
+                project(place, run).map(str::to_owned)
+            }),
             Self::Model => of.model.map(str::to_owned),
             Self::Dialect => Some(of.series.dialect.name().to_owned()),
             Self::Provider => of.account.map(|account| account.provider.to_string()),
@@ -122,6 +122,12 @@ impl fmt::Display for Group {
         let name = GROUPS.iter().find(|(_, group)| group == plain);
         f.write_str(name.map_or("", |(name, _)| name))
     }
+}
+
+/// The project of a place. Where each project is a run, as below `~/.claude/projects`, the run's name is that of the
+/// project: a path with dashes.
+pub fn project<'p>(place: &'p SessionPlace, run: Option<&'p str>) -> Option<&'p str> {
+    (place.project.as_deref()).or_else(|| run.filter(|run| run.starts_with('-')))
 }
 
 /// The origin of a row, by names.
@@ -158,7 +164,8 @@ impl PartsApart {
             match group {
                 Group::Time(_) => {}
                 Group::Run | Group::Label(_) => apart.runs = true,
-                Group::Session | Group::Project => apart.places = true,
+                Group::Session => apart.places = true,
+                Group::Project => (apart.places, apart.runs) = (true, true),
                 Group::Model => apart.models = true,
                 Group::Dialect => apart.dialects = true,
                 Group::Provider | Group::Account => apart.accounts = true,

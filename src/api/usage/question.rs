@@ -5,7 +5,7 @@ use std::ops::Range;
 use jiff::tz::TimeZone;
 
 use super::UsageQuery;
-use super::group::{Group, PartsApart};
+use super::group::{Group, PartsApart, project};
 use super::times::{TimeUnit, time, zone_named};
 use crate::api::http::problem::Problem;
 use crate::globs::NamePattern;
@@ -99,15 +99,25 @@ impl Question {
     /// The parts of series that the answer needs.
     pub fn parts(&self) -> PartsApart {
         let places = self.session.is_some() || self.project.is_some();
-        PartsApart::of(&self.groups, places, self.label.is_some())
+        PartsApart::of(
+            &self.groups,
+            places,
+            self.label.is_some() || self.project.is_some(),
+        )
     }
 
-    /// True if a place passes the filter.
-    pub fn wants_place(&self, place: Option<&SessionPlace>) -> bool {
+    /// True if the names of runs are needed beside places without a project.
+    pub fn names_runs(&self) -> bool {
+        self.label.is_some()
+            || (self.groups.iter()).any(|group| matches!(group, Group::Run | Group::Label(_)))
+    }
+
+    /// True if a place of this run passes the filter.
+    pub fn wants_place(&self, place: Option<&SessionPlace>, run: Option<&str>) -> bool {
         let session = place.map(|place| &place.session);
-        let project = place.and_then(|place| place.project.as_ref());
+        let project = place.and_then(|place| project(place, run));
         (self.session.as_ref()).is_none_or(|wanted| session == Some(wanted))
-            && (self.project.as_ref()).is_none_or(|wanted| project == Some(wanted))
+            && (self.project.as_deref()).is_none_or(|wanted| project == Some(wanted))
     }
 
     /// True if a run passes the filter; of a forgotten run no label is known.

@@ -71,7 +71,7 @@ pub struct ReportArgs {
     #[arg(long, value_name = "SESSION")]
     pub id: Option<String>,
 
-    /// Order of the rows [default: time upwards, sums and sessions downwards]
+    /// Order of the rows [default: upwards for time, downwards for others]
     #[arg(short, long, value_name = "ORDER")]
     pub order: Option<RowOrder>,
 

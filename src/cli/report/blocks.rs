@@ -311,11 +311,7 @@ fn outlook(report: &BlockReport, block: &UsageBlock, is_full: bool) -> Vec<GridR
         let mut cells = vec![String::new(), name.to_owned()];
         cells.extend(report.has_several_accounts.then(String::new));
         cells.extend([String::new(), count(tokens, is_full), share(tokens, report.limit)]);
-        cells.extend(
-            report
-                .costs
-                .then(|| cost.map_or_else(String::new, |usd| dollars(Some(usd)))),
-        );
+        cells.extend(cost.filter(|_| report.costs).map(|usd| dollars(Some(usd))));
         let cells = cells.into_iter().map(|text| GridCell { text, style: DIM });
         GridRow::Cells(cells.collect())
     };

@@ -50,6 +50,7 @@ pub struct Report {
 pub fn report(global: &Global, args: &ReportArgs) -> Result<Exit, Failure> {
     let (kind, period) = words::kind_and_period(&args.words)?;
     let format = format(global, args);
+    words::check(args, period)?;
     if kind == ReportKind::Blocks {
         let report = with_source(global, args, |asked| blocks::ask(asked, args, period, format))?;
         blocks::print(&report, format)?;

@@ -352,9 +352,9 @@ pub fn price_notes(pricing: &Pricing, unpriced: Option<&Unpriced>) -> Vec<String
     let table = if pricing.price_table.is_empty() {
         String::new()
     } else {
-        format!(" of {}", text::name(&pricing.price_table))
+        format!(" ({})", text::name(&pricing.price_table))
     };
-    let mut lines = vec![format!("Costs are list price{table}: estimates, not a bill.")];
+    let mut lines = vec![format!("Costs: list price{table}, an estimate and no bill.")];
     if let Some(unpriced) = unpriced {
         let names: Vec<String> = unpriced.models.iter().map(|model| text::name(model)).collect();
         let more = names.len().saturating_sub(UNPRICED_NAMED_MAX);

@@ -67,6 +67,15 @@ fn singular_too(word: &str) -> &str {
     }
 }
 
+/// Checks the words before anything is asked, which may take a while.
+///
+/// # Errors
+/// The period or the zone is invalid.
+pub fn check(args: &ReportArgs, period: Option<&str>) -> Result<(), Failure> {
+    let zone = zone(args, None)?;
+    span(args, period, 0, &zone, WeekStart::Monday).map(|_| ())
+}
+
 /// The zone of days: the flag's, else that of the configuration.
 ///
 /// # Errors
