@@ -48,7 +48,7 @@ pub struct ReportArgs {
     pub by: Option<String>,
 
     /// Only this project, or only runs with a label, as in label:project=alpha
-    #[arg(short, long, value_name = "PROJECT")]
+    #[arg(short, long, value_name = "PROJECT", allow_hyphen_values = true)]
     pub project: Option<String>,
 
     /// Only runs with this label

@@ -46,14 +46,13 @@ pub struct BlockReport {
 /// Asks for the blocks.
 ///
 /// # Errors
-/// A flag does not fit blocks, or nothing answers.
+/// Nothing answers.
 pub fn ask(
     asked: &Asked<'_>,
     args: &ReportArgs,
     period: Option<&str>,
     format: ReportFormat,
 ) -> Result<BlockReport, Failure> {
-    check(args)?;
     let zone = words::zone(args, asked.settings)?;
     let now = Clock::SYSTEM.now();
     let mut span = words::span(
@@ -123,7 +122,10 @@ pub fn ask(
 }
 
 /// Windows are an account's: nothing smaller has blocks.
-fn check(args: &ReportArgs) -> Result<(), Failure> {
+///
+/// # Errors
+/// A flag is not for blocks.
+pub fn check(args: &ReportArgs) -> Result<(), Failure> {
     let given = [
         ("--by", args.by.is_some()),
         ("--breakdown", args.breakdown),
@@ -237,7 +239,7 @@ fn columns(report: &BlockReport, width: Option<usize>) -> Vec<Column> {
     columns.extend([
         Column::names("Models", if is_narrow { 7 } else { 5 }),
         Column::numbers("Tokens", 0),
-        Column::numbers("%", 4),
+        Column::numbers("%", 6),
     ]);
     if report.costs {
         columns.push(Column::numbers("Cost (USD)", 0));

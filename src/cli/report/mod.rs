@@ -36,8 +36,8 @@ pub struct Report {
     pub usage: Usage,
     pub span: TimeSpan,
     pub zone: TimeZone,
-    /// The period as it was given.
-    pub period: Option<String>,
+    /// The groupings are those of the report's name.
+    pub has_own_dims: bool,
     pub breakdown: bool,
     pub costs: bool,
     pub compact: bool,
@@ -52,6 +52,7 @@ pub fn report(global: &Global, args: &ReportArgs) -> Result<Exit, Failure> {
     let format = format(global, args);
     words::check(args, period)?;
     if kind == ReportKind::Blocks {
+        blocks::check(args)?;
         let report = with_source(global, args, |asked| blocks::ask(asked, args, period, format))?;
         blocks::print(&report, format)?;
         return Ok(Exit::Ok);
@@ -128,7 +129,7 @@ fn ask(
         usage,
         span,
         zone,
-        period: period.map(str::to_owned),
+        has_own_dims: args.by.is_none() && !args.instances,
         breakdown: args.breakdown,
         costs: !args.no_cost,
         compact: args.compact,

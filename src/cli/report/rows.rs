@@ -9,6 +9,9 @@ pub const MODEL: &str = "model";
 /// The grouping that a report adds to find the last day of each row.
 pub const DAY: &str = "day";
 
+/// Parts of a dollar that a sum shows.
+const USD_PARTS: f64 = 1e12;
+
 /// A row: its key by groupings, its sums, and the same by model.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReportRow {
@@ -52,6 +55,10 @@ pub fn collect(usage: &Usage, dims: &[String], hidden: Option<&str>) -> Vec<Repo
     }
     let mut rows: Vec<ReportRow> = rows.into_values().collect();
     for row in &mut rows {
+        let sums = row.models.iter_mut().map(|(_, sums)| sums);
+        for sums in sums.chain([&mut row.sums]) {
+            sums.cost.estimated_cost_usd = sums.cost.estimated_cost_usd.map(rounded);
+        }
         let usd = |sums: &UsageSums| sums.cost.estimated_cost_usd.unwrap_or(-1.0);
         row.models.sort_by(|(one, of_one), (other, of_other)| {
             usd(of_other)
@@ -61,6 +68,11 @@ pub fn collect(usage: &Usage, dims: &[String], hidden: Option<&str>) -> Vec<Repo
         });
     }
     rows
+}
+
+/// A sum of dollars without the noise of its additions.
+fn rounded(usd: f64) -> f64 {
+    (usd * USD_PARTS).round() / USD_PARTS
 }
 
 /// The part of a row's key.

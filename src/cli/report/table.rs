@@ -313,11 +313,7 @@ fn title(report: &Report) -> String {
         ReportKind::Blocks => "block",
     };
     let dims = report.dims.join(" and ");
-    let by = if report.dims.len() == 1 && report.kind != ReportKind::Routes {
-        &dims
-    } else {
-        by
-    };
+    let by = if report.has_own_dims { by } else { &dims };
     let zone = report.zone.iana_name().unwrap_or("UTC");
     format!("Usage by {by}, {}, {zone}", range(report))
 }
@@ -372,4 +368,183 @@ pub fn price_notes(pricing: &Pricing, unpriced: Option<&Unpriced>) -> Vec<String
         lines.push(format!("Assumed: {}.", assumed.join("; ")));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+    use unicode_width::UnicodeWidthStr;
+
+    use super::*;
+    use crate::api::wire::{Totals, Usage};
+    use crate::periods::TimeSpan;
+
+    fn sums(tokens: u64, usd: Option<f64>) -> UsageSums {
+        UsageSums {
+            messages: 1,
+            totals: Totals {
+                input_tokens: tokens,
+                output_tokens: tokens / 2,
+                cache_creation_input_tokens: 7,
+                cache_read_input_tokens: tokens * 1_000,
+                total_tokens: tokens * 1_001,
+                ..Totals::default()
+            },
+            cost: Cost {
+                estimated_cost_usd: usd,
+                unpriced: usd.is_none().then(|| Unpriced {
+                    models: ["m".to_owned()].into(),
+                    tokens,
+                }),
+            },
+            ..UsageSums::default()
+        }
+    }
+
+    fn report() -> Report {
+        let models = [
+            "claude-opus-5",
+            "claude-haiku-4-5-20251001",
+            "gpt-6.1-sol",
+            "a-model-with-a-long-name-of-its-own",
+        ];
+        let models = models.map(|model| (model.to_owned(), sums(999_999, Some(0.001))));
+        Report {
+            kind: ReportKind::Daily,
+            dims: vec!["day".to_owned()],
+            rows: vec![ReportRow {
+                keys: vec![Some("2026-10-05".to_owned())],
+                sums: sums(1_234_567, Some(1_234.5)),
+                models: models.into(),
+                times: None,
+            }],
+            left_out: 0,
+            usage: Usage {
+                totals: sums(1_234_567, None),
+                ..Usage::default()
+            },
+            span: TimeSpan::default(),
+            zone: TimeZone::UTC,
+            has_own_dims: true,
+            breakdown: false,
+            costs: true,
+            compact: false,
+        }
+    }
+
+    fn text(report: &Report, width: Option<usize>) -> String {
+        let mut out = anstream::StripStream::new(Vec::new());
+        write(&mut out, report, width).unwrap();
+        String::from_utf8(out.into_inner()).unwrap()
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_five_columns_and_nothing_is_wider() {
+        let narrow = text(&report(), Some(80));
+        let head = narrow.lines().nth(1).unwrap();
+        assert_eq!(
+            head.split_whitespace().collect::<Vec<_>>(),
+            ["Date", "Models", "Input", "Output", "Cost", "(USD)"]
+        );
+        assert!(narrow.contains("1.2M  617,283   $1,234.50"), "{narrow}");
+        assert!(narrow.contains("\n            gpt-6.1-sol"), "{narrow}");
+        let wide = text(&report(), Some(100));
+        assert!(
+            wide.lines()
+                .nth(1)
+                .unwrap()
+                .contains("Cache Create  Cache Read  Total Tokens  Cost (USD)")
+        );
+        for width in [40, 60, 80, 99, 100, 120] {
+            for breakdown in [false, true] {
+                let report = Report {
+                    breakdown,
+                    ..report()
+                };
+                for line in text(&report, Some(width)).lines() {
+                    assert!(line.width() <= width, "{width}: {line}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_pipe_has_a_line_for_each_row_with_every_digit() {
+        let piped = text(&report(), None);
+        assert!(
+            piped.contains("haiku-4-5, opus-5") && piped.contains("1,234,567  617,283"),
+            "{piped}"
+        );
+        assert!(
+            piped
+                .lines()
+                .any(|line| line.starts_with("Total ") && line.ends_with(" -")),
+            "{piped}"
+        );
+        let compact = Report {
+            compact: true,
+            ..report()
+        };
+        assert!(!text(&compact, None).contains("Cache Read"));
+        let breakdown = Report {
+            breakdown: true,
+            ..report()
+        };
+        assert!(
+            text(&breakdown, None).contains("\n└─ opus-5 "),
+            "{}",
+            text(&breakdown, None)
+        );
+        let empty = Report {
+            rows: Vec::new(),
+            ..report()
+        };
+        assert!(text(&empty, None).ends_with("\nno usage\n"));
+    }
+
+    #[test]
+    fn a_date_stays_where_another_model_has_the_rest_of_the_name() {
+        let names = ModelNames::of(
+            [
+                "claude-opus-4-20250514",
+                "claude-opus-4",
+                "claude-haiku-4-5-20251001",
+            ]
+            .into_iter(),
+        );
+        assert_eq!(names.short("claude-opus-4-20250514"), "opus-4-20250514");
+        assert_eq!(names.short("claude-opus-4"), "opus-4");
+        assert_eq!(names.short("claude-haiku-4-5-20251001"), "haiku-4-5");
+    }
+
+    #[test]
+    fn a_period_is_named_by_its_days() {
+        let at = |text: &str| Some(text.parse::<jiff::Timestamp>().unwrap().as_millisecond());
+        for (from, to, expected) in [
+            (None, None, "all time"),
+            (
+                at("2026-10-05T00:00:00Z"),
+                at("2026-10-06T00:00:00Z"),
+                "2026-10-05",
+            ),
+            (
+                at("2026-10-01T00:00:00Z"),
+                at("2026-11-01T00:00:00Z"),
+                "2026-10-01 to 2026-10-31",
+            ),
+            (at("2026-10-01T00:00:00Z"), None, "since 2026-10-01"),
+            (None, at("2026-11-01T00:00:00Z"), "until 2026-10-31"),
+            (
+                at("2026-10-01T09:15:00Z"),
+                at("2026-10-01T10:15:00Z"),
+                "2026-10-01 09:15 to 2026-10-01 10:15",
+            ),
+        ] {
+            let report = Report {
+                span: TimeSpan { from, to },
+                ..report()
+            };
+            assert_eq!(range(&report), expected);
+        }
+    }
 }
