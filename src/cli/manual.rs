@@ -62,6 +62,10 @@ const ENVIRONMENT: [Term; 13] = [
     ),
     ("XDG_CONFIG_HOME, HOME", "Directory of the user's configuration."),
     (
+        "CLAUDE_CONFIG_DIR, HOME",
+        "Directory whose transcripts report counts without a collector and a database [default: ~/.claude].",
+    ),
+    (
         "STATE_DIRECTORY",
         "Set by systemd: directory of the database and the runs, unless configured.",
     ),

@@ -103,8 +103,7 @@ Date        Models             Input     Output  Cache Create  Cache Read  Total
 2026-10-06  opus-5                10         40             0           0            50      <$0.01
 2026-11-01  no-such-model         10          7             0           0            17           -
 Total                             50  1,501,247             0           0     1,501,297   $37.53 +?
-Costs: list price (genai-prices 0.2.1), an estimate and no bill.
-Without a known price, so in no cost (+?): no-such-model (17 tokens).
+cost: an estimate at list price (genai-prices 0.2.1), no bill; +?: no price of no-such-model (17 tokens)
 "
     );
     assert_eq!(

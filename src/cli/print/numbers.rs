@@ -32,8 +32,6 @@ const COMPACT_SCALES: [Scale; 5] = [
     REPORT_SCALES[2],
     REPORT_SCALES[3],
 ];
-/// Below this a cost is shown as less than a cent.
-const CENT_USD: f64 = 0.005;
 
 /// The style of reports: every digit below a million, then one decimal: `999,999`, `1.2M`, `1.0B`.
 #[must_use]
@@ -48,21 +46,6 @@ pub fn report_style(number: u64) -> String {
 #[must_use]
 pub fn compact_style(number: u64) -> String {
     scaled(number, 1_000, &COMPACT_SCALES).map_or_else(|| number.to_string(), |(value, unit)| value + unit)
-}
-
-/// An amount of US dollars, `$1,234.56`; a little is `<$0.01`, and `-` an unknown amount.
-#[must_use]
-pub fn dollars(usd: Option<f64>) -> String {
-    match usd {
-        None => "-".to_owned(),
-        Some(usd) if usd > 0.0 && usd < CENT_USD => "<$0.01".to_owned(),
-        Some(usd) => {
-            let cents = format!("{usd:.2}");
-            let (whole, cents) = cents.split_once('.').unwrap_or((&cents, "00"));
-            let whole = whole.parse::<u128>().map_or_else(|_| whole.to_owned(), grouped);
-            format!("${whole}.{cents}")
-        }
-    }
 }
 
 /// Binary units: `512 B`, `1.5 KiB`, `3.0 GiB`; rounds half up, never to `1024.0 KiB`.
@@ -170,21 +153,6 @@ mod tests {
         ] {
             assert_eq!(report_style(number), report, "{number}");
             assert_eq!(compact_style(number), compact, "{number}");
-        }
-    }
-
-    #[test]
-    fn unknown_costs_are_never_nothing() {
-        for (usd, expected) in [
-            (None, "-"),
-            (Some(0.0), "$0.00"),
-            (Some(0.004), "<$0.01"),
-            (Some(0.0051), "$0.01"),
-            (Some(12.345), "$12.35"),
-            (Some(1_234.5), "$1,234.50"),
-            (Some(1_234_567.0), "$1,234,567.00"),
-        ] {
-            assert_eq!(dollars(usd), expected, "{usd:?}");
         }
     }
 

@@ -7,17 +7,19 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use super::document::print_csv;
+use super::rows;
 use super::source::Asked;
 use super::table::{self, ModelNames};
 use super::words;
 use crate::api::blocks::BlocksQuery;
 use crate::api::document::time;
 use crate::api::usage::{CSV_COLUMNS, csv_cell, csv_values};
-use crate::api::wire::{Blocks, UsageBlock};
+use crate::api::wire::{Blocks, Cost, UsageBlock, UsageSums};
 use crate::cli::args::{ReportArgs, ReportFormat, RowOrder, TokenLimit};
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::print::cost::{self, dollars};
 use crate::cli::print::grid::{self, Column, GridCell, GridRow};
-use crate::cli::print::numbers::{dollars, grouped, length, report_style};
+use crate::cli::print::numbers::{grouped, length, report_style};
 use crate::cli::print::{output, text};
 use crate::clock::Clock;
 use crate::model::{DAY_MS, PROVIDER_DEFAULT};
@@ -297,7 +299,7 @@ fn cells(report: &BlockReport, block: &UsageBlock, names: &ModelNames, is_full: 
             count(tokens, is_full),
             share(tokens, report.limit),
         ]);
-        cells.extend(report.costs.then(|| table::cost(&block.sums.cost)));
+        cells.extend(report.costs.then(|| dollars(&block.sums.cost)));
         cells.push(match block.utilization {
             Some(share) => format!("{:.0} % by {}", share * 100.0, text::name(&block.source)),
             None => text::name(&block.source),
@@ -313,7 +315,7 @@ fn outlook(report: &BlockReport, block: &UsageBlock, is_full: bool) -> Vec<GridR
         let mut cells = vec![String::new(), name.to_owned()];
         cells.extend(report.has_several_accounts.then(String::new));
         cells.extend([String::new(), count(tokens, is_full), share(tokens, report.limit)]);
-        cells.extend(cost.filter(|_| report.costs).map(|usd| dollars(Some(usd))));
+        cells.extend(cost.filter(|_| report.costs).map(known));
         let cells = cells.into_iter().map(|text| GridCell { text, style: DIM });
         GridRow::Cells(cells.collect())
     };
@@ -335,7 +337,7 @@ fn notes(report: &BlockReport) -> Vec<String> {
     for block in report.blocks.blocks.iter().filter(|block| block.is_active) {
         let Some(rate) = block.burn_rate else { continue };
         let cost = rate.cost_usd_per_hour.filter(|_| report.costs);
-        let cost = cost.map_or_else(String::new, |usd| format!(", {} an hour", dollars(Some(usd))));
+        let cost = cost.map_or_else(String::new, |usd| format!(", {} an hour", known(usd)));
         lines.push(format!(
             "{}: {:.0} tokens a minute{cost} since its first use.",
             text::name(&block.account),
@@ -351,9 +353,20 @@ fn notes(report: &BlockReport) -> Vec<String> {
         lines.push(format!("100 % is {what}, {} tokens.", grouped(limit)));
     }
     if report.costs {
-        lines.extend(table::price_notes(&report.blocks.pricing, None));
+        let mut all = UsageSums::default();
+        for block in &report.blocks.blocks {
+            rows::add(&mut all, &block.sums);
+        }
+        lines.extend(cost::note(&report.blocks.pricing, &all.cost));
     }
     lines
+}
+
+fn known(usd: f64) -> String {
+    dollars(&Cost {
+        estimated_cost_usd: Some(usd),
+        unpriced: None,
+    })
 }
 
 fn count(number: u64, is_full: bool) -> String {

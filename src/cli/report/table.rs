@@ -11,18 +11,17 @@ use anstyle::Style;
 
 use super::rows::{MODEL, ReportRow};
 use super::{Report, bound};
-use crate::api::wire::{Cost, Pricing, Unpriced, UsageSums};
+use crate::api::wire::UsageSums;
 use crate::cli::args::ReportKind;
+use crate::cli::print::cost::{self, dollars};
 use crate::cli::print::grid::{self, Column, GridCell, GridRow};
-use crate::cli::print::numbers::{dollars, grouped, report_style};
+use crate::cli::print::numbers::{grouped, report_style};
 use crate::cli::print::text;
 
 /// From this width on all columns are shown.
 pub const WIDE_COLUMNS: usize = 100;
 /// Widest list of models in one line of a cell, in columns.
 const MODELS_COLUMNS: usize = 20;
-/// Most models without a price that are named below a table.
-const UNPRICED_NAMED_MAX: usize = 5;
 
 const STRONG: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -50,8 +49,7 @@ pub fn write(out: &mut dyn Write, report: &Report, width: Option<usize>) -> io::
     rows.push(GridRow::Cells(layout.total(report)));
     grid::write(out, &columns, &rows, width)?;
     if report.costs {
-        let unpriced = report.usage.totals.cost.unpriced.as_ref();
-        for line in price_notes(&report.usage.pricing, unpriced) {
+        if let Some(line) = cost::note(&report.usage.pricing, &report.usage.totals.cost) {
             writeln!(out, "{DIM}{}{DIM:#}", text::wrapped(&line, width))?;
         }
     }
@@ -169,7 +167,7 @@ impl Layout {
             ]);
         }
         if report.costs {
-            cells.push(cost(&sums.cost));
+            cells.push(dollars(&sums.cost));
         } else if !self.is_wide {
             cells.push(shown(totals.total_tokens));
         }
@@ -265,16 +263,6 @@ fn grouped_count(number: u64) -> String {
     grouped(number)
 }
 
-/// A cost, with a mark if it leaves something out.
-#[must_use]
-pub fn cost(cost: &Cost) -> String {
-    let usd = dollars(cost.estimated_cost_usd);
-    match (&cost.unpriced, cost.estimated_cost_usd) {
-        (Some(_), Some(_)) => format!("{usd} +?"),
-        _ => usd,
-    }
-}
-
 fn dim_title(dim: &str) -> &'static str {
     match dim {
         "hour" => "Hour",
@@ -342,41 +330,13 @@ fn range(report: &Report) -> String {
     }
 }
 
-/// What the costs are, and what they leave out.
-#[must_use]
-pub fn price_notes(pricing: &Pricing, unpriced: Option<&Unpriced>) -> Vec<String> {
-    let table = if pricing.price_table.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", text::name(&pricing.price_table))
-    };
-    let mut lines = vec![format!("Costs: list price{table}, an estimate and no bill.")];
-    if let Some(unpriced) = unpriced {
-        let names: Vec<String> = unpriced.models.iter().map(|model| text::name(model)).collect();
-        let more = names.len().saturating_sub(UNPRICED_NAMED_MAX);
-        let mut named = names[..names.len() - more].join(", ");
-        if more > 0 {
-            let _ = write!(named, " and {more} more");
-        }
-        let tokens = grouped(unpriced.tokens);
-        lines.push(format!(
-            "Without a known price, so in no cost (+?): {named} ({tokens} tokens)."
-        ));
-    }
-    if !pricing.assumed.is_empty() {
-        let assumed: Vec<String> = pricing.assumed.iter().map(|one| text::one_line(one)).collect();
-        lines.push(format!("Assumed: {}.", assumed.join("; ")));
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use jiff::tz::TimeZone;
     use unicode_width::UnicodeWidthStr;
 
     use super::*;
-    use crate::api::wire::{Totals, Usage};
+    use crate::api::wire::{Cost, Totals, Unpriced, Usage};
     use crate::periods::TimeSpan;
 
     fn sums(tokens: u64, usd: Option<f64>) -> UsageSums {
