@@ -55,7 +55,7 @@ const FILES: [Term; 10] = [
 ];
 
 /// Every variable that is read, by this program or its libraries.
-const ENVIRONMENT: [Term; 13] = [
+const ENVIRONMENT: [Term; 14] = [
     (
         "TOKENTAIL__*",
         "A setting: its key in capitals, with two underscores for each dot, as in TOKENTAIL__LIMITS__DEPTH_MAX=8. A flag overrides it; it overrides the file. Accounts have no variables.",

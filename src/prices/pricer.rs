@@ -7,7 +7,7 @@ use super::{Amounts, CostSum, PriceList, PriceSteps, price_on};
 use crate::model::{Dialect, ModelNumber, PriceClass, Tier};
 
 /// What decides about prices, apart from the day.
-type PricedPart = (ModelNumber, Dialect, PriceClass);
+type PricedPart = (ModelNumber, Option<Dialect>, PriceClass);
 
 /// Number of a [`PricedPart`] in a pricer.
 pub type PriceNumber = usize;
@@ -49,7 +49,7 @@ impl<'p> Pricer<'p> {
         &mut self,
         model: ModelNumber,
         name: &Arc<str>,
-        dialect: Dialect,
+        dialect: Option<Dialect>,
         class: PriceClass,
     ) -> PriceNumber {
         let part = (model, dialect, class);
@@ -78,7 +78,8 @@ impl<'p> Pricer<'p> {
         sum.is_priced = true;
         sum.atto = sum.atto.saturating_add(amounts.cost(price));
         if class.service.tier == Tier::Unknown {
-            self.assumed.insert(Assumption::StandardTier(dialect.name()));
+            let who = dialect.map_or("records", Dialect::name);
+            self.assumed.insert(Assumption::StandardTier(who));
         }
         if price.is_cut {
             self.assumed.insert(Assumption::LowerPrice(*model));

@@ -31,6 +31,7 @@ pub fn summary(
     context: &EvalContext<'_>,
 ) -> wire::Summary {
     let mut all = figures.forgotten;
+    all.add(&figures.without_run);
     for run in figures.runs.values() {
         all.add(run);
     }
@@ -228,7 +229,8 @@ pub fn totals(sums: &Totals) -> wire::Totals {
 }
 
 /// A sum in a document saturates at the largest `u64`.
-fn tokens(sum: i128) -> u64 {
+#[must_use]
+pub fn tokens(sum: i128) -> u64 {
     u64::try_from(sum.max(0)).unwrap_or(u64::MAX)
 }
 

@@ -56,6 +56,9 @@ impl CellSum {
             messages: count(self.totals.messages),
             advisor_calls: count(self.totals.advisor_calls),
             totals: summary::totals(&self.totals),
+            fallbacks: count(self.totals.fallbacks),
+            failed_attempts: count(self.totals.failed_attempts),
+            estimated_tokens: summary::tokens(self.totals.estimated),
             cost: cost::cost(&self.cost, pricer),
         }
     }
@@ -127,8 +130,8 @@ pub fn rows(
     let stretches: Vec<_> = slots.iter().map(|slot| slot.quarters.clone()).collect();
     let apart = question.parts();
     let mut cells = Cells::default();
-    // Sums over all runs and places are few.
-    if filter.run.is_none() && !apart.runs && !apart.places {
+    // Sums over all runs, places and routes are few.
+    if !filter.is_of_parts() && !apart.runs && !apart.places && !apart.routes {
         snapshot.for_each_model_usage(&stretches, |slot, day, series, totals| {
             if filter.wants(series) {
                 let part = cells.part_number(apart.part(series));
@@ -173,6 +176,7 @@ pub fn rows(
             slot: &slots[slot],
             series,
             place,
+            route: names.route(series.route),
             model: names.models.get(series.model as usize).map(|name| &**name),
             account: names.accounts.get(series.account as usize),
             runs: &runs,

@@ -9,7 +9,7 @@ use crate::api::http::problem::Problem;
 use crate::api::wire;
 
 /// The columns of values.
-pub const CSV_COLUMNS: [&str; 13] = [
+pub const CSV_COLUMNS: [&str; 16] = [
     "messages",
     "advisor_calls",
     "input_tokens",
@@ -21,6 +21,9 @@ pub const CSV_COLUMNS: [&str; 13] = [
     "web_search_requests",
     "thinking_tokens",
     "total_tokens",
+    "fallbacks",
+    "failed_attempts",
+    "estimated_tokens",
     "estimated_cost_usd",
     "unpriced_tokens",
 ];
@@ -34,6 +37,9 @@ pub fn csv_values(sums: &wire::UsageSums) -> [String; CSV_COLUMNS.len()] {
         messages,
         advisor_calls,
         totals,
+        fallbacks,
+        failed_attempts,
+        estimated_tokens,
         cost,
     } = sums;
     [
@@ -48,6 +54,9 @@ pub fn csv_values(sums: &wire::UsageSums) -> [String; CSV_COLUMNS.len()] {
         totals.web_search_requests.to_string(),
         totals.thinking_tokens.to_string(),
         totals.total_tokens.to_string(),
+        fallbacks.to_string(),
+        failed_attempts.to_string(),
+        estimated_tokens.to_string(),
         cost.estimated_cost_usd
             .map_or_else(String::new, |usd| usd.to_string()),
         cost.unpriced
@@ -120,9 +129,9 @@ mod tests {
             text,
             "label:project,messages,advisor_calls,input_tokens,output_tokens,cache_creation_input_tokens,\
              cache_read_input_tokens,cache_creation_5m,cache_creation_1h,web_search_requests,\
-             thinking_tokens,total_tokens,estimated_cost_usd,unpriced_tokens\n\
-             ,1,0,0,0,0,0,0,0,0,0,0,,0\n\"a, \"\"b\"\"\",2,0,0,0,0,0,0,0,0,0,0,,0\n\
-             '=1+1,3,0,0,0,0,0,0,0,0,0,0,,0\n"
+             thinking_tokens,total_tokens,fallbacks,failed_attempts,estimated_tokens,estimated_cost_usd,unpriced_tokens\n\
+             ,1,0,0,0,0,0,0,0,0,0,0,0,0,0,,0\n\"a, \"\"b\"\"\",2,0,0,0,0,0,0,0,0,0,0,0,0,0,,0\n\
+             '=1+1,3,0,0,0,0,0,0,0,0,0,0,0,0,0,,0\n"
         );
     }
 
@@ -140,6 +149,6 @@ mod tests {
         };
         let text = String::from_utf8(write(&usage).unwrap()).unwrap();
         assert!(text.starts_with("project,model,messages,"), "{text}");
-        assert!(text.ends_with("\n,m,0,0,0,0,0,0,0,0,0,0,0,,0\n"), "{text}");
+        assert!(text.ends_with("\n,m,0,0,0,0,0,0,0,0,0,0,0,0,0,0,,0\n"), "{text}");
     }
 }

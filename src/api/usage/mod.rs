@@ -57,10 +57,11 @@ pub struct UsageQuery {
     pub week_start: Option<String>,
     /// The time zone of days, weeks, months and hours, by its IANA name. Default: UTC.
     pub zone: Option<String>,
-    /// One row for each day, week (ISO), month, quarter, year, hour, run, session, project, model, dialect, provider, account,
-    /// price_class, or value of a label, as in label:project; several with commas, as in model,day. Default: day.
+    /// One row for each day, week (ISO), month, quarter, year, hour, run, session, project, model, dialect, provider,
+    /// account, price_class, profile, route, instance, or value of a label, as in label:project; several with commas, as
+    /// in model,day. Default: day.
     pub group_by: Option<String>,
-    /// Only this run.
+    /// Only this run; `(none)` for posted records of no run.
     pub run: Option<String>,
     /// Only this session.
     pub session: Option<String>,
@@ -76,12 +77,18 @@ pub struct UsageQuery {
     pub account: Option<String>,
     /// Only runs with this label, as KEY=VALUE or KEY:VALUE.
     pub label: Option<String>,
+    /// Only posted records with this profile.
+    pub profile: Option<String>,
+    /// Only posted records with this route.
+    pub route: Option<String>,
+    /// Only posted records with this instance of a router.
+    pub instance: Option<String>,
 }
 
 impl UsageQuery {
     /// The names and values of its parameters.
     #[must_use]
-    pub fn parameters(&self) -> [(&'static str, Option<&str>); 14] {
+    pub fn parameters(&self) -> [(&'static str, Option<&str>); 17] {
         let Self {
             from,
             to,
@@ -97,6 +104,9 @@ impl UsageQuery {
             provider,
             account,
             label,
+            profile,
+            route,
+            instance,
         } = self;
         [
             ("from", from),
@@ -113,6 +123,9 @@ impl UsageQuery {
             ("provider", provider),
             ("account", account),
             ("label", label),
+            ("profile", profile),
+            ("route", route),
+            ("instance", instance),
         ]
         .map(|(name, value)| (name, value.as_deref()))
     }
@@ -135,8 +148,9 @@ pub fn usage_in(
 ///
 /// Sums by the time of the usage, exact for the requested quarters of an hour. With one grouping a row has `key`, with
 /// several it has `keys`, by the names of the groupings. With `Accept: text/csv` as CSV, one line for each row and one
-/// column for each grouping. A `null` key stands for forgotten runs, for sessions without a project, or for runs without
-/// the label; in CSV it is empty.
+/// column for each grouping. A `null` key stands for forgotten runs, for sessions without a project, for runs without
+/// the label, for records without a session and a dialect, or for calls without that name of a route; in CSV it is
+/// empty. The run `(none)` has the posted records of no run.
 #[utoipa::path(
     get,
     path = "/v1/usage",

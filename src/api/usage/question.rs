@@ -1,17 +1,20 @@
 //! The parsed usage question: a range of time, filters and groupings.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use jiff::tz::TimeZone;
 
 use super::UsageQuery;
-use super::group::{Group, PartsApart, project};
+use super::group::{Group, NO_RUN_KEY, PartsApart, project};
 use super::times::{TimeUnit, time, zone_named};
 use crate::api::http::problem::Problem;
 use crate::globs::NamePattern;
-use crate::model::{AccountId, Millis, QUARTER_MS, RunId, RunNumber, SessionPlace, check_label, split_label};
+use crate::model::{
+    AccountId, Millis, QUARTER_MS, RouteNames, RouteNumber, RunId, RunNumber, SessionPlace, check_label, split_label,
+};
 use crate::periods::{self, WeekStart};
-use crate::store::schema::SeriesRow;
+use crate::store::schema::{NO_RUN, SeriesRow};
 use crate::store::{RunNames, SeriesNames, Snapshot, StoreError};
 
 /// A validated question.
@@ -27,6 +30,8 @@ pub struct Question {
     pub groups: Vec<Group>,
     model: Option<NamePattern>,
     run: Option<RunId>,
+    /// Only posted records of no run.
+    is_no_run: bool,
     session: Option<Box<str>>,
     project: Option<Box<str>>,
     dialect: Option<Box<str>>,
@@ -34,6 +39,8 @@ pub struct Question {
     /// Provider and name.
     account: Option<(Box<str>, Box<str>)>,
     label: Option<(Box<str>, Box<str>)>,
+    /// The names that must be equal.
+    route: RouteNames,
 }
 
 impl Question {
@@ -74,13 +81,21 @@ impl Question {
             zone,
             groups: Group::list(query.group_by.as_deref().unwrap_or("day"), week)?,
             model: query.model.as_deref().map(model).transpose()?,
-            run: query.run.as_deref().map(run).transpose()?,
+            is_no_run: query.run.as_deref() == Some(NO_RUN_KEY),
+            run: (query.run.as_deref().filter(|id| *id != NO_RUN_KEY))
+                .map(run)
+                .transpose()?,
             session: query.session.map(Into::into),
             project: query.project.map(Into::into),
             dialect: query.dialect.map(Into::into),
             provider: query.provider.map(Into::into),
             account: query.account.as_deref().map(account).transpose()?,
             label: query.label.as_deref().map(label).transpose()?,
+            route: RouteNames {
+                profile: query.profile.map(Into::into),
+                route: query.route.map(Into::into),
+                instance: query.instance.map(Into::into),
+            },
         })
     }
 
@@ -148,6 +163,9 @@ impl Question {
                 return Ok(None);
             }
         }
+        if self.is_no_run {
+            filter.run = Some(NO_RUN);
+        }
         if let Some(wanted) = &self.model {
             let passes: Vec<bool> = names.models.iter().map(|name| wanted.matches(name)).collect();
             if !passes.contains(&true) {
@@ -160,6 +178,17 @@ impl Question {
             filter.accounts = Some(passes.collect());
         }
         filter.dialect.clone_from(&self.dialect);
+        if self.route != RouteNames::default() {
+            let is_equal =
+                |wanted: &Option<Box<str>>, name: &Option<Box<str>>| wanted.is_none() || wanted == name;
+            let passes = |names: &RouteNames| {
+                is_equal(&self.route.profile, &names.profile)
+                    && is_equal(&self.route.route, &names.route)
+                    && is_equal(&self.route.instance, &names.instance)
+            };
+            let passing = names.routes().filter(|(_, names)| passes(names));
+            filter.routes = Some(passing.map(|(number, _)| number).collect());
+        }
         Ok(Some(filter))
     }
 }
@@ -173,9 +202,15 @@ pub struct SeriesFilter {
     /// By their numbers.
     accounts: Option<Vec<bool>>,
     dialect: Option<Box<str>>,
+    routes: Option<HashSet<RouteNumber>>,
 }
 
 impl SeriesFilter {
+    /// True if it depends on the run or the route of a series.
+    pub const fn is_of_parts(&self) -> bool {
+        self.run.is_some() || self.routes.is_some()
+    }
+
     pub fn wants(&self, series: &SeriesRow) -> bool {
         let passes = |passing: &Option<Vec<bool>>, number: u32| {
             (passing.as_ref())
@@ -184,7 +219,9 @@ impl SeriesFilter {
         self.run.is_none_or(|run| series.run == run)
             && passes(&self.models, series.model)
             && passes(&self.accounts, series.account)
-            && (self.dialect.as_ref()).is_none_or(|wanted| series.dialect.name() == &**wanted)
+            && (self.dialect.as_ref())
+                .is_none_or(|wanted| series.dialect.is_some_and(|dialect| dialect.name() == &**wanted))
+            && (self.routes.as_ref()).is_none_or(|routes| routes.contains(&series.route))
     }
 }
 

@@ -67,6 +67,10 @@ pub struct ReportArgs {
     #[arg(long, value_name = "GLOB")]
     pub model: Option<String>,
 
+    /// Only posted records with this instance of a router
+    #[arg(long, value_name = "NAME")]
+    pub instance: Option<String>,
+
     /// Only this session
     #[arg(long, value_name = "SESSION")]
     pub id: Option<String>,

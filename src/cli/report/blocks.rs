@@ -137,6 +137,7 @@ pub fn check(args: &ReportArgs) -> Result<(), Failure> {
         ("--run", args.run.is_some()),
         ("--model", args.model.is_some()),
         ("--id", args.id.is_some()),
+        ("--instance", args.instance.is_some()),
     ];
     match given.into_iter().find(|(_, is_given)| *is_given) {
         None => Ok(()),

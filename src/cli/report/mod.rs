@@ -3,6 +3,7 @@
 mod blocks;
 mod ccusage;
 mod document;
+mod routes;
 mod rows;
 mod source;
 mod table;
@@ -38,6 +39,8 @@ pub struct Report {
     pub zone: TimeZone,
     /// The groupings are those of the report's name.
     pub has_own_dims: bool,
+    /// Only this instance of a router.
+    pub instance: Option<String>,
     pub breakdown: bool,
     pub costs: bool,
     pub compact: bool,
@@ -113,9 +116,14 @@ fn ask(
     let hidden = hidden_time(kind, &dims, is_ccusage);
     let mut groups: Vec<&str> = dims.iter().map(String::as_str).collect();
     groups.extend(hidden);
+    let is_by_route = kind == ReportKind::Routes && args.by.is_none();
+    groups.extend(is_by_route.then_some(routes::PROVIDER));
     groups.extend(by_model.then_some(MODEL));
     let query = query(args, span, &zone, week, &groups.join(","));
-    let usage = asked.source.usage(&query)?;
+    let mut usage = asked.source.usage(&query)?;
+    if is_by_route {
+        routes::only_routed(&mut usage);
+    }
     let mut rows = rows::collect(&usage, &dims, hidden);
     order(&mut rows, kind, &dims, args.order);
     let shown = args.limit.map_or(rows.len(), |limit| limit.get().min(rows.len()));
@@ -130,6 +138,7 @@ fn ask(
         span,
         zone,
         has_own_dims: args.by.is_none() && !args.instances,
+        instance: args.instance.clone(),
         breakdown: args.breakdown,
         costs: !args.no_cost,
         compact: args.compact,
@@ -147,7 +156,8 @@ fn dims(args: &ReportArgs, kind: ReportKind, is_ccusage: bool) -> Vec<String> {
         ReportKind::Projects => &["project"],
         ReportKind::Models => &["model"],
         ReportKind::Accounts => &["account"],
-        ReportKind::Routes | ReportKind::Blocks => &["provider"],
+        ReportKind::Routes => &routes::DIMS,
+        ReportKind::Blocks => &[],
     };
     let mut dims: Vec<String> = match &args.by {
         Some(by) => by.split(',').map(|dim| dim.trim().to_owned()).collect(),
@@ -182,6 +192,7 @@ fn query(args: &ReportArgs, span: TimeSpan, zone: &TimeZone, week: WeekStart, gr
         model: args.model.clone(),
         account: args.account.clone(),
         label: label.or_else(|| of_project.map(str::to_owned)),
+        instance: args.instance.clone(),
         ..UsageQuery::default()
     }
 }
@@ -214,7 +225,10 @@ fn print(report: &Report, format: ReportFormat) -> Result<(), Failure> {
     match format {
         ReportFormat::Table => {
             let width = output::Screen::stdout().columns;
-            output::human(|out| table::write(out, report, width))
+            output::human(|out| match report.kind {
+                ReportKind::Routes if report.has_own_dims => routes::write(out, report, width),
+                _ => table::write(out, report, width),
+            })
         }
         ReportFormat::Json => output::json(&document::json(report)),
         ReportFormat::Ndjson => document::ndjson(report),

@@ -89,10 +89,20 @@ pub fn add(sums: &mut UsageSums, other: &UsageSums) {
         messages,
         advisor_calls,
         totals,
+        fallbacks,
+        failed_attempts,
+        estimated_tokens,
         cost,
     } = other;
     sums.messages = sums.messages.saturating_add(*messages);
     sums.advisor_calls = sums.advisor_calls.saturating_add(*advisor_calls);
+    for (sum, more) in [
+        (&mut sums.fallbacks, fallbacks),
+        (&mut sums.failed_attempts, failed_attempts),
+        (&mut sums.estimated_tokens, estimated_tokens),
+    ] {
+        *sum = sum.saturating_add(*more);
+    }
     add_totals(&mut sums.totals, totals);
     add_cost(&mut sums.cost, cost);
 }

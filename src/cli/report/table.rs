@@ -307,7 +307,8 @@ fn title(report: &Report) -> String {
 }
 
 /// The period in words.
-fn range(report: &Report) -> String {
+#[must_use]
+pub fn range(report: &Report) -> String {
     let day = |at: i64| bound(at, &report.zone).strftime("%Y-%m-%d").to_string();
     let is_day = |at: i64| {
         let at = bound(at, &report.zone);
@@ -386,6 +387,7 @@ mod tests {
             span: TimeSpan::default(),
             zone: TimeZone::UTC,
             has_own_dims: true,
+            instance: None,
             breakdown: false,
             costs: true,
             compact: false,
