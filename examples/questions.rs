@@ -1,10 +1,11 @@
 //! Costs of usage queries over HTTP, with a database of many responses and series.
 //!
-//! usage: questions [PROGRAM] [RESPONSES] [SERIES]
+//! usage: questions [PROGRAM] [RESPONSES] [SERIES] [DAYS] [RUNS]
 //!
-//! Commits RESPONSES (default 5,000,000) of SERIES (default 5,000) over 90 days into a new database, prints its bytes
-//! for each response, starts PROGRAM (default `target/release/tokentail`) with it, and prints how long the answers to
-//! questions take, each asked [`TIMES`] times over the control socket: the median and the longest.
+//! Commits RESPONSES (default 5,000,000) of SERIES (default 5,000) of RUNS (default 250) over DAYS (default 90) into a
+//! new database, prints its bytes for each response, starts PROGRAM (default `target/release/tokentail`) with it, and
+//! prints how long the answers to questions take, each asked [`TIMES`] times over the control socket, and whole
+//! processes of `report`: the median and the longest. A year of 1,000 runs a day is 3650000 730000 365 365000.
 
 #![expect(
     clippy::cast_possible_wrap,
@@ -12,6 +13,7 @@
     reason = "figures of a measurement, far below these bounds"
 )]
 
+use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -28,9 +30,9 @@ use tokentail::model::{
 };
 use tokentail::store::{self, StoreOptions};
 
-/// 2026-10-05T00:00:00Z, when the 90 days begin.
+/// 2026-10-05T00:00:00Z, when the days begin.
 const START_MS: i64 = 1_791_158_400_000;
-const DAYS: i64 = 90;
+const DAYS: u64 = 90;
 const DAY_MS: i64 = 86_400_000;
 /// Duration of a session.
 const SESSION_MS: i64 = 8 * 3_600_000;
@@ -52,7 +54,7 @@ const TIMES: usize = 21;
 /// Maximum wait for a start.
 const WAIT_MAX: Duration = Duration::from_mins(1);
 
-/// The queries, between the beginning and the end of the 90 days.
+/// The queries, between the beginning and the end of the days.
 const QUESTIONS: [(&str, &str); 16] = [
     ("by day", "/v1/usage?{range}&zone={zone}&group_by=day"),
     ("by model", "/v1/usage?{range}&zone={zone}&group_by=model"),
@@ -93,6 +95,27 @@ const QUESTIONS: [(&str, &str); 16] = [
     ("metrics", "/metrics"),
 ];
 
+/// Whole processes.
+const COMMANDS: [&str; 9] = [
+    "report monthly -b",
+    "report monthly -b -z Europe/Berlin",
+    "report daily",
+    "report daily -z Asia/Kathmandu",
+    "report models",
+    "report runs 2026-11-09",
+    "report sessions 2026-11-09",
+    "report projects 2026-11",
+    "report blocks 2026-11",
+];
+
+/// Numbers of what a database has.
+struct Size {
+    responses: u64,
+    series: u64,
+    days: u64,
+    runs: u64,
+}
+
 struct Collector(Child);
 
 impl Drop for Collector {
@@ -111,37 +134,51 @@ fn main() -> anyhow::Result<()> {
         Some(word) => word.parse().context(what),
         None => Ok(default),
     };
-    let responses = number("RESPONSES is a number", 5_000_000)?;
-    let series = number("SERIES is a number", 5_000)?;
+    let size = Size {
+        responses: number("RESPONSES is a number", 5_000_000)?,
+        series: number("SERIES is a number", 5_000)?,
+        days: number("DAYS is a number", DAYS)?,
+        runs: number("RUNS is a number", RUNS)?,
+    };
     let directory = tempfile::tempdir()?;
     let db = directory.path().join("t.redb");
     let started = Instant::now();
-    fill(&db, responses, series)?;
+    fill(&db, &size)?;
     let bytes = std::fs::metadata(&db)?.len();
     println!(
-        "{responses} responses of {series} series in {:.0} s: {} MiB, {:.1} bytes for each response",
+        "{} responses of {} series in {:.0} s: {} MiB, {:.1} bytes for each response",
+        size.responses,
+        size.series,
         started.elapsed().as_secs_f64(),
         bytes >> 20,
-        bytes as f64 / responses as f64
+        bytes as f64 / size.responses as f64
     );
-    ask(&program, directory.path(), &db)
+    // A database of its own, and then a collector.
+    let of_file = [
+        "--db".as_ref(),
+        db.as_os_str(),
+        "--socket".as_ref(),
+        "no.sock".as_ref(),
+    ];
+    commands(&program, directory.path(), "the database", &of_file)?;
+    ask(&program, directory.path(), &db, &size)
 }
 
 /// Commits sessions one after the other, as they began.
-fn fill(db: &Path, responses: u64, series: u64) -> anyhow::Result<()> {
+fn fill(db: &Path, size: &Size) -> anyhow::Result<()> {
     let options = StoreOptions {
         path: Some(db.to_owned()),
         cache_bytes: CACHE_BYTES,
         clock: Clock::SYSTEM,
     };
     let (_, mut writer) = store::open(options)?;
-    let sessions = series / SERIES_OF_SESSION;
+    let (sessions, responses) = (size.series / SERIES_OF_SESSION, size.responses);
     let mut rng = Rng::with_seed(7);
     let (mut group, mut rows) = (Vec::new(), 0);
     for session in 0..sessions {
         // The rest is distributed evenly.
         let count = responses / sessions + u64::from(session < responses % sessions);
-        let batch = batch(&mut rng, session, sessions, count);
+        let batch = batch(&mut rng, session, size, count);
         rows += batch.records.len();
         group.push(batch);
         if rows >= GROUP_ROWS || session + 1 == sessions {
@@ -154,8 +191,9 @@ fn fill(db: &Path, responses: u64, series: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn batch(rng: &mut Rng, session: u64, sessions: u64, count: u64) -> Batch {
-    let begin = START_MS + (DAYS * DAY_MS - SESSION_MS) / sessions as i64 * session as i64;
+fn batch(rng: &mut Rng, session: u64, size: &Size, count: u64) -> Batch {
+    let (sessions, days) = (size.series / SERIES_OF_SESSION, size.days as i64);
+    let begin = START_MS + (days * DAY_MS - SESSION_MS) / sessions as i64 * session as i64;
     let model: Arc<str> = MODELS[rng.usize(..MODELS.len())].into();
     let record = |number: u64| {
         let is_long = number > count / SERIES_OF_SESSION;
@@ -191,7 +229,7 @@ fn batch(rng: &mut Rng, session: u64, sessions: u64, count: u64) -> Batch {
         session % PROJECTS
     );
     Batch {
-        run: RunId::new(&format!("run-{}", session % RUNS)).expect("a run id"),
+        run: RunId::new(&format!("run-{}", session % size.runs)).expect("a run id"),
         path: Path::new(&path).into(),
         renamed_from: None,
         expect: None,
@@ -214,12 +252,12 @@ fn batch(rng: &mut Rng, session: u64, sessions: u64, count: u64) -> Batch {
         bytes: 1,
         earliest: Some(begin),
         latest: Some(begin + SESSION_MS),
-        read_at: START_MS + DAYS * DAY_MS,
+        read_at: START_MS + days * DAY_MS,
         written_at: None,
     }
 }
 
-fn ask(program: &Path, directory: &Path, db: &Path) -> anyhow::Result<()> {
+fn ask(program: &Path, directory: &Path, db: &Path, size: &Size) -> anyhow::Result<()> {
     let socket = directory.join("t.sock");
     let runs = directory.join("runs");
     std::fs::create_dir_all(&runs)?;
@@ -249,14 +287,17 @@ fn ask(program: &Path, directory: &Path, db: &Path) -> anyhow::Result<()> {
         "{:>28} {:>14} {:>10} {:>10} {:>10}",
         "question", "zone", "KiB", "median ms", "longest ms"
     );
+    let after = jiff::Timestamp::from_millisecond(START_MS + size.days as i64 * DAY_MS)?;
+    let range = format!(
+        "from=2026-10-05&to={}",
+        after.to_string().get(..10).unwrap_or_default()
+    );
     for zone in ["UTC", "Asia/Kathmandu"] {
         for (name, path) in QUESTIONS {
             if zone != "UTC" && !path.contains("{zone}") {
                 continue;
             }
-            let path = path
-                .replace("{range}", "from=2026-10-05&to=2027-01-03")
-                .replace("{zone}", zone);
+            let path = path.replace("{range}", &range).replace("{zone}", zone);
             let (mut times, mut bytes) = (Vec::new(), 0);
             for _ in 0..TIMES {
                 let asked = Instant::now();
@@ -271,6 +312,41 @@ fn ask(program: &Path, directory: &Path, db: &Path) -> anyhow::Result<()> {
                 bytes >> 10
             );
         }
+    }
+    commands(
+        program,
+        directory,
+        "a collector",
+        &["--socket".as_ref(), socket.as_os_str()],
+    )
+}
+
+/// Times whole processes.
+fn commands(program: &Path, directory: &Path, asked: &str, flags: &[&OsStr]) -> anyhow::Result<()> {
+    println!(
+        "{:>40} {:>14} {:>10} {:>10}",
+        "process", "asks", "median ms", "longest ms"
+    );
+    for line in COMMANDS {
+        let mut times = Vec::new();
+        for _ in 0..TIMES {
+            let started = Instant::now();
+            let output = Command::new(program)
+                .args(line.split(' '))
+                .args(flags)
+                .current_dir(directory)
+                .output()?;
+            times.push(started.elapsed());
+            let why = String::from_utf8_lossy(&output.stderr);
+            ensure!(
+                output.status.success() && !output.stdout.is_empty(),
+                "{line}: {why}"
+            );
+        }
+        times.sort();
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let (median, longest) = (ms(times[TIMES / 2]), ms(times[TIMES - 1]));
+        println!("{line:>40} {asked:>14} {median:>10.2} {longest:>10.2}");
     }
     Ok(())
 }

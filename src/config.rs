@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -28,13 +29,14 @@ use serde_json::Value;
 
 use crate::globs::Globs;
 use crate::globs::layout::Layout;
+use crate::prices::PriceList;
 
 pub use accounts::{
     ACCOUNT_LABEL, Accounts, PROVIDER_LABEL, UnknownAccount, WhichAccount, check_name as check_account_name,
     name_an_account,
 };
 pub use layers::{Environment, LogFormat, Origin, Partial, VARIABLE_PREFIX};
-pub use mistakes::{ConfigError, FilePlace, Mistakes};
+pub use mistakes::{ConfigError, FilePlace, Mistakes, did_you_mean, near};
 use resolve::Resolver;
 pub use schema::schema;
 pub use units::{ByteSize, Period};
@@ -57,6 +59,8 @@ pub struct Settings {
     /// Time zone of the days of daily budgets.
     pub quota_zone: TimeZone,
     pub accounts: Accounts,
+    /// List prices, with those of the operator's file.
+    pub prices: Arc<PriceList>,
     /// The configuration file that was read, if any.
     pub config_file: Option<PathBuf>,
     /// The origin of each value, by key.

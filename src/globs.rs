@@ -5,6 +5,7 @@
 //! `?` stay within one component, `**` crosses components, and matching is case-sensitive.
 
 pub mod layout;
+mod names;
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -12,6 +13,7 @@ use std::path::Path;
 use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 
 use crate::model::{RunId, RunIdError};
+pub use names::NamePattern;
 
 /// Default includes.
 pub const INCLUDE_DEFAULT: &[&str] = &["*/mount/**/*.jsonl", "*/mount/**/*.jsonl.superseded-*"];

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 0 domain types | model |
 //! | 1 text and locks | json sync |
-//! | 2 pure | coverage dedup globs parse quota |
+//! | 2 pure | coverage dedup globs parse periods prices quota |
 //! | 3 time | clock |
 //! | 4 I/O adapters | config live logfile signals stderr store systemd watch |
 //! | 5 reader, writer, evaluation | committer reader verdict |
@@ -28,6 +28,8 @@ pub mod coverage;
 pub mod dedup;
 pub mod globs;
 pub mod parse;
+pub mod periods;
+pub mod prices;
 pub mod quota;
 
 pub mod clock;

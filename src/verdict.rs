@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use crate::config::Accounts;
 use crate::dedup::Totals;
 use crate::model::{AccountId, DAY_MS, Millis};
+use crate::prices::PriceList;
 use crate::quota::account::{Account, TokenKinds};
 use crate::quota::admission::{Admission, Assessment, Candidate, Unseen, admit, assess};
 use crate::quota::budget::{self, CALLS_WINDOW_MS, Calls, DailyBudget, Day};
@@ -23,6 +24,8 @@ use crate::store::{AccountSums, KnownAccounts};
 pub struct EvalContext<'a> {
     pub accounts: &'a Accounts,
     pub zone: &'a TimeZone,
+    /// The prices of estimated costs.
+    pub prices: &'a PriceList,
     /// The reason why the collector may not have read everything.
     pub unseen: Option<&'a Unseen>,
     pub now: Millis,
@@ -232,6 +235,7 @@ mod tests {
         let context = EvalContext {
             accounts,
             zone: &TimeZone::UTC,
+            prices: &PriceList::default(),
             unseen: None,
             now: NOON + ms,
         };

@@ -32,7 +32,7 @@ const CRATE_OWNERS: [CrateOwner; 24] = [
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
-    ("csv", &["api"]),
+    ("csv", &["api", "cli"]),
     ("globset", &["globs"]),
     ("futures_util", &["api"]),
     ("hyper", &["api/server", "cli/client"]),

@@ -76,6 +76,7 @@ pub(super) fn eval_context<'a>(
     EvalContext {
         accounts: &settings.accounts,
         zone: &settings.quota_zone,
+        prices: &settings.prices,
         unseen,
         now,
     }

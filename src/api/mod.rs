@@ -1,6 +1,7 @@
 //! Documents and the HTTP interface. No other folder uses HTTP server types.
 
 pub mod backup;
+pub mod blocks;
 pub mod document;
 pub mod events;
 pub mod feed;

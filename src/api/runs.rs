@@ -12,6 +12,7 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::document::cost::CostBook;
 use crate::api::document::{self, summary};
 use crate::api::http::problem::{JsonAnswer, Problem, blocking};
 use crate::api::http::query::{NoQuery, StrictQuery, flag};
@@ -23,6 +24,7 @@ use crate::config::{ACCOUNT_LABEL, PROVIDER_LABEL};
 use crate::model::{
     ACCOUNT_NAME_BYTES_MAX, LABELS_MAX, Labels, RunId, check_label, is_account_name, split_label,
 };
+use crate::prices::PriceList;
 use crate::store::{RunInfo, Snapshot, StoreError};
 use crate::supervisor::handle::{ForgetAnswer, StartAnswer, StartRequest, StopAnswer, StopRequest};
 use crate::tailer::status::{RunStatus, RunStatuses};
@@ -108,7 +110,9 @@ async fn get_runs(
     let label = label.map(|(name, value)| (name.to_owned(), value.to_owned()));
     blocking(move || {
         let snapshot = api.store.snapshot()?;
-        let (figures, infos) = (snapshot.summary()?, snapshot.run_infos()?);
+        let prices = Arc::clone(&api.settings.borrow().prices);
+        let (figures, costs) = CostBook::summary(&snapshot, &prices)?;
+        let infos = snapshot.run_infos()?;
         let statuses = api.statuses.runs();
         let has_label = |info: &RunInfo| {
             label.as_ref().is_none_or(|(name, value)| {
@@ -119,7 +123,7 @@ async fn get_runs(
         };
         let rows = infos.iter().filter_map(|(id, info)| {
             let sums = figures.runs.get(id.as_str())?;
-            let row = described(summary::run(id.as_str(), sums), info, statuses.get(id));
+            let row = described(summary::run(id.as_str(), sums, &costs), info, statuses.get(id));
             let is_wanted = query.state.as_ref().is_none_or(|state| *state == row.state);
             (is_wanted && has_label(info)).then_some(row)
         });
@@ -338,7 +342,8 @@ pub fn no_such_run(snapshot: &Snapshot<'_>, run: &RunId) -> Result<String, Store
 async fn detail(api: Arc<ApiState>, run: RunId) -> Result<wire::RunDetail, Problem> {
     blocking(move || {
         let snapshot = api.store.snapshot()?;
-        match document(&snapshot, &api.statuses, &run)? {
+        let prices = Arc::clone(&api.settings.borrow().prices);
+        match document(&snapshot, &prices, &api.statuses, &run)? {
             Some(document) => Ok(document),
             None => Err(Problem::unknown("id", no_such_run(&snapshot, &run)?)),
         }
@@ -352,14 +357,15 @@ async fn detail(api: Arc<ApiState>, run: RunId) -> Result<wire::RunDetail, Probl
 /// The store does not answer.
 pub fn document(
     snapshot: &Snapshot<'_>,
+    prices: &PriceList,
     statuses: &RunStatuses,
     run: &RunId,
 ) -> Result<Option<wire::RunDetail>, StoreError> {
-    let (view, info) = (snapshot.run(run)?, snapshot.run_info(run)?);
-    let (Some(view), Some(info)) = (view, info) else {
+    let (priced, info) = (CostBook::run(snapshot, prices, run)?, snapshot.run_info(run)?);
+    let (Some((view, costs)), Some(info)) = (priced, info) else {
         return Ok(None);
     };
-    let mut detail = summary::run_detail(run.as_str(), &view);
+    let mut detail = summary::run_detail(run.as_str(), &view, &costs);
     detail.run = described(detail.run, &info, statuses.get(run).as_ref());
     Ok(Some(detail))
 }

@@ -111,7 +111,8 @@ impl Running {
     /// When the store cannot be read.
     pub fn run(&self, run: &RunId) -> Result<Option<RunDetail>, StoreError> {
         let shared = &self.core.shared;
-        runs::document(&shared.store.snapshot()?, &shared.statuses, run)
+        let prices = Arc::clone(&shared.settings.borrow().prices);
+        runs::document(&shared.store.snapshot()?, &prices, &shared.statuses, run)
     }
 
     /// The TCP address on which it listens, if it does.

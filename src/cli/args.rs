@@ -3,6 +3,7 @@
 //! Every setting is an `Option`: a setting that was not given must not outrank the environment and the
 //! configuration file.
 
+mod report;
 mod runs;
 mod tools;
 mod watch;
@@ -17,6 +18,7 @@ use strum::IntoStaticStr;
 
 use crate::config::Period;
 
+pub use report::{ReportArgs, ReportFormat, ReportKind, RowOrder, TokenLimit, WeekDay};
 pub use runs::{Forget, Label, RunArgs, RunOrder, RunsArgs, StopArgs};
 pub use tools::{CheckConfig, Completions, Config, ConfigCommand, Man, Words};
 pub use watch::WatchArgs;
@@ -62,7 +64,7 @@ pub struct Global {
     pub socket: Option<PathBuf>,
 
     /// Answer in JSON: documents on stdout, failures on stderr
-    #[arg(long, global = true)]
+    #[arg(short, long, global = true)]
     pub json: bool,
 
     /// Format of log lines on stderr [default: text]
@@ -127,6 +129,9 @@ pub enum Command {
     Replay(Replay),
     /// Print the summary of the running collector
     Status,
+    /// Usage and list prices by day, week, month, run, session, project, model, account or block
+    #[command(after_help = report::REPORT_EXAMPLES)]
+    Report(Box<ReportArgs>),
     /// Show the use of each limit window, and the verdict on each account
     #[command(after_help = QUOTA_EXAMPLES, args_conflicts_with_subcommands = true)]
     Quota(QuotaArgs),
@@ -318,7 +323,7 @@ pub fn wants_json(words: &[OsString]) -> bool {
         .iter()
         .skip(1)
         .take_while(|word| *word != "--")
-        .any(|word| word == "--json")
+        .any(|word| word == "--json" || word == "-j")
 }
 
 /// The first word that is not UTF-8, with the flag before it.

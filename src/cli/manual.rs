@@ -55,12 +55,16 @@ const FILES: [Term; 10] = [
 ];
 
 /// Every variable that is read, by this program or its libraries.
-const ENVIRONMENT: [Term; 13] = [
+const ENVIRONMENT: [Term; 14] = [
     (
         "TOKENTAIL__*",
         "A setting: its key in capitals, with two underscores for each dot, as in TOKENTAIL__LIMITS__DEPTH_MAX=8. A flag overrides it; it overrides the file. Accounts have no variables.",
     ),
     ("XDG_CONFIG_HOME, HOME", "Directory of the user's configuration."),
+    (
+        "CLAUDE_CONFIG_DIR, HOME",
+        "Directory whose transcripts report counts without a collector and a database [default: ~/.claude].",
+    ),
     (
         "STATE_DIRECTORY",
         "Set by systemd: directory of the database and the runs, unless configured.",

@@ -23,6 +23,7 @@ pub mod print;
 pub mod quota;
 pub mod reload;
 pub mod replay;
+pub mod report;
 pub mod run;
 pub mod runs;
 pub mod serve;
@@ -79,6 +80,7 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::Serve => serve::serve(&global),
         Command::Replay(command) => replay::replay(&global, &command),
         Command::Status => status::status(&global),
+        Command::Report(command) => report::report(&global, &command),
         Command::Quota(command) => quota::quota(&global, &command),
         Command::MayStart(command) => quota::may_start(&global, &command),
         Command::Backup(command) => backup::backup(&global, &command),

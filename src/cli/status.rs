@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::model::Millis;
 use crate::quota::admission::{Reason, Unseen};
-use crate::store::{self, StoreError, StoreOptions};
+use crate::store::{self, Reader, StoreError, StoreOptions};
 use crate::verdict::EvalContext;
 
 /// The document of `status --json`: the summary, and the collector's health if one answers.
@@ -74,6 +74,22 @@ pub fn status(global: &Global) -> Result<Exit, Failure> {
 /// # Errors
 /// There is no database, or it cannot be read.
 pub fn stored_summary(settings: &Settings, clock: Clock, no_answer: &Failure) -> Result<Summary, Failure> {
+    let reader = stored(settings, clock, no_answer)?;
+    let unseen = Unseen {
+        reason: Reason::CollectorBlind,
+        why: "no collector is running".to_owned(),
+    };
+    Ok(summary::collect(
+        &reader.snapshot()?,
+        &terms(settings, Some(&unseen), clock.now()),
+    )?)
+}
+
+/// The database, for reading; `no_answer` is why no collector is asked.
+///
+/// # Errors
+/// There is no database, or it cannot be read.
+pub fn stored(settings: &Settings, clock: Clock, no_answer: &Failure) -> Result<Reader, Failure> {
     if !settings.db.exists() {
         let message = format!(
             "{}; and there is no database {}",
@@ -87,7 +103,7 @@ pub fn stored_summary(settings: &Settings, clock: Clock, no_answer: &Failure) ->
         cache_bytes: settings.store.cache_bytes,
         clock,
     };
-    let reader = store::open_read_only(options).map_err(|error| match error {
+    store::open_read_only(options).map_err(|error| match error {
         StoreError::InUse(path) => Failure::new(
             Exit::Unavailable,
             format!(
@@ -97,15 +113,7 @@ pub fn stored_summary(settings: &Settings, clock: Clock, no_answer: &Failure) ->
             ),
         ),
         error => error.into(),
-    })?;
-    let unseen = Unseen {
-        reason: Reason::CollectorBlind,
-        why: "no collector is running".to_owned(),
-    };
-    Ok(summary::collect(
-        &reader.snapshot()?,
-        &terms(settings, Some(&unseen), clock.now()),
-    )?)
+    })
 }
 
 /// The evaluation context of an answer from the database.
@@ -113,6 +121,7 @@ fn terms<'a>(settings: &'a Settings, unseen: Option<&'a Unseen>, now: Millis) ->
     EvalContext {
         accounts: &settings.accounts,
         zone: &settings.quota_zone,
+        prices: &settings.prices,
         unseen,
         now,
     }

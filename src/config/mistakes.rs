@@ -261,7 +261,8 @@ impl fmt::Display for Mistakes {
 impl std::error::Error for Mistakes {}
 
 /// The most similar known word: equal but for case and dashes, else with an edit distance of one or two.
-pub(super) fn near<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn near<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |word: &str| word.to_lowercase().replace('-', "_");
     let wanted = plain(given);
     // A short word is similar to many.
@@ -277,7 +278,8 @@ pub(super) fn near<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) ->
 }
 
 /// `did you mean ...?` with the word in backquotes.
-pub(super) fn did_you_mean(word: &str) -> String {
+#[must_use]
+pub fn did_you_mean(word: &str) -> String {
     format!("did you mean `{word}`?")
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::{TimeZone, TimeZoneDatabase};
@@ -126,6 +127,7 @@ impl<'a> Resolver<'a> {
             shutdown_grace,
             quota_zone,
             accounts,
+            prices: Arc::default(),
             config_file: self.file.map(|file| file.path),
             origins: self.origins,
             doubts: self.doubts,

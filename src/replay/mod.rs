@@ -8,6 +8,7 @@ mod discover;
 mod read;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 
@@ -18,7 +19,8 @@ use crate::globs::layout::Layout;
 use crate::globs::{GlobError, Globs};
 use crate::logfile::{LogFileError, remedy};
 use crate::model::{Millis, RunId};
-use crate::store::{self, StoreError, StoreOptions, Writer};
+use crate::prices::PriceList;
+use crate::store::{self, Snapshot, StoreError, StoreOptions, Writer};
 use crate::verdict::EvalContext;
 
 use discover::{NamedPath, Source};
@@ -84,6 +86,7 @@ pub struct ReplayOptions {
     pub commit_rows_max: usize,
     pub accounts: Accounts,
     pub quota_zone: jiff::tz::TimeZone,
+    pub prices: Arc<PriceList>,
     /// The time of day, or the time the caller wants it to be.
     pub now: Millis,
     /// Leave out lines of a later time.
@@ -108,15 +111,28 @@ pub struct Replayed {
     pub warnings: Vec<String>,
 }
 
-/// Replays. `plan` gets the number of bytes to read, `progress` the progress.
+/// Replays, as [`replay_then`] without a question.
 ///
 /// # Errors
-/// When a path cannot be read or the database refuses. What was committed until then stays.
+/// As [`replay_then`].
 pub fn replay(
     options: &ReplayOptions,
     plan: impl FnOnce(u64),
-    mut progress: impl FnMut(ReplayProgress),
+    progress: impl FnMut(ReplayProgress),
 ) -> Result<Replayed, ReplayError> {
+    replay_then(options, plan, progress, |_| ()).map(|(replayed, ())| replayed)
+}
+
+/// Replays, and then asks the store. `plan` gets the number of bytes to read, `progress` the progress.
+///
+/// # Errors
+/// When a path cannot be read or the database refuses. What was committed until then stays.
+pub fn replay_then<T>(
+    options: &ReplayOptions,
+    plan: impl FnOnce(u64),
+    mut progress: impl FnMut(ReplayProgress),
+    ask: impl FnOnce(&Snapshot<'_>) -> T,
+) -> Result<(Replayed, T), ReplayError> {
     let mut warnings = Vec::new();
     let (sources, named) = discover::sources(options, &mut warnings)?;
     // A file that is there is never set aside by a replay: it may have been named by mistake.
@@ -138,7 +154,7 @@ pub fn replay(
     plan(tasks.iter().map(|task| task.size).sum());
     read_all(options, &mut writer, &tasks, &mut progress)?;
     warnings.extend(sources.iter().flat_map(Source::notices));
-    let summary = {
+    let (summary, answer) = {
         let snapshot = writer.reader().snapshot()?;
         let now = if options.now_given {
             options.now
@@ -148,23 +164,24 @@ pub fn replay(
         let terms = EvalContext {
             accounts: &options.accounts,
             zone: &options.quota_zone,
+            prices: &options.prices,
             unseen: None,
             now,
         };
-        summary::collect(&snapshot, &terms)?
+        (summary::collect(&snapshot, &terms)?, ask(&snapshot))
     };
     writer.close();
     for path in &named {
         has_transcript(path, &sources, &summary)?;
     }
-    Ok(Replayed { summary, warnings })
+    Ok((Replayed { summary, warnings }, answer))
 }
 
 /// Refuses a path with files of which each was read and none is a transcript.
 fn has_transcript(named: &NamedPath, sources: &[Source], summary: &wire::Summary) -> Result<(), ReplayError> {
     let its = || (sources.iter()).filter(|source| named.runs.contains(&source.run));
     let is_counted =
-        |source: &Source| (summary.by_run.get(source.run.as_str())).is_some_and(|run| run.messages > 0);
+        |source: &Source| (summary.by_run.get(source.run.as_str())).is_some_and(|run| run.sums.messages > 0);
     let has_files = its().any(|source| !source.files.is_empty());
     if !has_files || its().any(|source| is_counted(source) || !source.has_no_transcript()) {
         return Ok(());

@@ -26,11 +26,11 @@ pub use file::{StoreOptions, is_database};
 pub use open::{open, open_existing, open_read_only};
 pub use read::{
     AccountSums, KnownAccounts, LimitEvent, QuotaView, ReadCounters, Reader, ResponseOrigin, RunInfo,
-    RunNames, RunSums, RunView, SeriesNames, Snapshot, StoredRun, SummaryFigures,
+    RunNames, RunSums, RunView, SeriesNames, Snapshot, StoredRun, SumPlace, SummaryFigures,
 };
 pub use write::{
-    AccountObservations, Committed, ForgetRun, LimitChanges, Outcome, ReplayEnd, RunChange, RunEvent, Start,
-    Started, Writer,
+    AccountObservations, Committed, ForgetRun, LimitChanges, Outcome, PostOutcome, ReplayEnd, RunChange,
+    RunEvent, Start, Started, Writer,
 };
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::api::document::cost::CostBook;
 use crate::api::document::quota;
 use crate::api::document::time;
 use crate::api::wire;
@@ -17,13 +18,20 @@ use crate::verdict::EvalContext;
 /// Errors of the store.
 pub fn collect(snapshot: &Snapshot<'_>, context: &EvalContext<'_>) -> Result<wire::Summary, StoreError> {
     let view = snapshot.quota(context.since())?;
-    Ok(summary(&snapshot.summary()?, &view, context))
+    let (figures, costs) = CostBook::summary(snapshot, context.prices)?;
+    Ok(summary(&figures, &costs, &view, context))
 }
 
 /// The summary document.
 #[must_use]
-pub fn summary(figures: &SummaryFigures, view: &QuotaView, context: &EvalContext<'_>) -> wire::Summary {
+pub fn summary(
+    figures: &SummaryFigures,
+    costs: &CostBook<'_>,
+    view: &QuotaView,
+    context: &EvalContext<'_>,
+) -> wire::Summary {
     let mut all = figures.forgotten;
+    all.add(&figures.without_run);
     for run in figures.runs.values() {
         all.add(run);
     }
@@ -32,14 +40,16 @@ pub fn summary(figures: &SummaryFigures, view: &QuotaView, context: &EvalContext
         now: time(context.now),
         messages: count(all.totals.messages),
         advisor_calls: count(all.totals.advisor_calls),
-        totals: totals(&all.totals),
-        by_run: figures
-            .runs
-            .iter()
-            .map(|(id, run)| (id.clone(), run_totals(run)))
+        totals: wire::PricedTotals {
+            totals: totals(&all.totals),
+            cost: costs.all(),
+        },
+        by_run: (figures.runs.iter())
+            .map(|(id, run)| (id.clone(), priced_run_totals(run, costs)))
             .collect(),
-        by_model: by_name(&figures.by_model),
-        by_day: by_day(&figures.by_day),
+        by_model: by_name(&figures.by_model, costs),
+        by_day: by_day(&figures.by_day, costs),
+        pricing: costs.pricing(),
         lines: line_counts(&all.lines),
         files: all.files,
         bytes: all.bytes,
@@ -91,10 +101,11 @@ fn reported(sums: Reported) -> wire::Tokens {
 
 /// A run's row; the caller fills in `state`, `restarts` and `problem`.
 #[must_use]
-pub fn run(id: &str, sums: &RunSums) -> wire::Run {
+pub fn run(id: &str, sums: &RunSums, costs: &CostBook<'_>) -> wire::Run {
     wire::Run {
         id: id.to_owned(),
         totals: run_totals(sums),
+        cost: costs.of_run(sums.number),
         advisor_calls: count(sums.totals.advisor_calls),
         lines: line_counts(&sums.lines),
         files: sums.files,
@@ -106,27 +117,41 @@ pub fn run(id: &str, sums: &RunSums) -> wire::Run {
 
 /// A run in detail.
 #[must_use]
-pub fn run_detail(id: &str, view: &RunView) -> wire::RunDetail {
+pub fn run_detail(id: &str, view: &RunView, costs: &CostBook<'_>) -> wire::RunDetail {
     wire::RunDetail {
-        run: run(id, &view.sums),
-        by_model: by_name(&view.by_model),
-        by_day: by_day(&view.by_day),
+        run: run(id, &view.sums, costs),
+        by_model: by_name(&view.by_model, costs),
+        by_day: by_day(&view.by_day, costs),
+        pricing: costs.pricing(),
     }
 }
 
 /// The totals by name, without those that are all zero.
-fn by_name<K: AsRef<str>>(sums: &BTreeMap<K, Totals>) -> BTreeMap<String, wire::Totals> {
+fn by_name<K: AsRef<str>>(
+    sums: &BTreeMap<K, Totals>,
+    costs: &CostBook<'_>,
+) -> BTreeMap<String, wire::PricedTotals> {
     sums.iter()
         .filter(|(_, sum)| sum.has_figures())
-        .map(|(name, sum)| (name.as_ref().to_owned(), totals(sum)))
+        .map(|(name, sum)| {
+            let name = name.as_ref();
+            (name.to_owned(), priced(sum, costs.of_model(name)))
+        })
         .collect()
 }
 
-fn by_day(sums: &BTreeMap<u32, Totals>) -> BTreeMap<String, wire::Totals> {
+fn by_day(sums: &BTreeMap<u32, Totals>, costs: &CostBook<'_>) -> BTreeMap<String, wire::PricedTotals> {
     sums.iter()
         .filter(|(_, sum)| sum.has_figures())
-        .map(|(day, sum)| (date(*day), totals(sum)))
+        .map(|(day, sum)| (date(*day), priced(sum, costs.of_day(*day))))
         .collect()
+}
+
+fn priced(sums: &Totals, cost: wire::Cost) -> wire::PricedTotals {
+    wire::PricedTotals {
+        totals: totals(sums),
+        cost,
+    }
 }
 
 /// A UTC day, counted from 1970, in documents.
@@ -171,6 +196,13 @@ pub fn signed(delta: &Totals) -> wire::Delta {
     }
 }
 
+fn priced_run_totals(sums: &RunSums, costs: &CostBook<'_>) -> wire::PricedRunTotals {
+    wire::PricedRunTotals {
+        sums: run_totals(sums),
+        cost: costs.of_run(sums.number),
+    }
+}
+
 fn run_totals(sums: &RunSums) -> wire::RunTotals {
     wire::RunTotals {
         messages: count(sums.totals.messages),
@@ -197,7 +229,8 @@ pub fn totals(sums: &Totals) -> wire::Totals {
 }
 
 /// A sum in a document saturates at the largest `u64`.
-fn tokens(sum: i128) -> u64 {
+#[must_use]
+pub fn tokens(sum: i128) -> u64 {
     u64::try_from(sum.max(0)).unwrap_or(u64::MAX)
 }
 

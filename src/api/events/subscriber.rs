@@ -11,6 +11,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
+use crate::api::document::cost::CostBook;
 use crate::api::document::{self, summary};
 use crate::api::feed::encode::{EventId, Filter};
 use crate::api::feed::hub::{Message, Missed};
@@ -170,8 +171,12 @@ impl Subscriber {
             let settings = Arc::clone(&api.settings.borrow());
             let (snapshot, unseen) = snapshot_and_unseen(&api)?;
             let context = eval_context(&settings, unseen.as_ref(), api.clock.now());
-            let (figures, view) = (snapshot.summary()?, snapshot.quota(context.since())?);
-            Ok((figures.sequence, summary::summary(&figures, &view, &context)))
+            let view = snapshot.quota(context.since())?;
+            let (figures, costs) = CostBook::summary(&snapshot, context.prices)?;
+            Ok((
+                figures.sequence,
+                summary::summary(&figures, &costs, &view, &context),
+            ))
         });
         // If the store does not answer, the stream ends, and the client resumes.
         let (sequence, snapshot) = read.await.ok()?;

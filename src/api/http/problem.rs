@@ -72,6 +72,12 @@ impl Problem {
         problem
     }
 
+    /// The status and the sentence, for a command that asks without a collector.
+    #[must_use]
+    pub fn into_parts(self) -> (StatusCode, String) {
+        (self.status, self.document.detail)
+    }
+
     /// The field of the request that the problem is about.
     #[cfg(test)]
     pub fn field_name(&self) -> Option<&str> {

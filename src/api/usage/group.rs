@@ -4,12 +4,16 @@ use std::fmt;
 
 use super::times::{TimeSlot, TimeUnit};
 use crate::api::http::problem::Problem;
-use crate::model::{AccountId, Dialect, PriceClass, SessionPlace, check_label};
+use crate::model::{AccountId, PriceClass, RouteNames, SessionPlace, check_label};
+use crate::periods::WeekStart;
 use crate::store::RunNames;
-use crate::store::schema::SeriesRow;
+use crate::store::schema::{NO_RUN, SeriesRow};
 
 /// Most groupings of one question.
 const GROUPS_MAX: usize = 8;
+
+/// The key of posted records of no run: no run can have this name.
+pub const NO_RUN_KEY: &str = "(none)";
 
 /// One grouping of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,15 +27,20 @@ pub enum Group {
     Provider,
     Account,
     PriceClass,
+    Profile,
+    Route,
+    Instance,
     /// The value of this label.
     Label(Box<str>),
 }
 
 /// The groupings by their names in queries, but of labels.
-const GROUPS: [(&str, Group); 12] = [
+const GROUPS: [(&str, Group); 17] = [
     ("day", Group::Time(TimeUnit::Day)),
-    ("week", Group::Time(TimeUnit::Week)),
+    ("week", Group::Time(TimeUnit::Week(WeekStart::Monday))),
     ("month", Group::Time(TimeUnit::Month)),
+    ("quarter", Group::Time(TimeUnit::Quarter)),
+    ("year", Group::Time(TimeUnit::Year)),
     ("hour", Group::Time(TimeUnit::Hour)),
     ("run", Group::Run),
     ("session", Group::Session),
@@ -41,14 +50,20 @@ const GROUPS: [(&str, Group); 12] = [
     ("provider", Group::Provider),
     ("account", Group::Account),
     ("price_class", Group::PriceClass),
+    ("profile", Group::Profile),
+    ("route", Group::Route),
+    ("instance", Group::Instance),
 ];
 
 impl Group {
-    /// One or several groupings, each at most once.
-    pub fn list(text: &str) -> Result<Vec<Self>, Problem> {
+    /// One or several groupings, each at most once; weeks begin on this day.
+    pub fn list(text: &str, week: WeekStart) -> Result<Vec<Self>, Problem> {
         let mut groups = Vec::new();
         for name in text.split(',') {
-            let group = Self::of(name)?;
+            let group = match Self::of(name)? {
+                Self::Time(TimeUnit::Week(_)) => Self::Time(TimeUnit::Week(week)),
+                group => group,
+            };
             if groups.contains(&group) {
                 return Err(Problem::bad("group_by", format!("{name:?} is there twice")));
             }
@@ -84,19 +99,26 @@ impl Group {
     /// The part of a row's key.
     pub fn key(&self, of: &RowOrigin<'_>) -> Option<String> {
         let known = || of.runs.get(&of.series.run);
+        let name = |name: Option<&Box<str>>| name.map(ToString::to_string);
         match self {
             Self::Time(unit) => Some(of.slot.name(*unit)),
+            Self::Run if of.series.run == NO_RUN => Some(NO_RUN_KEY.to_owned()),
             Self::Run => known().map(|(id, _)| id.to_string()),
-            Self::Session => of.place.map(|place| place.session.to_string()),
-            Self::Project => of
-                .place
-                .and_then(|place| place.project.as_deref())
-                .map(str::to_owned),
+            Self::Session => {
+                (of.place.map(|place| place.session.to_string())).filter(|name| !name.is_empty())
+            }
+            Self::Project => of.place.and_then(|place| {
+                let run = known().map(|(id, _)| id.as_str());
+                project(place, run).map(str::to_owned)
+            }),
             Self::Model => of.model.map(str::to_owned),
-            Self::Dialect => Some(of.series.dialect.name().to_owned()),
+            Self::Dialect => of.series.dialect.map(|dialect| dialect.name().to_owned()),
             Self::Provider => of.account.map(|account| account.provider.to_string()),
             Self::Account => of.account.map(ToString::to_string),
             Self::PriceClass => Some(of.series.class.name()),
+            Self::Profile => name(of.route.and_then(|names| names.profile.as_ref())),
+            Self::Route => name(of.route.and_then(|names| names.route.as_ref())),
+            Self::Instance => name(of.route.and_then(|names| names.instance.as_ref())),
             Self::Label(key) => known()
                 .and_then(|(_, info)| info.labels.get(key))
                 .map(ToString::to_string),
@@ -109,9 +131,19 @@ impl fmt::Display for Group {
         if let Self::Label(key) = self {
             return write!(f, "label:{key}");
         }
-        let name = GROUPS.iter().find(|(_, group)| group == self);
+        let plain = match self {
+            Self::Time(TimeUnit::Week(_)) => &Self::Time(TimeUnit::Week(WeekStart::Monday)),
+            group => group,
+        };
+        let name = GROUPS.iter().find(|(_, group)| group == plain);
         f.write_str(name.map_or("", |(name, _)| name))
     }
+}
+
+/// The project of a place. Where each project is a run, as below `~/.claude/projects`, the run's name is that of the
+/// project: a path with dashes.
+pub fn project<'p>(place: &'p SessionPlace, run: Option<&'p str>) -> Option<&'p str> {
+    (place.project.as_deref()).or_else(|| run.filter(|run| run.starts_with('-')))
 }
 
 /// The origin of a row, by names.
@@ -120,6 +152,7 @@ pub struct RowOrigin<'r> {
     /// Only the parts of it that are distinguished.
     pub series: &'r SeriesRow,
     pub place: Option<&'r SessionPlace>,
+    pub route: Option<&'r RouteNames>,
     pub model: Option<&'r str>,
     pub account: Option<&'r AccountId>,
     pub runs: &'r RunNames,
@@ -135,6 +168,7 @@ pub struct PartsApart {
     accounts: bool,
     dialects: bool,
     classes: bool,
+    pub routes: bool,
 }
 
 impl PartsApart {
@@ -148,11 +182,13 @@ impl PartsApart {
             match group {
                 Group::Time(_) => {}
                 Group::Run | Group::Label(_) => apart.runs = true,
-                Group::Session | Group::Project => apart.places = true,
+                Group::Session => apart.places = true,
+                Group::Project => (apart.places, apart.runs) = (true, true),
                 Group::Model => apart.models = true,
                 Group::Dialect => apart.dialects = true,
                 Group::Provider | Group::Account => apart.accounts = true,
                 Group::PriceClass => apart.classes = true,
+                Group::Profile | Group::Route | Group::Instance => apart.routes = true,
             }
         }
         apart
@@ -166,11 +202,8 @@ impl PartsApart {
             place: number(self.places, series.place),
             account: number(self.accounts, series.account),
             model: number(self.models, series.model),
-            dialect: if self.dialects {
-                series.dialect
-            } else {
-                Dialect::default()
-            },
+            dialect: if self.dialects { series.dialect } else { None },
+            route: number(self.routes, series.route),
             class: if self.classes {
                 series.class
             } else {

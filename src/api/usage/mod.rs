@@ -3,11 +3,12 @@
 //! Answered from the sums of quarters of an hour and of UTC days. A range that does not begin and end on a full quarter
 //! of an hour is refused, never approximated.
 
+mod cells;
+mod csv;
 mod group;
 mod question;
 mod times;
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use axum::Json;
@@ -18,23 +19,20 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::document::{self, summary};
+use crate::api::document::{self, cost};
 use crate::api::http::accept::AnswerFormat;
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::StrictQuery;
 use crate::api::openapi::{ReadErrors, Refused, USAGE};
 use crate::api::state::ApiState;
 use crate::api::wire;
-use crate::dedup::Totals;
-use crate::model::{DAY_QUARTERS, SeriesNumber};
-use crate::store::schema::SeriesRow;
-use crate::store::{RunNames, Snapshot};
-use group::RowOrigin;
+use crate::model::Millis;
+use crate::prices::{PriceList, Pricer};
+use crate::store::Snapshot;
+pub use cells::CellSum;
+pub use csv::{CSV_COLUMNS, CSV_COST_COLUMNS, csv_cell, csv_values};
+pub use question::Question as UsageQuestion;
 use question::Question;
-use times::slots;
-
-/// Most rows of an answer.
-const ROWS_MAX: usize = 100_000;
 
 /// The routes of this file.
 #[must_use]
@@ -46,42 +44,113 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 #[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct UsageQuery {
+pub struct UsageQuery {
     /// From this time on: an RFC 3339 time on a full quarter of an hour, or a date, which is a day of the zone.
-    from: Option<String>,
+    pub from: Option<String>,
     /// Before this time, likewise.
-    to: Option<String>,
-    /// Instead of from and to: today, yesterday, week (since Monday), month, or the last days with today, as 7d.
-    period: Option<String>,
+    pub to: Option<String>,
+    /// Instead of from and to: all-time, today, yesterday, this-week, last-week, the same with month, quarter and year,
+    /// the last days with today as in last-7d, the last hours as in last-24h, a day, a month as in 2026-10, or days
+    /// from one to another, both included, as in 20261001-20261015 and 2026-10-01..2026-10-15.
+    pub period: Option<String>,
+    /// The first day of a week: monday (default) or sunday, whose weeks are named by their first day.
+    pub week_start: Option<String>,
     /// The time zone of days, weeks, months and hours, by its IANA name. Default: UTC.
-    zone: Option<String>,
-    /// One row for each day, week (ISO), month, hour, run, session, project, model, dialect, provider, account,
-    /// price_class, or value of a label, as in label:project; several with commas, as in model,day. Default: day.
-    group_by: Option<String>,
-    /// Only this run.
-    run: Option<String>,
+    pub zone: Option<String>,
+    /// One row for each day, week (ISO), month, quarter, year, hour, run, session, project, model, dialect, provider,
+    /// account, price_class, profile, route, instance, or value of a label, as in label:project; several with commas, as
+    /// in model,day. Default: day.
+    pub group_by: Option<String>,
+    /// Only this run; `(none)` for posted records of no run.
+    pub run: Option<String>,
     /// Only this session.
-    session: Option<String>,
+    pub session: Option<String>,
     /// Only this project.
-    project: Option<String>,
-    /// Only this model.
-    model: Option<String>,
+    pub project: Option<String>,
+    /// Only this model, or the models of a pattern with * and ?.
+    pub model: Option<String>,
     /// Only transcripts of this agent: claude, codex, pi, gemini or qwen.
-    dialect: Option<String>,
+    pub dialect: Option<String>,
     /// Only accounts of this provider.
-    provider: Option<String>,
+    pub provider: Option<String>,
     /// Only this account, as PROVIDER/NAME.
-    account: Option<String>,
+    pub account: Option<String>,
     /// Only runs with this label, as KEY=VALUE or KEY:VALUE.
-    label: Option<String>,
+    pub label: Option<String>,
+    /// Only posted records with this profile.
+    pub profile: Option<String>,
+    /// Only posted records with this route.
+    pub route: Option<String>,
+    /// Only posted records with this instance of a router.
+    pub instance: Option<String>,
+}
+
+impl UsageQuery {
+    /// The names and values of its parameters.
+    #[must_use]
+    pub fn parameters(&self) -> [(&'static str, Option<&str>); 17] {
+        let Self {
+            from,
+            to,
+            period,
+            week_start,
+            zone,
+            group_by,
+            run,
+            session,
+            project,
+            model,
+            dialect,
+            provider,
+            account,
+            label,
+            profile,
+            route,
+            instance,
+        } = self;
+        [
+            ("from", from),
+            ("to", to),
+            ("period", period),
+            ("week_start", week_start),
+            ("zone", zone),
+            ("group_by", group_by),
+            ("run", run),
+            ("session", session),
+            ("project", project),
+            ("model", model),
+            ("dialect", dialect),
+            ("provider", provider),
+            ("account", account),
+            ("label", label),
+            ("profile", profile),
+            ("route", route),
+            ("instance", instance),
+        ]
+        .map(|(name, value)| (name, value.as_deref()))
+    }
+}
+
+/// The answer to a query at `now`, as the route gives it.
+///
+/// # Errors
+/// As those of the route.
+pub fn usage_in(
+    snapshot: &Snapshot<'_>,
+    query: UsageQuery,
+    prices: &PriceList,
+    now: Millis,
+) -> Result<wire::Usage, Problem> {
+    answer(snapshot, &Question::of(query, now)?, prices)
 }
 
 /// Usage by time range
 ///
 /// Sums by the time of the usage, exact for the requested quarters of an hour. With one grouping a row has `key`, with
 /// several it has `keys`, by the names of the groupings. With `Accept: text/csv` as CSV, one line for each row and one
-/// column for each grouping. A `null` key stands for forgotten runs, for sessions without a project, or for runs without
-/// the label; in CSV it is empty.
+/// column for each grouping. A `null` key stands for forgotten runs, for sessions without a project, for runs without
+/// the label, for records without a session and a dialect, or for calls without that name of a route; in CSV it is
+/// empty. The run `(none)` has the posted records of no run.
 #[utoipa::path(
     get,
     path = "/v1/usage",
@@ -101,10 +170,11 @@ async fn get_usage(
     let shape = AnswerFormat::of(&headers)?;
     let question = Question::of(query, api.clock.now())?;
     blocking(move || {
-        let usage = answer(&api.store.snapshot()?, &question)?;
+        let prices = Arc::clone(&api.settings.borrow().prices);
+        let usage = answer(&api.store.snapshot()?, &question, &prices)?;
         let mut response = match shape {
             AnswerFormat::Json => Json(usage).into_response(),
-            AnswerFormat::Csv => csv(&usage)?,
+            AnswerFormat::Csv => csv::response(&usage)?,
         };
         let vary = HeaderValue::from_static("accept");
         response.headers_mut().insert(header::VARY, vary);
@@ -113,116 +183,14 @@ async fn get_usage(
     .await
 }
 
-/// A series in the answer.
-#[derive(Clone, Copy, Default)]
-enum SeenSeries {
-    #[default]
-    NotYet,
-    /// It does not pass the filter.
-    LeftOut,
-    /// Of this part.
-    Of(usize),
-}
-
-/// The sums of one answer, by slot and by the distinguished parts of series.
-#[derive(Default)]
-struct Cells {
-    parts: Vec<SeriesRow>,
-    part_numbers: HashMap<SeriesRow, usize>,
-    /// By the number of the series.
-    of_series: Vec<SeenSeries>,
-    sums: HashMap<(usize, usize), Totals>,
-}
-
-impl Cells {
-    /// The part that a series belongs to.
-    fn part(&mut self, number: SeriesNumber, part: impl FnOnce() -> Option<SeriesRow>) -> Option<usize> {
-        let at = number as usize;
-        match self.of_series.get(at) {
-            Some(SeenSeries::Of(part)) => return Some(*part),
-            Some(SeenSeries::LeftOut) => return None,
-            Some(SeenSeries::NotYet) | None => {}
-        }
-        let part = part().map(|part| {
-            *self.part_numbers.entry(part).or_insert_with(|| {
-                self.parts.push(part);
-                self.parts.len() - 1
-            })
-        });
-        if self.of_series.len() <= at {
-            self.of_series.resize(at + 1, SeenSeries::NotYet);
-        }
-        self.of_series[at] = part.map_or(SeenSeries::LeftOut, SeenSeries::Of);
-        part
-    }
-}
-
-/// The rows of an answer, by the parts of their keys.
-type UsageRows = BTreeMap<Vec<Option<String>>, Totals>;
-
-fn rows(snapshot: &Snapshot<'_>, question: &Question) -> Result<UsageRows, Problem> {
-    let names = snapshot.series_names()?;
-    let recorded = snapshot.days_recorded()?;
-    let (Some((first, last)), Some(filter)) = (recorded, question.filter(snapshot, &names)?) else {
-        return Ok(UsageRows::new());
-    };
-    let start = first.saturating_mul(DAY_QUARTERS).max(question.quarters.start);
-    let end = (last.saturating_add(1)).saturating_mul(DAY_QUARTERS);
-    let slots = slots(
-        start..end.min(question.quarters.end),
-        &question.zone,
-        question.unit(),
-    )?;
-    let stretches: Vec<_> = slots.iter().map(|slot| slot.quarters.clone()).collect();
-    let apart = question.parts();
-    let mut cells = Cells::default();
-    snapshot.for_each_usage(&stretches, filter.run, |slot, number, series, totals| {
-        let part = cells.part(number, || filter.wants(series).then(|| apart.part(series)));
-        if let Some(part) = part {
-            *cells.sums.entry((slot, part)).or_default() += totals;
-        }
-    })?;
-    let runs = if apart.runs {
-        snapshot.run_names()?
-    } else {
-        RunNames::default()
-    };
-    let places = if apart.places {
-        snapshot.places(cells.parts.iter().map(|part| part.place))?
-    } else {
-        Vec::new()
-    };
-    let mut rows = UsageRows::new();
-    for ((slot, part), totals) in cells.sums {
-        let (series, place) = (&cells.parts[part], places.get(part));
-        if totals.is_zero() || !question.wants_place(place) || !question.wants_run(series.run, &runs) {
-            continue;
-        }
-        let of = RowOrigin {
-            slot: &slots[slot],
-            series,
-            place,
-            model: names.models.get(series.model as usize).map(|name| &**name),
-            account: names.accounts.get(series.account as usize),
-            runs: &runs,
-        };
-        let key = question.groups.iter().map(|group| group.key(&of)).collect();
-        *rows.entry(key).or_default() += totals;
-        if rows.len() > ROWS_MAX {
-            let detail = format!("more than {ROWS_MAX} rows; request a shorter range or fewer groupings");
-            return Err(Problem::bad("from", detail));
-        }
-    }
-    rows.retain(|_, totals| !totals.is_zero());
-    Ok(rows)
-}
-
-fn answer(snapshot: &Snapshot<'_>, question: &Question) -> Result<wire::Usage, Problem> {
-    let mut all = Totals::default();
-    let rows = rows(snapshot, question)?.into_iter().map(|(mut parts, totals)| {
-        all += totals;
+fn answer(snapshot: &Snapshot<'_>, question: &Question, prices: &PriceList) -> Result<wire::Usage, Problem> {
+    let mut all = CellSum::default();
+    let mut pricer = Pricer::new(prices);
+    let rows = cells::rows(snapshot, question, &mut pricer)?;
+    let rows = rows.into_iter().map(|(mut parts, sum)| {
+        all.add(&sum);
         let mut row = wire::UsageRow {
-            sums: sums(&totals),
+            sums: sum.document(&pricer),
             ..wire::UsageRow::default()
         };
         if parts.len() == 1 {
@@ -243,122 +211,7 @@ fn answer(snapshot: &Snapshot<'_>, question: &Question) -> Result<wire::Usage, P
             .map(str::to_owned),
         group_by: groups.join(","),
         rows,
-        totals: sums(&all),
+        totals: all.document(&pricer),
+        pricing: cost::pricing(&pricer),
     })
-}
-
-fn sums(totals: &Totals) -> wire::UsageSums {
-    let count = |count: i64| u64::try_from(count).unwrap_or(0);
-    wire::UsageSums {
-        messages: count(totals.messages),
-        advisor_calls: count(totals.advisor_calls),
-        totals: summary::totals(totals),
-    }
-}
-
-/// A header line and one line for each row, without a line of totals.
-fn csv(usage: &wire::Usage) -> Result<Response, Problem> {
-    let written = write_csv(usage).map_err(|error| {
-        tracing::error!(%error, "the CSV was not written");
-        Problem::new(
-            axum::http::StatusCode::INTERNAL_SERVER_ERROR,
-            "internal error",
-            "see the collector's log",
-        )
-    })?;
-    let kind = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
-    Ok(([(header::CONTENT_TYPE, kind)], written).into_response())
-}
-
-fn write_csv(usage: &wire::Usage) -> Result<Vec<u8>, csv::Error> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let groups: Vec<&str> = usage.group_by.split(',').collect();
-    let columns = [
-        "messages",
-        "advisor_calls",
-        "input_tokens",
-        "output_tokens",
-        "cache_creation_input_tokens",
-        "cache_read_input_tokens",
-        "cache_creation_5m",
-        "cache_creation_1h",
-        "web_search_requests",
-        "thinking_tokens",
-        "total_tokens",
-    ];
-    writer.write_record(groups.iter().copied().chain(columns))?;
-    for wire::UsageRow { key, keys, sums } in &usage.rows {
-        let wire::UsageSums {
-            messages,
-            advisor_calls,
-            totals,
-        } = sums;
-        let numbers = [
-            *messages,
-            *advisor_calls,
-            totals.input_tokens,
-            totals.output_tokens,
-            totals.cache_creation_input_tokens,
-            totals.cache_read_input_tokens,
-            totals.cache_creation_5m,
-            totals.cache_creation_1h,
-            totals.web_search_requests,
-            totals.thinking_tokens,
-            totals.total_tokens,
-        ];
-        for group in &groups {
-            let of_several = keys.as_ref().and_then(|keys| keys.get(*group));
-            let part = of_several.or(key.as_ref()).and_then(Option::as_deref);
-            writer.write_field(part.unwrap_or(""))?;
-        }
-        writer.write_record(numbers.map(|number| number.to_string()))?;
-    }
-    writer.into_inner().map_err(|error| error.into_error().into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_that_needs_quotes_has_them() {
-        let row = |key: Option<&str>, messages| wire::UsageRow {
-            key: Some(key.map(str::to_owned)),
-            keys: None,
-            sums: wire::UsageSums {
-                messages,
-                ..wire::UsageSums::default()
-            },
-        };
-        let usage = wire::Usage {
-            group_by: "label:project".to_owned(),
-            rows: vec![row(None, 1), row(Some("a, \"b\""), 2)],
-            ..wire::Usage::default()
-        };
-        let text = String::from_utf8(write_csv(&usage).unwrap()).unwrap();
-        assert_eq!(
-            text,
-            "label:project,messages,advisor_calls,input_tokens,output_tokens,cache_creation_input_tokens,\
-             cache_read_input_tokens,cache_creation_5m,cache_creation_1h,web_search_requests,\
-             thinking_tokens,total_tokens\n\
-             ,1,0,0,0,0,0,0,0,0,0,0\n\"a, \"\"b\"\"\",2,0,0,0,0,0,0,0,0,0,0\n"
-        );
-    }
-
-    #[test]
-    fn several_groupings_have_a_column_each() {
-        let part = |name: &str, part: Option<&str>| (name.to_owned(), part.map(str::to_owned));
-        let row = wire::UsageRow {
-            keys: Some([part("model", Some("m")), part("project", None)].into()),
-            ..wire::UsageRow::default()
-        };
-        let usage = wire::Usage {
-            group_by: "project,model".to_owned(),
-            rows: vec![row],
-            ..wire::Usage::default()
-        };
-        let text = String::from_utf8(write_csv(&usage).unwrap()).unwrap();
-        assert!(text.starts_with("project,model,messages,"), "{text}");
-        assert!(text.ends_with("\n,m,0,0,0,0,0,0,0,0,0,0,0\n"), "{text}");
-    }
 }

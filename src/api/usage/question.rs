@@ -1,17 +1,20 @@
 //! The parsed usage question: a range of time, filters and groupings.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use jiff::tz::TimeZone;
 
 use super::UsageQuery;
-use super::group::{Group, PartsApart};
-use super::times::{TimeUnit, period, time, zone_named};
+use super::group::{Group, NO_RUN_KEY, PartsApart, project};
+use super::times::{TimeUnit, time, zone_named};
 use crate::api::http::problem::Problem;
+use crate::globs::NamePattern;
 use crate::model::{
-    AccountId, Millis, ModelNumber, QUARTER_MS, RunId, RunNumber, SessionPlace, check_label, split_label,
+    AccountId, Millis, QUARTER_MS, RouteNames, RouteNumber, RunId, RunNumber, SessionPlace, check_label, split_label,
 };
-use crate::store::schema::SeriesRow;
+use crate::periods::{self, WeekStart};
+use crate::store::schema::{NO_RUN, SeriesRow};
 use crate::store::{RunNames, SeriesNames, Snapshot, StoreError};
 
 /// A validated question.
@@ -25,8 +28,10 @@ pub struct Question {
     /// The query names the zone: the answer names it too.
     pub is_zone_named: bool,
     pub groups: Vec<Group>,
-    model: Option<Box<str>>,
+    model: Option<NamePattern>,
     run: Option<RunId>,
+    /// Only posted records of no run.
+    is_no_run: bool,
     session: Option<Box<str>>,
     project: Option<Box<str>>,
     dialect: Option<Box<str>>,
@@ -34,6 +39,8 @@ pub struct Question {
     /// Provider and name.
     account: Option<(Box<str>, Box<str>)>,
     label: Option<(Box<str>, Box<str>)>,
+    /// The names that must be equal.
+    route: RouteNames,
 }
 
 impl Question {
@@ -43,6 +50,10 @@ impl Question {
     /// The name of the invalid parameter.
     pub fn of(query: UsageQuery, now: Millis) -> Result<Self, Problem> {
         let zone = query.zone.as_deref().map_or(Ok(TimeZone::UTC), zone_named)?;
+        let week = query
+            .week_start
+            .as_deref()
+            .map_or(Ok(WeekStart::Monday), week_start)?;
         let at = |field, text: &Option<String>| {
             let text = text.as_deref();
             text.map(|text| time(field, text, &zone)).transpose()
@@ -52,8 +63,9 @@ impl Question {
             if from.is_some() || to.is_some() {
                 return Err(Problem::bad("period", "with it, from and to are not possible"));
             }
-            let (first, after) = period(text, &zone, now)?;
-            (from, to) = (Some(first), Some(after));
+            let span = periods::parse(text, now, &zone, week);
+            let span = span.map_err(|error| Problem::bad("period", error))?;
+            (from, to) = (span.from, span.to);
         }
         if let (Some(from), Some(to)) = (from, to)
             && from >= to
@@ -67,15 +79,23 @@ impl Question {
             quarters: from.map_or(0, quarter)..to.map_or(u32::MAX, quarter),
             is_zone_named: query.zone.is_some(),
             zone,
-            groups: Group::list(query.group_by.as_deref().unwrap_or("day"))?,
-            model: query.model.map(Into::into),
-            run: query.run.as_deref().map(run).transpose()?,
+            groups: Group::list(query.group_by.as_deref().unwrap_or("day"), week)?,
+            model: query.model.as_deref().map(model).transpose()?,
+            is_no_run: query.run.as_deref() == Some(NO_RUN_KEY),
+            run: (query.run.as_deref().filter(|id| *id != NO_RUN_KEY))
+                .map(run)
+                .transpose()?,
             session: query.session.map(Into::into),
             project: query.project.map(Into::into),
             dialect: query.dialect.map(Into::into),
             provider: query.provider.map(Into::into),
             account: query.account.as_deref().map(account).transpose()?,
             label: query.label.as_deref().map(label).transpose()?,
+            route: RouteNames {
+                profile: query.profile.map(Into::into),
+                route: query.route.map(Into::into),
+                instance: query.instance.map(Into::into),
+            },
         })
     }
 
@@ -94,15 +114,25 @@ impl Question {
     /// The parts of series that the answer needs.
     pub fn parts(&self) -> PartsApart {
         let places = self.session.is_some() || self.project.is_some();
-        PartsApart::of(&self.groups, places, self.label.is_some())
+        PartsApart::of(
+            &self.groups,
+            places,
+            self.label.is_some() || self.project.is_some(),
+        )
     }
 
-    /// True if a place passes the filter.
-    pub fn wants_place(&self, place: Option<&SessionPlace>) -> bool {
+    /// True if the names of runs are needed beside places without a project.
+    pub fn names_runs(&self) -> bool {
+        self.label.is_some()
+            || (self.groups.iter()).any(|group| matches!(group, Group::Run | Group::Label(_)))
+    }
+
+    /// True if a place of this run passes the filter.
+    pub fn wants_place(&self, place: Option<&SessionPlace>, run: Option<&str>) -> bool {
         let session = place.map(|place| &place.session);
-        let project = place.and_then(|place| place.project.as_ref());
+        let project = place.and_then(|place| project(place, run));
         (self.session.as_ref()).is_none_or(|wanted| session == Some(wanted))
-            && (self.project.as_ref()).is_none_or(|wanted| project == Some(wanted))
+            && (self.project.as_deref()).is_none_or(|wanted| project == Some(wanted))
     }
 
     /// True if a run passes the filter; of a forgotten run no label is known.
@@ -110,6 +140,14 @@ impl Question {
         let known = || runs.get(&run);
         (self.label.as_ref())
             .is_none_or(|(key, value)| known().is_some_and(|(_, info)| info.labels.get(key) == Some(value)))
+    }
+
+    /// True if an account passes the filter.
+    #[must_use]
+    pub fn wants_account(&self, account: &AccountId) -> bool {
+        (self.account.as_ref())
+            .is_none_or(|(provider, name)| account.provider == *provider && account.name == *name)
+            && (self.provider.as_ref()).is_none_or(|provider| account.provider == *provider)
     }
 
     /// The numbers that the filter lets pass; `None` if nothing can.
@@ -125,22 +163,32 @@ impl Question {
                 return Ok(None);
             }
         }
+        if self.is_no_run {
+            filter.run = Some(NO_RUN);
+        }
         if let Some(wanted) = &self.model {
-            let number = (0..).zip(&names.models).find(|(_, name)| ***name == **wanted);
-            let Some((number, _)) = number else {
+            let passes: Vec<bool> = names.models.iter().map(|name| wanted.matches(name)).collect();
+            if !passes.contains(&true) {
                 return Ok(None);
-            };
-            filter.model = Some(number);
+            }
+            filter.models = Some(passes);
         }
         if self.account.is_some() || self.provider.is_some() {
-            let passes = |account: &AccountId| {
-                (self.account.as_ref())
-                    .is_none_or(|(provider, name)| account.provider == *provider && account.name == *name)
-                    && (self.provider.as_ref()).is_none_or(|provider| account.provider == *provider)
-            };
-            filter.accounts = Some(names.accounts.iter().map(passes).collect());
+            let passes = names.accounts.iter().map(|account| self.wants_account(account));
+            filter.accounts = Some(passes.collect());
         }
         filter.dialect.clone_from(&self.dialect);
+        if self.route != RouteNames::default() {
+            let is_equal =
+                |wanted: &Option<Box<str>>, name: &Option<Box<str>>| wanted.is_none() || wanted == name;
+            let passes = |names: &RouteNames| {
+                is_equal(&self.route.profile, &names.profile)
+                    && is_equal(&self.route.route, &names.route)
+                    && is_equal(&self.route.instance, &names.instance)
+            };
+            let passing = names.routes().filter(|(_, names)| passes(names));
+            filter.routes = Some(passing.map(|(number, _)| number).collect());
+        }
         Ok(Some(filter))
     }
 }
@@ -149,20 +197,41 @@ impl Question {
 #[derive(Clone, Debug, Default)]
 pub struct SeriesFilter {
     pub run: Option<RunNumber>,
-    model: Option<ModelNumber>,
+    /// By their numbers.
+    models: Option<Vec<bool>>,
     /// By their numbers.
     accounts: Option<Vec<bool>>,
     dialect: Option<Box<str>>,
+    routes: Option<HashSet<RouteNumber>>,
 }
 
 impl SeriesFilter {
-    pub fn wants(&self, series: &SeriesRow) -> bool {
-        self.run.is_none_or(|run| series.run == run)
-            && self.model.is_none_or(|model| series.model == model)
-            && (self.accounts.as_ref())
-                .is_none_or(|passes| passes.get(series.account as usize).is_some_and(|passes| *passes))
-            && (self.dialect.as_ref()).is_none_or(|wanted| series.dialect.name() == &**wanted)
+    /// True if it depends on the run or the route of a series.
+    pub const fn is_of_parts(&self) -> bool {
+        self.run.is_some() || self.routes.is_some()
     }
+
+    pub fn wants(&self, series: &SeriesRow) -> bool {
+        let passes = |passing: &Option<Vec<bool>>, number: u32| {
+            (passing.as_ref())
+                .is_none_or(|passing| passing.get(number as usize).is_some_and(|passes| *passes))
+        };
+        self.run.is_none_or(|run| series.run == run)
+            && passes(&self.models, series.model)
+            && passes(&self.accounts, series.account)
+            && (self.dialect.as_ref())
+                .is_none_or(|wanted| series.dialect.is_some_and(|dialect| dialect.name() == &**wanted))
+            && (self.routes.as_ref()).is_none_or(|routes| routes.contains(&series.route))
+    }
+}
+
+fn week_start(text: &str) -> Result<WeekStart, Problem> {
+    WeekStart::named(text)
+        .ok_or_else(|| Problem::bad("week_start", format!("{text:?} is neither monday nor sunday")))
+}
+
+fn model(text: &str) -> Result<NamePattern, Problem> {
+    NamePattern::new(text).map_err(|error| Problem::bad("model", error))
 }
 
 fn account(text: &str) -> Result<(Box<str>, Box<str>), Problem> {
@@ -233,6 +302,8 @@ mod tests {
             UsageQuery {
                 group_by: given("group_by"),
                 zone: given("zone"),
+                week_start: given("week_start"),
+                model: given("model"),
                 period: given("period"),
                 run: given("run"),
                 account: given("account"),
@@ -247,7 +318,13 @@ mod tests {
             ("group_by=week", None),
             ("group_by=model,day", None),
             ("group_by=model,week,month,label:a,label:b", None),
-            ("group_by=year", Some("group_by")),
+            ("group_by=year,quarter", None),
+            ("group_by=decade", Some("group_by")),
+            ("week_start=sunday", None),
+            ("week_start=friday", Some("week_start")),
+            ("model=claude-opus-*", None),
+            ("model=claude-opus-5[1m]", None),
+            ("model=[", Some("model")),
             ("group_by=", Some("group_by")),
             ("group_by=day,", Some("group_by")),
             ("group_by=day,model,day", Some("group_by")),
@@ -258,6 +335,9 @@ mod tests {
             ("zone=Asia/Kathmandu", None),
             ("zone=Mars/Crater", Some("zone")),
             ("period=7d", None),
+            ("period=all-time", None),
+            ("period=last-quarter", None),
+            ("period=20250231", Some("period")),
             ("period=ever", Some("period")),
             ("run=r1", None),
             ("run=../r1", Some("run")),
@@ -303,11 +383,13 @@ mod tests {
     fn time_is_divided_by_what_all_groupings_by_time_are_made_of() {
         for (group_by, unit) in [
             ("model", None),
-            ("week", Some(TimeUnit::Week)),
+            ("week", Some(TimeUnit::Week(WeekStart::Monday))),
             ("month,model", Some(TimeUnit::Month)),
             ("month,week", Some(TimeUnit::Day)),
             ("month,day", Some(TimeUnit::Day)),
             ("day,hour", Some(TimeUnit::Hour)),
+            ("quarter", Some(TimeUnit::Quarter)),
+            ("year,month", Some(TimeUnit::Day)),
         ] {
             let query = UsageQuery {
                 group_by: Some(group_by.to_owned()),

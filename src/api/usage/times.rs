@@ -1,4 +1,4 @@
-//! Days, weeks, months and hours of a time zone, in quarters of an hour since 1970.
+//! Hours, days, weeks, months, quarters and years of a time zone, in quarters of an hour since 1970.
 //!
 //! Sums are kept by quarters in UTC. Every zone of today is off UTC by whole quarters of an hour, so each of its hours
 //! and days is a row of whole quarters: nothing is approximated. Between two changes of its offset a zone is UTC,
@@ -6,12 +6,13 @@
 
 use std::ops::Range;
 
-use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
 
 use crate::api::http::problem::Problem;
 use crate::model::{DAY_QUARTERS, Millis, QUARTER_MS};
+use crate::periods::{self, WeekStart, start_of};
 
 /// Quarters of an hour in an hour.
 const HOUR_QUARTERS: i64 = 4;
@@ -19,18 +20,21 @@ const HOUR_QUARTERS: i64 = 4;
 const QUARTER_SECONDS: i64 = 900;
 /// Days in a week.
 const WEEK_DAYS: i64 = 7;
-/// 1970-01-01 is a Thursday, the fourth day of its week.
-const WEEK_DAYS_BEFORE_1970: i64 = 3;
-/// Longest period, in days.
-const PERIOD_DAYS_MAX: i64 = 3660;
+/// Months in a quarter of a year.
+const QUARTER_MONTHS: i8 = 3;
+/// Months in a year.
+const YEAR_MONTHS: i8 = 12;
 
-/// The lengths of time that rows can be of.
+/// The lengths of time that rows can be of, the shortest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TimeUnit {
     Hour,
     Day,
-    Week,
+    Week(WeekStart),
     Month,
+    /// Of a year.
+    Quarter,
+    Year,
 }
 
 /// A stretch of time within one unit, and where that begins on the clocks of the zone.
@@ -46,8 +50,7 @@ pub struct TimeSlot {
 
 /// A zone of the bundled database, so that days are the same on every machine.
 pub fn zone_named(name: &str) -> Result<TimeZone, Problem> {
-    let found = TimeZoneDatabase::bundled().get(name).ok();
-    found.filter(|zone| zone.iana_name().is_some()).ok_or_else(|| {
+    periods::zone_named(name).ok_or_else(|| {
         let detail = format!("{name:?} is no time zone of the IANA database, as UTC or Asia/Kathmandu are");
         Problem::bad("zone", detail)
     })
@@ -60,15 +63,13 @@ impl TimeUnit {
         match self {
             Self::Hour => (local.div_euclid(HOUR_QUARTERS) + 1) * HOUR_QUARTERS,
             Self::Day => (local.div_euclid(day_quarters) + 1) * day_quarters,
-            Self::Week => {
-                let days = local.div_euclid(day_quarters) + WEEK_DAYS_BEFORE_1970;
-                ((days.div_euclid(WEEK_DAYS) + 1) * WEEK_DAYS - WEEK_DAYS_BEFORE_1970) * day_quarters
+            Self::Week(start) => {
+                let left = WEEK_DAYS - start.days_into(date(local).weekday());
+                (local.div_euclid(day_quarters) + left) * day_quarters
             }
-            Self::Month => {
-                let date = date(local);
-                let left = date.days_in_month() - date.day() + 1;
-                (local.div_euclid(day_quarters) + i64::from(left)) * day_quarters
-            }
+            Self::Month => next_months(local, 1),
+            Self::Quarter => next_months(local, QUARTER_MONTHS),
+            Self::Year => next_months(local, YEAR_MONTHS),
         }
     }
 }
@@ -91,13 +92,33 @@ impl TimeSlot {
                 }
             }
             TimeUnit::Day => date.to_string(),
-            TimeUnit::Week => {
+            TimeUnit::Week(WeekStart::Monday) => {
                 let week = date.iso_week_date();
                 format!("{:04}-W{:02}", week.year(), week.week())
             }
+            // Weeks that begin on another day have no numbers that everybody agrees on.
+            TimeUnit::Week(start @ WeekStart::Sunday) => {
+                let first = date.checked_sub(Span::new().days(start.days_into(date.weekday())));
+                first.unwrap_or(date).to_string()
+            }
             TimeUnit::Month => format!("{:04}-{:02}", date.year(), date.month()),
+            TimeUnit::Quarter => format!("{:04}-Q{}", date.year(), (date.month() - 1) / QUARTER_MONTHS + 1),
+            TimeUnit::Year => format!("{:04}", date.year()),
         }
     }
+}
+
+/// The first quarter of an hour of the next unit of so many months, both on the clocks of a zone.
+fn next_months(local: i64, months: i8) -> i64 {
+    let date = date(local);
+    let first = Date::new(date.year(), (date.month() - 1) / months * months + 1, 1).unwrap_or(date);
+    let next = first.checked_add(Span::new().months(i64::from(months)));
+    let days = next
+        .ok()
+        .and_then(|next| date.until(next).ok())
+        .map_or(1, |span| span.get_days());
+    let day_quarters = i64::from(DAY_QUARTERS);
+    (local.div_euclid(day_quarters) + i64::from(days)) * day_quarters
 }
 
 /// The day of a quarter on the clocks of a zone.
@@ -179,42 +200,6 @@ pub fn time(field: &str, text: &str, zone: &TimeZone) -> Result<Millis, Problem>
         return Err(Problem::bad(field, detail));
     }
     Ok(at.as_millisecond())
-}
-
-fn start_of(date: Date, zone: &TimeZone) -> Option<Timestamp> {
-    let noon = date.at(12, 0, 0, 0).to_zoned(zone.clone()).ok()?;
-    Some(noon.start_of_day().ok()?.timestamp())
-}
-
-/// A period that ends with the present day, week or month, all of it.
-pub fn period(text: &str, zone: &TimeZone, now: Millis) -> Result<(Millis, Millis), Problem> {
-    let now = Timestamp::from_millisecond(now).unwrap_or(Timestamp::MAX);
-    let today = now.to_zoned(zone.clone()).date();
-    let day = |days: i64| today.checked_add(jiff::Span::new().days(days)).ok();
-    let days = text.strip_suffix('d').filter(|days| !days.starts_with('+'));
-    let days = days.and_then(|days| days.parse().ok());
-    let days = days.filter(|days| (1..=PERIOD_DAYS_MAX).contains(days));
-    let (first, after) = match (text, days) {
-        ("today", _) => (day(0), day(1)),
-        ("yesterday", _) => (day(-1), day(0)),
-        ("week", _) => {
-            let since_monday = i64::from(today.weekday().to_monday_zero_offset());
-            (day(-since_monday), day(WEEK_DAYS - since_monday))
-        }
-        ("month", _) => {
-            let first = today.first_of_month();
-            (Some(first), first.checked_add(jiff::Span::new().months(1)).ok())
-        }
-        (_, Some(days)) => (day(1 - days), day(1)),
-        _ => {
-            let detail = format!(
-                "{text:?} is none of today, yesterday, week, month, and 1d to {PERIOD_DAYS_MAX}d, as in 7d"
-            );
-            return Err(Problem::bad("period", detail));
-        }
-    };
-    let start = |date: Option<Date>| start_of(date?, zone).map(Timestamp::as_millisecond);
-    (start(first).zip(start(after))).ok_or_else(|| Problem::bad("period", format!("{text:?} has no days")))
 }
 
 #[cfg(test)]
@@ -341,7 +326,7 @@ mod tests {
             "UTC",
             "2026-12-27T00:00:00Z",
             "2027-01-05T00:00:00Z",
-            TimeUnit::Week,
+            TimeUnit::Week(WeekStart::Monday),
         );
         expect(
             &weeks,
@@ -359,9 +344,29 @@ mod tests {
                 "UTC",
                 "1970-01-01T00:00:00Z",
                 "1970-01-06T00:00:00Z",
-                TimeUnit::Week,
+                TimeUnit::Week(WeekStart::Monday),
             ),
             &[("1970-W01", 96 * 4), ("1970-W02", 96)],
+        );
+    }
+
+    #[test]
+    fn weeks_may_begin_on_sunday_and_quarters_and_years_have_names() {
+        let (from, to) = ("2026-12-26T00:00:00Z", "2027-01-04T00:00:00Z");
+        expect(
+            &names("UTC", from, to, TimeUnit::Week(WeekStart::Sunday)),
+            &[("2026-12-20", 96), ("2026-12-27", 96 * 7), ("2027-01-03", 96)],
+        );
+        let (from, to) = ("2025-12-31T23:00:00Z", "2028-03-31T22:00:00Z");
+        let (winter, year) = (96 * 90, 96 * 365);
+        // The clock goes forward in March and back in October.
+        let quarters = names("Europe/Berlin", from, to, TimeUnit::Quarter);
+        assert_eq!(quarters[0], ("2026-Q1".to_owned(), winter - 4));
+        assert_eq!(quarters[3], ("2026-Q4".to_owned(), 96 * 92 + 4));
+        assert_eq!(quarters.last(), Some(&("2028-Q1".to_owned(), 96 * 91 - 4)));
+        expect(
+            &names("Europe/Berlin", from, to, TimeUnit::Year),
+            &[("2026", year), ("2027", year), ("2028", 96 * 91 - 4)],
         );
     }
 
@@ -374,58 +379,6 @@ mod tests {
         assert!(slots(now..now + 96, &zone, Some(TimeUnit::Day)).is_ok());
         for name in ["", "Nowhere/City", "../UTC", "EST5EDT4", "+01:00"] {
             assert!(zone_named(name).is_err(), "{name}");
-        }
-    }
-
-    #[test]
-    fn periods_are_of_the_zone() {
-        let now = at("2026-10-05T20:00:00Z");
-        for (zone, text, from, to) in [
-            ("UTC", "today", "2026-10-05T00:00:00Z", "2026-10-06T00:00:00Z"),
-            (
-                "Asia/Kathmandu",
-                "today",
-                "2026-10-05T18:15:00Z",
-                "2026-10-06T18:15:00Z",
-            ),
-            (
-                "Asia/Kathmandu",
-                "yesterday",
-                "2026-10-04T18:15:00Z",
-                "2026-10-05T18:15:00Z",
-            ),
-            (
-                "Asia/Kathmandu",
-                "7d",
-                "2026-09-29T18:15:00Z",
-                "2026-10-06T18:15:00Z",
-            ),
-            ("UTC", "1d", "2026-10-05T00:00:00Z", "2026-10-06T00:00:00Z"),
-            ("UTC", "week", "2026-10-05T00:00:00Z", "2026-10-12T00:00:00Z"),
-            ("UTC", "month", "2026-10-01T00:00:00Z", "2026-11-01T00:00:00Z"),
-            (
-                "Europe/Berlin",
-                "month",
-                "2026-09-30T22:00:00Z",
-                "2026-10-31T23:00:00Z",
-            ),
-        ] {
-            let found = period(text, &zone_named(zone).unwrap(), now).unwrap();
-            assert_eq!(found, (at(from), at(to)), "{zone} {text}");
-        }
-        for text in [
-            "",
-            "0d",
-            "-1d",
-            "+1d",
-            "3661d",
-            "d",
-            "7",
-            "Today",
-            "weeks",
-            "99999999999999999999d",
-        ] {
-            assert!(period(text, &TimeZone::UTC, now).is_err(), "{text}");
         }
     }
 }

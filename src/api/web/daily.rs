@@ -70,11 +70,11 @@ fn daily(snapshot: &Snapshot<'_>, days: i64, now: Millis) -> Result<Vec<wire::Da
     let mut sums: BTreeMap<u32, (Totals, BTreeSet<RunNumber>)> = BTreeMap::new();
     let quarter = |day: u32| day.saturating_mul(DAY_QUARTERS);
     let days: Vec<Range<u32>> = (first..after).map(|day| quarter(day)..quarter(day + 1)).collect();
-    snapshot.for_each_usage(&days, None, |at, _, series, totals| {
-        let day = sums.entry(first + u32::try_from(at).unwrap_or(u32::MAX));
+    snapshot.for_each_usage(&days, None, |place, totals| {
+        let day = sums.entry(first + u32::try_from(place.stretch).unwrap_or(u32::MAX));
         let (sum, runs) = day.or_default();
         *sum += totals;
-        runs.insert(series.run);
+        runs.insert(place.series.run);
     })?;
     Ok((first..after)
         .rev()

@@ -2,7 +2,9 @@
 //!
 //! Times are RFC 3339 in UTC with milliseconds. Token sums beyond `u64` are shown as `u64::MAX`.
 
+mod blocks;
 mod collector;
+mod cost;
 mod events;
 mod quota;
 mod runs;
@@ -10,7 +12,9 @@ mod summary;
 mod usage;
 mod web;
 
+pub use blocks::{Blocks, BurnRate, Projection, UsageBlock};
 pub use collector::{Health, Problem, SettingsInEffect, Version};
+pub use cost::{Cost, Pricing, Unpriced};
 pub use events::{
     AccountEvent, Delta, GapEvent, HealthEvent, RunEvent, SnapshotEvent, ThresholdEvent, UsageEvent,
     WindowEvent,
@@ -20,7 +24,9 @@ pub use quota::{
     TellObservations, ThresholdFired, Window,
 };
 pub use runs::{Run, RunDetail, StartRun};
-pub use summary::{Coverage, Lines, RunCoverage, RunTotals, SCHEMA, Summary, Tokens, Totals};
+pub use summary::{
+    Coverage, Lines, PricedRunTotals, PricedTotals, RunCoverage, RunTotals, SCHEMA, Summary, Tokens, Totals,
+};
 pub use usage::{DailyUsage, Usage, UsageRow, UsageSums};
 pub use web::{
     WebBucket, WebDelta, WebModel, WebPace, WebRun, WebRunUsage, WebRuns, WebRunsAnswer, WebSnapshot,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::summary::{Lines, RunTotals, Totals};
+use super::cost::{Cost, Pricing};
+use super::summary::{Lines, PricedTotals, RunTotals};
 
 /// `GET /v1/runs`: a row of the list.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -45,6 +46,8 @@ pub struct Run {
     pub lag_bytes: u64,
     #[serde(flatten)]
     pub totals: RunTotals,
+    #[serde(flatten)]
+    pub cost: Cost,
     pub advisor_calls: u64,
     pub lines: Lines,
     pub files: u64,
@@ -80,6 +83,8 @@ pub struct StartRun {
 pub struct RunDetail {
     #[serde(flatten)]
     pub run: Run,
-    pub by_model: BTreeMap<String, Totals>,
-    pub by_day: BTreeMap<String, Totals>,
+    pub by_model: BTreeMap<String, PricedTotals>,
+    pub by_day: BTreeMap<String, PricedTotals>,
+    #[serde(flatten)]
+    pub pricing: Pricing,
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::cost::{Cost, Pricing};
 use super::quota::Quota;
 
 /// The version of the summary document.
@@ -22,11 +23,13 @@ pub struct Summary {
     /// Calls inside responses that the responses' own figures leave out: advisor calls, compactions, declined
     /// attempts.
     pub advisor_calls: u64,
-    pub totals: Totals,
-    pub by_run: BTreeMap<String, RunTotals>,
-    pub by_model: BTreeMap<String, Totals>,
+    pub totals: PricedTotals,
+    pub by_run: BTreeMap<String, PricedRunTotals>,
+    pub by_model: BTreeMap<String, PricedTotals>,
     /// Keyed by the UTC day of the usage, `YYYY-MM-DD`.
-    pub by_day: BTreeMap<String, Totals>,
+    pub by_day: BTreeMap<String, PricedTotals>,
+    #[serde(flatten)]
+    pub pricing: Pricing,
     pub lines: Lines,
     pub files: u64,
     /// Bytes read, including skipped lines.
@@ -94,7 +97,25 @@ pub struct Totals {
     pub total_tokens: u64,
 }
 
-/// One run's part of the summary.
+/// Token sums and their estimated cost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PricedTotals {
+    #[serde(flatten)]
+    pub totals: Totals,
+    #[serde(flatten)]
+    pub cost: Cost,
+}
+
+/// One run's part of the summary, and its estimated cost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PricedRunTotals {
+    #[serde(flatten)]
+    pub sums: RunTotals,
+    #[serde(flatten)]
+    pub cost: Cost,
+}
+
+/// The sums of one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RunTotals {
     pub messages: u64,

@@ -102,7 +102,7 @@ pub(super) fn run_id(text: &str) -> Result<RunId, RunIdError> {
     RunId::new(text)
 }
 
-fn label(text: &str) -> Result<Label, String> {
+pub(super) fn label(text: &str) -> Result<Label, String> {
     let (name, value) = split_label(text).ok_or("a label is written KEY=VALUE, as in project=alpha")?;
     Ok(Label {
         name: name.to_owned(),
@@ -110,9 +110,9 @@ fn label(text: &str) -> Result<Label, String> {
     })
 }
 
-fn limit(text: &str) -> Result<NonZeroUsize, String> {
+pub(super) fn limit(text: &str) -> Result<NonZeroUsize, String> {
     text.parse()
-        .map_err(|_| "a limit is a number of runs from 1 on, as in 20".to_owned())
+        .map_err(|_| "a limit is a number from 1 on, as in 20".to_owned())
 }
 
 pub(super) const RUN_EXAMPLES: &str = "\
@@ -201,8 +201,8 @@ mod tests {
                 &["runs", "--sort", "size"],
                 "id, state, account, started, active, tokens, lag",
             ),
-            (&["runs", "--limit", "0"], "a number of runs from 1 on"),
-            (&["runs", "--limit", "many"], "a number of runs from 1 on"),
+            (&["runs", "--limit", "0"], "a number from 1 on"),
+            (&["runs", "--limit", "many"], "a number from 1 on"),
         ] {
             let error = read(words).unwrap_err();
             assert!(error.use_stderr(), "{words:?}");

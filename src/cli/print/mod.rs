@@ -1,5 +1,6 @@
 //! Rendering of documents as tables and sentences.
 
+pub mod cost;
 pub mod grid;
 pub mod numbers;
 pub mod output;

@@ -17,6 +17,37 @@ const BYTE_SCALES: [Scale; 6] = [
     ("EiB", 1 << 60),
 ];
 
+/// Units of counts in reports, which show every digit below a million.
+const REPORT_SCALES: [Scale; 4] = [
+    ("M", 1_000_000),
+    ("B", 1_000_000_000),
+    ("T", 1_000_000_000_000),
+    ("Q", 1_000_000_000_000_000),
+];
+/// Units of counts in narrow cells.
+const COMPACT_SCALES: [Scale; 5] = [
+    ("k", 1_000),
+    REPORT_SCALES[0],
+    REPORT_SCALES[1],
+    REPORT_SCALES[2],
+    REPORT_SCALES[3],
+];
+
+/// The style of reports: every digit below a million, then one decimal: `999,999`, `1.2M`, `1.0B`.
+#[must_use]
+pub fn report_style(number: u64) -> String {
+    if number < REPORT_SCALES[0].1 {
+        return grouped(number);
+    }
+    scaled(number, 1_000, &REPORT_SCALES).map_or_else(|| grouped(number), |(value, unit)| value + unit)
+}
+
+/// The style of narrow cells: one decimal from a thousand on: `999`, `1.5k`, `999.5k`, `1.0M`.
+#[must_use]
+pub fn compact_style(number: u64) -> String {
+    scaled(number, 1_000, &COMPACT_SCALES).map_or_else(|| number.to_string(), |(value, unit)| value + unit)
+}
+
 /// Binary units: `512 B`, `1.5 KiB`, `3.0 GiB`; rounds half up, never to `1024.0 KiB`.
 #[must_use]
 pub fn bytes(number: u64) -> String {
@@ -98,6 +129,31 @@ mod tests {
                 (u64::MAX, "16.0 EiB"),
             ],
         );
+    }
+
+    #[test]
+    fn a_report_shows_every_digit_below_a_million_and_a_narrow_cell_three() {
+        for (number, report, compact) in [
+            (0, "0", "0"),
+            (999, "999", "999"),
+            (1_500, "1,500", "1.5k"),
+            (2_500, "2,500", "2.5k"),
+            (999_500, "999,500", "999.5k"),
+            (999_949, "999,949", "999.9k"),
+            (999_950, "999,950", "1.0M"),
+            (999_999, "999,999", "1.0M"),
+            (1_000_000, "1.0M", "1.0M"),
+            (1_200_000, "1.2M", "1.2M"),
+            (45_600_000, "45.6M", "45.6M"),
+            (999_949_999, "999.9M", "999.9M"),
+            (999_950_000, "1.0B", "1.0B"),
+            (999_999_999, "1.0B", "1.0B"),
+            (1_500_000_000_000, "1.5T", "1.5T"),
+            (u64::MAX, "18446.7Q", "18446.7Q"),
+        ] {
+            assert_eq!(report_style(number), report, "{number}");
+            assert_eq!(compact_style(number), compact, "{number}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
+use super::cost;
 use super::numbers::{bytes, counted, grouped, time};
 use super::output::Screen;
 use super::table::{self, Section, TableEntry};
@@ -160,6 +161,7 @@ fn counts(out: &mut dyn Write, summary: &Summary, width: Option<usize>) -> io::R
     for line in [heading(summary), lines(&summary.lines)]
         .into_iter()
         .chain(coverage(&summary.coverage))
+        .chain(cost::note(&summary.pricing, &summary.totals.cost))
     {
         writeln!(out, "{}", text::wrapped(&line, width))?;
     }
@@ -295,7 +297,7 @@ fn heading(summary: &Summary) -> String {
     format!(
         "{STRONG}{}, {calls}{}{STRONG:#} in {}, {}, as of {}",
         counted(summary.messages, "message"),
-        counted(summary.totals.total_tokens, "token"),
+        counted(summary.totals.totals.total_tokens, "token"),
         counted(summary.files, "file"),
         bytes(summary.bytes),
         time(&summary.now),
@@ -305,14 +307,16 @@ fn heading(summary: &Summary) -> String {
 fn by_run(summary: &Summary, rows_max: Option<usize>) -> Section<'_> {
     let entries = summary.by_run.iter().map(|(name, run)| TableEntry {
         name,
-        messages: Some(run.messages),
-        totals: &run.totals,
+        messages: Some(run.sums.messages),
+        totals: &run.sums.totals,
+        cost: &run.cost,
     });
     let (entries, left_out) = table::most_first(entries.collect(), rows_max);
     let sum = TableEntry {
         name: "all",
         messages: Some(summary.messages),
-        totals: &summary.totals,
+        totals: &summary.totals.totals,
+        cost: &summary.totals.cost,
     };
     Section {
         title: "run",
@@ -324,16 +328,18 @@ fn by_run(summary: &Summary, rows_max: Option<usize>) -> Section<'_> {
 }
 
 fn by_model(summary: &Summary, rows_max: Option<usize>) -> Section<'_> {
-    let entries = summary.by_model.iter().map(|(name, totals)| TableEntry {
+    let entries = summary.by_model.iter().map(|(name, sums)| TableEntry {
         name,
         messages: None,
-        totals,
+        totals: &sums.totals,
+        cost: &sums.cost,
     });
     let (entries, left_out) = table::most_first(entries.collect(), rows_max);
     let sum = TableEntry {
         name: "all",
         messages: None,
-        totals: &summary.totals,
+        totals: &summary.totals.totals,
+        cost: &summary.totals.cost,
     };
     Section {
         title: "model",
@@ -352,16 +358,18 @@ fn by_day(summary: &Summary, rows_max: Option<usize>) -> Section<'_> {
         .saturating_sub(rows_max.unwrap_or(usize::MAX));
     let entries = summary.by_day.iter().skip(left_out);
     let entries = entries
-        .map(|(name, totals)| TableEntry {
+        .map(|(name, sums)| TableEntry {
             name,
             messages: None,
-            totals,
+            totals: &sums.totals,
+            cost: &sums.cost,
         })
         .collect();
     let sum = TableEntry {
         name: "all",
         messages: None,
-        totals: &summary.totals,
+        totals: &summary.totals.totals,
+        cost: &summary.totals.cost,
     };
     Section {
         title: "day (UTC)",
@@ -411,7 +419,7 @@ fn lines(lines: &Lines) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::wire::{RunTotals, Totals};
+    use crate::api::wire::{Cost, PricedRunTotals, PricedTotals, RunTotals, Totals, Unpriced};
 
     fn totals(input: u64, output: u64, write: u64, read: u64) -> Totals {
         Totals {
@@ -426,20 +434,31 @@ mod tests {
 
     fn small() -> Summary {
         let (one, two) = (totals(10, 300, 2_000, 1_234_567), totals(1, 2, 0, 0));
-        let all = totals(11, 302, 2_000, 1_234_567);
-        let run = |messages, totals| RunTotals {
-            messages,
+        let priced = |totals| PricedTotals {
             totals,
-            malformed_lines: 0,
+            cost: Cost::default(),
+        };
+        let all = priced(totals(11, 302, 2_000, 1_234_567));
+        let run = |messages, totals| PricedRunTotals {
+            sums: RunTotals {
+                messages,
+                totals,
+                malformed_lines: 0,
+            },
+            cost: Cost::default(),
         };
         Summary {
             now: "2026-10-05T09:00:04.000Z".into(),
             messages: 3,
             advisor_calls: 1,
-            totals: all,
+            totals: all.clone(),
             by_run: [("a".into(), run(1, two)), ("run-7".into(), run(2, one))].into(),
             by_model: [("claude-opus-4-5".into(), all)].into(),
-            by_day: [("2026-10-04".into(), two), ("2026-10-05".into(), one)].into(),
+            by_day: [
+                ("2026-10-04".into(), priced(two)),
+                ("2026-10-05".into(), priced(one)),
+            ]
+            .into(),
             lines: Lines {
                 read: 1_010,
                 usage: 5,
@@ -489,7 +508,7 @@ all            11     302        2,000   1,234,567  1,236,880
     fn a_summary_fits_its_width() {
         let mut long = small();
         let name = format!("nightly-{}-042", "x".repeat(100));
-        let run = long.by_run["run-7"];
+        let run = long.by_run["run-7"].clone();
         long.by_run.insert(name.clone(), run);
         assert!(plain(|out| summary(out, &long, None)).contains(&name));
         for width in [40, 60, 80, 100] {
@@ -510,7 +529,8 @@ all            11     302        2,000   1,234,567  1,236,880
     fn many_rows_are_left_out_and_said() {
         let mut many = small();
         for index in 0..498_u64 {
-            many.by_run.insert(format!("quiet-{index}"), RunTotals::default());
+            many.by_run
+                .insert(format!("quiet-{index}"), PricedRunTotals::default());
         }
         let health = Health::default();
         let text = plain(|out| status(out, &many, StatusSource::Collector(&health), Screen::default()));
@@ -524,8 +544,10 @@ all            11     302        2,000   1,234,567  1,236,880
     fn the_verdict_stays_on_the_terminal() {
         let mut many = small();
         for index in 0..498_u64 {
-            many.by_run.insert(format!("quiet-{index}"), RunTotals::default());
-            many.by_model.insert(format!("model-{index}"), Totals::default());
+            many.by_run
+                .insert(format!("quiet-{index}"), PricedRunTotals::default());
+            many.by_model
+                .insert(format!("model-{index}"), PricedTotals::default());
         }
         let health = Health {
             status: "ok".into(),
@@ -572,10 +594,36 @@ all            11     302        2,000   1,234,567  1,236,880
     fn thinking_and_web_searches_show_if_there_are_any() {
         let mut searched = small();
         assert!(!plain(|out| summary(out, &searched, None)).contains("web searches"));
-        searched.totals.web_search_requests = 4;
+        searched.totals.totals.web_search_requests = 4;
         assert!(plain(|out| summary(out, &searched, None)).contains("cache read  web searches"));
-        searched.totals.thinking_tokens = 200;
+        searched.totals.totals.thinking_tokens = 200;
         assert!(plain(|out| summary(out, &searched, None)).contains("cache read  thinking  web searches"));
+    }
+
+    #[test]
+    fn costs_show_if_the_document_has_them() {
+        let mut priced = small();
+        assert!(!plain(|out| summary(out, &priced, None)).contains("cost:"));
+        let cost = |usd| Cost {
+            estimated_cost_usd: usd,
+            unpriced: Some(Unpriced {
+                models: ["gpt-new".to_owned()].into(),
+                tokens: 3,
+            }),
+        };
+        priced.totals.cost = cost(Some(1_234.5));
+        priced.by_run.get_mut("a").unwrap().cost = cost(None);
+        priced.pricing.price_table = "list 1".to_owned();
+        let text = plain(|out| summary(out, &priced, None));
+        assert!(
+            text.contains(
+                "\ncost: an estimate at list price (list 1), no bill; +?: no price of gpt-new (3 tokens)\n"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("      total          cost\n"), "{text}");
+        assert!(text.contains("3             -\n"), "{text}");
+        assert!(text.contains("1,236,880  $1,234.50 +?\n"), "{text}");
     }
 
     #[test]
@@ -591,7 +639,8 @@ all            11     302        2,000   1,234,567  1,236,880
     #[test]
     fn a_name_cannot_steer_the_terminal() {
         let mut bad = small();
-        bad.by_model.insert("\u{1b}[2J\nall".into(), Totals::default());
+        bad.by_model
+            .insert("\u{1b}[2J\nall".into(), PricedTotals::default());
         let mut out = Vec::new();
         summary(&mut out, &bad, None).unwrap();
         assert!(!String::from_utf8(out).unwrap().contains("\u{1b}[2J"));

@@ -5,18 +5,20 @@ use std::io::{self, Write};
 
 use anstyle::Style;
 
+use super::cost;
 use super::grid::{self, Column, GridCell, GridRow};
 use super::numbers::grouped;
 use super::text;
-use crate::api::wire::Totals;
+use crate::api::wire::{Cost, Totals};
 
 const STRONG: Style = Style::new().bold();
 
-/// One row of a table: name, messages if known, tokens.
+/// One row of a table: name, messages if known, tokens, their cost.
 pub struct TableEntry<'a> {
     pub name: &'a str,
     pub messages: Option<u64>,
     pub totals: &'a Totals,
+    pub cost: &'a Cost,
 }
 
 /// A table before its layout.
@@ -81,9 +83,11 @@ pub fn write(out: &mut dyn Write, section: &Section<'_>, width: Option<usize>) -
     ]);
     columns.extend(parts.iter().map(|part| Column::numbers(part.title, part.rank)));
     columns.push(Column::numbers("total", 0));
+    let has_cost = cost::is_known(section.sum.cost);
+    columns.extend(has_cost.then(|| Column::numbers("cost", 0)));
     let entries = section.entries.iter();
     let mut rows: Vec<GridRow> = entries
-        .map(|entry| GridRow::Cells(row(entry, &parts, Style::new())))
+        .map(|entry| GridRow::Cells(row(entry, &parts, has_cost, Style::new())))
         .collect();
     if section.left_out > 0 {
         let count = grouped(section.left_out as u64);
@@ -92,12 +96,12 @@ pub fn write(out: &mut dyn Write, section: &Section<'_>, width: Option<usize>) -
             section.rest
         )));
     }
-    rows.push(GridRow::Cells(row(&section.sum, &parts, STRONG)));
+    rows.push(GridRow::Cells(row(&section.sum, &parts, has_cost, STRONG)));
     grid::write(out, &columns, &rows, width)?;
     Ok(())
 }
 
-fn row(entry: &TableEntry<'_>, parts: &[&PartSum], style: Style) -> Vec<GridCell> {
+fn row(entry: &TableEntry<'_>, parts: &[&PartSum], has_cost: bool, style: Style) -> Vec<GridCell> {
     let totals = entry.totals;
     let numbers = entry
         .messages
@@ -113,6 +117,7 @@ fn row(entry: &TableEntry<'_>, parts: &[&PartSum], style: Style) -> Vec<GridCell
     [text::name(entry.name)]
         .into_iter()
         .chain(numbers.map(grouped))
+        .chain(has_cost.then(|| cost::dollars(entry.cost)))
         .map(|text| GridCell { text, style })
         .collect()
 }

@@ -3,6 +3,7 @@
 pub mod expect;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -14,10 +15,10 @@ use crate::cli::print::progress::ProgressLine;
 use crate::cli::print::{output, summary as render};
 use crate::cli::settings::settings;
 use crate::clock::Clock;
-use crate::config::Origin;
+use crate::config::{LogFormat, Origin, Settings};
 use crate::logfile::LogFileError;
-use crate::replay::{self, ReplayError, ReplayOptions};
-use crate::store::StoreOptions;
+use crate::replay::{self, ReplayError, ReplayOptions, Replayed};
+use crate::store::{Snapshot, StoreOptions};
 
 /// Reads transcripts once and prints the summary.
 ///
@@ -33,17 +34,40 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
             ),
         ));
     }
+    let golden = command.expect.as_deref().map(expect::read_golden).transpose()?;
+    let now_given = command.now.or(command.until);
+    let (options, settings) = options(global, command.paths.clone())?;
+    let options = ReplayOptions {
+        now: now_given.map_or_else(|| Clock::SYSTEM.now(), Timestamp::as_millisecond),
+        until: command.until.map(Timestamp::as_millisecond),
+        now_given: now_given.is_some(),
+        ..options
+    };
+    let (replayed, ()) = run(global, &options, settings.log.format, |_| ())?;
+    if let Some((golden, path)) = golden.zip(command.expect.as_deref()) {
+        return compare(global, &golden, path, &replayed.summary);
+    }
+    let width = output::Screen::stdout().columns;
+    output::document(global.json, &replayed.summary, |out| {
+        render::summary(out, &replayed.summary, width)
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// The options of a replay of these paths, with the time of day, and the settings.
+///
+/// # Errors
+/// The configuration is invalid.
+pub fn options(global: &Global, paths: Vec<PathBuf>) -> Result<(ReplayOptions, Settings), Failure> {
     // A replay in memory must not require a home directory for a database it does not use.
     let in_memory = Global {
         db: Some(PathBuf::from("unused")),
         ..global.clone()
     };
     let settings = settings(if global.db.is_some() { global } else { &in_memory })?;
-    let golden = command.expect.as_deref().map(expect::read_golden).transpose()?;
     let clock = Clock::SYSTEM;
-    let now_given = command.now.or(command.until);
     let options = ReplayOptions {
-        paths: command.paths.clone(),
+        paths,
         globs: settings.watch.globs.clone(),
         layout: settings.runs.layout,
         layout_given: settings.origin("runs.layout") == Origin::Flag,
@@ -56,31 +80,38 @@ pub fn replay(global: &Global, command: &args::Replay) -> Result<Exit, Failure> 
         commit_rows_max: settings.store.commit_rows_max,
         accounts: settings.accounts.clone(),
         quota_zone: settings.quota_zone.clone(),
-        now: now_given.map_or_else(|| clock.now(), Timestamp::as_millisecond),
-        until: command.until.map(Timestamp::as_millisecond),
-        now_given: now_given.is_some(),
+        prices: Arc::clone(&settings.prices),
+        now: clock.now(),
+        until: None,
+        now_given: false,
     };
+    Ok((options, settings))
+}
+
+/// Replays with a bar on a terminal and the warnings on standard error; `ask` gets the counted store.
+///
+/// # Errors
+/// A path cannot be read.
+pub fn run<T>(
+    global: &Global,
+    options: &ReplayOptions,
+    format: LogFormat,
+    ask: impl FnOnce(&Snapshot<'_>) -> T,
+) -> Result<(Replayed, T), Failure> {
     let progress = std::cell::OnceCell::new();
-    let format = settings.log.format;
-    let replayed = replay::replay(
-        &options,
+    let replayed = replay::replay_then(
+        options,
         |bytes| drop(progress.set(ProgressLine::new("replay", bytes, format))),
         |so_far| {
             if let Some(progress) = progress.get() {
                 progress.advance_to(so_far.bytes, so_far.files, so_far.responses);
             }
         },
+        ask,
     )?;
     drop(progress);
-    print_warnings(global, &replayed.warnings);
-    if let Some((golden, path)) = golden.zip(command.expect.as_deref()) {
-        return compare(global, &golden, path, &replayed.summary);
-    }
-    let width = output::Screen::stdout().columns;
-    output::document(global.json, &replayed.summary, |out| {
-        render::summary(out, &replayed.summary, width)
-    })?;
-    Ok(Exit::Ok)
+    print_warnings(global, &replayed.0.warnings);
+    Ok(replayed)
 }
 
 /// Prints the differences between the summary and the expected document.

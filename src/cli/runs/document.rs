@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::super::args::RunOrder;
+use super::super::print::cost;
 use super::super::print::grid::{self, Column, GridCell, GridRow};
 use super::super::print::numbers::{bytes, counted, grouped, time, time_without_zone};
 use super::super::print::table::{self, Section, TableEntry};
@@ -18,15 +19,19 @@ use crate::api::wire;
 const STRONG: Style = Style::new().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default();
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     Column::names("run", 0),
     Column::words("state", 0),
     Column::names("account", 3),
     Column::names("labels", 5),
     Column::numbers("tokens", 0),
+    Column::numbers("cost", 1),
     Column::numbers("lag", 4),
     Column::words("last activity (UTC)", 2),
 ];
+
+/// Index of the cost among them, which collectors of earlier versions do not send.
+const COST_AT: usize = 5;
 
 /// A run's document: the raw JSON and the parsed fields.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,7 +69,11 @@ pub struct RunDocument {
     #[serde(default)]
     pub last_change: Option<String>,
     #[serde(default)]
-    pub by_model: BTreeMap<String, wire::Totals>,
+    pub by_model: BTreeMap<String, wire::PricedTotals>,
+    #[serde(flatten)]
+    pub cost: wire::Cost,
+    #[serde(flatten)]
+    pub pricing: wire::Pricing,
     #[serde(default)]
     pub problem: Option<String>,
 }
@@ -148,17 +157,18 @@ pub fn totals(out: &mut dyn Write, run: &RunDocument, width: Option<usize>) -> i
         writeln!(out, "{}", text::wrapped(&said, width))?;
     }
     if !run.by_model.is_empty() {
-        let of_model = |(name, totals)| TableEntry {
+        let of_model = |name, totals, cost| TableEntry {
             name,
             messages: None,
             totals,
+            cost,
         };
         let entries = run
             .by_model
             .iter()
-            .map(|(name, totals)| of_model((name.as_str(), totals)));
+            .map(|(name, sums)| of_model(name.as_str(), &sums.totals, &sums.cost));
         let (entries, left_out) = table::most_first(entries.collect(), None);
-        let sum = of_model(("all", sums));
+        let sum = of_model("all", sums, &run.cost);
         let section = Section {
             title: "model",
             rest: "more",
@@ -167,6 +177,9 @@ pub fn totals(out: &mut dyn Write, run: &RunDocument, width: Option<usize>) -> i
             sum,
         };
         table::write(out, &section, width)?;
+        if let Some(note) = cost::note(&run.pricing, &run.cost) {
+            writeln!(out, "{}", text::wrapped(&note, width))?;
+        }
     }
     if run.totals.malformed_lines > 0 {
         let lines = counted(run.totals.malformed_lines, "malformed line");
@@ -192,6 +205,12 @@ pub fn list(
     if runs.is_empty() {
         return writeln!(out, "no runs");
     }
+    let has_cost = runs.iter().any(|run| cost::is_known(&run.cost));
+    let columns = COLUMNS.into_iter().enumerate();
+    let columns: Vec<Column> = columns
+        .filter(|(at, _)| has_cost || *at != COST_AT)
+        .map(|(_, column)| column)
+        .collect();
     let row = |run: &RunDocument| {
         let account = match (run.provider.as_str(), run.account.as_str()) {
             ("", "") => String::new(),
@@ -202,7 +221,7 @@ pub fn list(
             lag => bytes(lag),
         };
         let last = run.last_activity.as_deref().map(time_without_zone);
-        let row = [
+        let mut row = vec![
             text::name(&run.id),
             text::name(&run.state),
             text::name(&account),
@@ -211,7 +230,10 @@ pub fn list(
             lag,
             last.unwrap_or_default(),
         ];
-        GridRow::Cells(row.map(GridCell::from).into())
+        if has_cost {
+            row.insert(COST_AT, cost::dollars(&run.cost));
+        }
+        GridRow::Cells(row.into_iter().map(GridCell::from).collect())
     };
     let mut rows: Vec<GridRow> = runs.iter().map(row).collect();
     if left_out > 0 {
@@ -222,7 +244,10 @@ pub fn list(
             grouped(all)
         )));
     }
-    grid::write(out, &COLUMNS, &rows, width)?;
+    grid::write(out, &columns, &rows, width)?;
+    if has_cost {
+        writeln!(out, "{}", text::wrapped(cost::ESTIMATE, width))?;
+    }
     Ok(())
 }
 

@@ -67,7 +67,7 @@ fn gap(event: wire::GapEvent) -> (String, String) {
 }
 
 fn sums(summary: &wire::Summary) -> String {
-    let (runs, tokens) = (summary.by_run.len() as u64, summary.totals.total_tokens);
+    let (runs, tokens) = (summary.by_run.len() as u64, summary.totals.totals.total_tokens);
     format!("{}, {}", counted(runs, "run"), counted(tokens, "token"))
 }
 
@@ -234,8 +234,10 @@ mod tests {
             now: AT.into(),
             ..Default::default()
         };
-        summary.by_run.insert("a".into(), wire::RunTotals::default());
-        summary.totals.total_tokens = tokens;
+        summary
+            .by_run
+            .insert("a".into(), wire::PricedRunTotals::default());
+        summary.totals.totals.total_tokens = tokens;
         summary
     }
 

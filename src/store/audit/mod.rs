@@ -7,8 +7,10 @@ mod repair;
 use super::error::StoreError;
 use super::read::{ResponseOrigin, Snapshot};
 use super::schema::{
-    ACCOUNTS, DAYS, FILES, META, MINUTES, MODELS, PATHS, PLACE_NUMBERS, PLACES, QUARTERS, RESPONSES,
-    RUN_DAYS, RUNS, SERIES, SERIES_NUMBERS, SERIES_SUMS, SESSION_COPIES, SESSION_SUMS, TOTALS,
+    ACCOUNTS, DAYS, FILES, META, MINUTES, MODEL_DAYS, MODEL_QUARTERS, MODELS, PATHS, PLACE_NUMBERS, PLACES,
+    QUARTERS, RECORDS, RESPONSES, ROUTE_NUMBERS, ROUTES, RUN_DAYS, RUNS, SERIES, SERIES_NUMBERS, SERIES_SUMS,
+    SESSION_COPIES, SESSION_SUMS,
+    TOTALS,
 };
 use super::write::{Writer, next_sequence};
 use crate::dedup::{Response, Totals};
@@ -78,6 +80,9 @@ fn sentence(what: &str, kept: Option<Totals>, sum: Option<Totals>) -> String {
             ("of that for 1 hour", of.cache_creation_1h),
             ("web searches", of.web_search),
             ("thinking", of.thinking),
+            ("fallbacks", of.fallbacks.into()),
+            ("failed attempts", of.failed_attempts.into()),
+            ("estimated", of.estimated),
         ]
     };
     let told = |totals: Option<Totals>, other: Option<Totals>| {
@@ -129,7 +134,8 @@ impl Snapshot<'_> {
                 &open!(ACCOUNTS),
                 (&open!(SERIES), &open!(PLACES)),
             )?;
-            let derived = Derived::of(&open!(RESPONSES), &open!(SESSION_COPIES), &names)?;
+            let (responses, records) = (open!(RESPONSES), open!(RECORDS));
+            let derived = Derived::of(&responses, &open!(SESSION_COPIES), &records, &names)?;
             for (key, must_be) in names.series_lost(&open!(SERIES_NUMBERS))? {
                 each(format!("the key {key:?} of a series must lead to {must_be:?}"));
             }
@@ -137,6 +143,15 @@ impl Snapshot<'_> {
                 each(format!(
                     "the key of session {session}, project {project} must lead to {must_be:?}"
                 ));
+            }
+            for ((profile, route, instance), must_be) in SumNames::routes_lost(&open!(ROUTES), &open!(ROUTE_NUMBERS))?
+            {
+                each(format!(
+                    "the key of profile {profile}, route {route}, instance {instance} must lead to {must_be:?}"
+                ));
+            }
+            for key in &derived.lost {
+                each(format!("record {:032x} has no response", key.0));
             }
             for key in &derived.misplaced {
                 each(format!(
@@ -167,6 +182,16 @@ impl Snapshot<'_> {
             for ((_, day, of), must_be) in keys_differing(&open!(RUN_DAYS), &derived.run_days)? {
                 let (day, must) = (since(day, DAY_MS, 10), if must_be { "must" } else { "must not" });
                 each(format!("the days of its run {must} have {day} of {}", series(of)));
+            }
+            for (key, kept, sum) in differing(&open!(MODEL_QUARTERS), &derived.model_quarters)? {
+                let quarter = since(key.0, QUARTER_MS, 16);
+                let what = format!("quarter-hour {quarter} of all runs, {}", names.model_sum(key));
+                each(sentence(&what, kept, sum));
+            }
+            for (key, kept, sum) in differing(&open!(MODEL_DAYS), &derived.model_days)? {
+                let day = since(key.0, DAY_MS, 10);
+                let what = format!("day {day} of all runs, {}", names.model_sum(key));
+                each(sentence(&what, kept, sum));
             }
             for (of, kept, sum) in differing(&open!(SERIES_SUMS), &derived.series_sums)? {
                 each(sentence(&format!("total of {}", series(of)), kept, sum));

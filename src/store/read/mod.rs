@@ -24,20 +24,21 @@ pub use counters::ReadCounters;
 pub use quota::{AccountSums, KnownAccounts, LimitEvent, QuotaView};
 pub use runs::{RunInfo, StoredRun};
 pub use series::{ResponseOrigin, SeriesNames};
-pub use usage::RunNames;
+pub use usage::{RunNames, SumPlace};
 
 use super::database::{DatabaseSlot, OpenDatabase};
 use super::error::{DbError, StoreError};
 use super::schema::{
-    DAYS, META, META_SEQUENCE, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, RUNS, RowError, RunRow, RunTotalsRow,
-    SERIES, SERIES_SUMS, SeriesRow, TOTALS,
+    DAYS, META, META_SEQUENCE, MODELS, NO_RUN, NOTE_ASIDE, NOTE_REBUILT, NOTES, RUNS, RowError, RunRow,
+    RunTotalsRow, SERIES, SERIES_SUMS, SeriesRow, TOTALS,
 };
 use super::table::{decode_row, get};
 use crate::coverage::Coverage;
 use crate::dedup::Totals;
-use crate::model::{LineCounts, Millis, ModelNumber, RunId, RunNumber};
+use crate::model::{LineCounts, Millis, ModelNumber, RunId, RunNumber, SeriesNumber};
 use coverage::coverage_in;
 use runs::run_row_of;
+use series::SeriesRows;
 use usage::run_days;
 
 /// The totals of one run.
@@ -88,6 +89,8 @@ pub struct SummaryFigures {
     pub runs: BTreeMap<String, RunSums>,
     /// The totals of forgotten runs.
     pub forgotten: RunSums,
+    /// The totals of posted records of no run.
+    pub without_run: RunSums,
     pub by_model: BTreeMap<Arc<str>, Totals>,
     /// Keyed by the UTC day since 1970.
     pub by_day: BTreeMap<u32, Totals>,
@@ -194,7 +197,24 @@ impl Snapshot<'_> {
     /// # Errors
     /// The database is damaged or unreadable.
     pub fn summary(&self) -> Result<SummaryFigures, StoreError> {
-        self.reading(summary_in)
+        self.reading(|read| summary_in(read, |_, _, _| Ok(())))
+    }
+
+    /// As [`Snapshot::summary`]; passes the day, the series and the sum of each row of days to `each` on the way.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn summary_by_series(
+        &self,
+        mut each: impl FnMut(u32, &SeriesRow, &Totals),
+    ) -> Result<SummaryFigures, StoreError> {
+        self.reading(|read| {
+            let mut series = SeriesRows::new(read)?;
+            summary_in(read, |day, number, totals| {
+                each(day, &series.row(number)?, totals);
+                Ok(())
+            })
+        })
     }
 
     /// Why this database replaced another since the start, or replaced a damaged one that is still kept
@@ -221,6 +241,18 @@ impl Snapshot<'_> {
     /// # Errors
     /// As [`Snapshot::summary`].
     pub fn run(&self, run: &RunId) -> Result<Option<RunView>, StoreError> {
+        self.run_by_series(run, |_, _, _| {})
+    }
+
+    /// As [`Snapshot::run`]; passes the day, the series and the sum of each row of the run's days to `each` on the way.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn run_by_series(
+        &self,
+        run: &RunId,
+        mut each: impl FnMut(u32, &SeriesRow, &Totals),
+    ) -> Result<Option<RunView>, StoreError> {
         self.reading(|read| {
             let Some(row) = run_row_of(read, run)? else {
                 return Ok(None);
@@ -234,6 +266,7 @@ impl Snapshot<'_> {
                 ..RunView::default()
             };
             run_days(read, row.number, |day, series, totals| {
+                each(day, series, &totals);
                 *view.by_day.entry(day).or_default() += totals;
                 let model = model_name(&models, series.model)?;
                 *view.by_model.entry(model).or_default() += totals;
@@ -261,7 +294,10 @@ impl Snapshot<'_> {
     }
 }
 
-fn summary_in(read: &ReadTransaction) -> Result<SummaryFigures, DbError> {
+fn summary_in(
+    read: &ReadTransaction,
+    mut each: impl FnMut(u32, SeriesNumber, &Totals) -> Result<(), DbError>,
+) -> Result<SummaryFigures, DbError> {
     let models = models(read)?;
     let mut figures = SummaryFigures::default();
     let meta = read.open_table(META)?;
@@ -281,6 +317,7 @@ fn summary_in(read: &ReadTransaction) -> Result<SummaryFigures, DbError> {
         let of_run = of_run.ok_or_else(|| DbError::row("runs", RowError::Range("number")))?;
         figures.runs.insert(id.value().to_owned(), of_run);
     }
+    figures.without_run = sums.remove(&NO_RUN).unwrap_or_default();
     // Rows without a name belong to forgotten runs.
     for rest in sums.into_values() {
         figures.forgotten.add(&rest);
@@ -289,8 +326,9 @@ fn summary_in(read: &ReadTransaction) -> Result<SummaryFigures, DbError> {
     let mut of_day: Option<(u32, Totals)> = None;
     for entry in days.iter()? {
         let (key, row) = entry?;
-        let (day, _) = key.value();
+        let (day, number) = key.value();
         let totals: Totals = decode_row("days", row.value())?;
+        each(day, number, &totals)?;
         match &mut of_day {
             Some((current, sum)) if *current == day => *sum += totals,
             _ => {

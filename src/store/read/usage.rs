@@ -12,7 +12,9 @@ use crate::dedup::Totals;
 use crate::model::{DAY_QUARTERS, RunId, RunNumber, SeriesNumber};
 use crate::store::StoreError;
 use crate::store::error::DbError;
-use crate::store::schema::{DAYS, QUARTERS, RUN_DAYS, SeriesRow};
+use crate::store::schema::{
+    DAYS, MINUTES, MODEL_DAYS, MODEL_QUARTERS, ModelSumKey, QUARTERS, RUN_DAYS, SeriesRow,
+};
 use crate::store::table::{decode_row, get};
 
 /// Names and accounts of run numbers; a number without an entry belongs to a forgotten run.
@@ -25,6 +27,34 @@ struct TimePiece {
     range: Range<u32>,
     /// Index of the requested interval that it is a part of.
     stretch: usize,
+}
+
+impl TimePiece {
+    /// The UTC day of a time in its table.
+    const fn day(&self, time: u32) -> u32 {
+        if self.is_days { time } else { time / DAY_QUARTERS }
+    }
+}
+
+/// The place of a sum: time and series.
+pub struct SumPlace<'s> {
+    /// Index of the requested interval.
+    pub stretch: usize,
+    /// The UTC day since 1970.
+    pub day: u32,
+    pub number: SeriesNumber,
+    pub series: &'s SeriesRow,
+}
+
+impl<'s> SumPlace<'s> {
+    const fn new(piece: &TimePiece, day: u32, number: SeriesNumber, series: &'s SeriesRow) -> Self {
+        Self {
+            stretch: piece.stretch,
+            day,
+            number,
+            series,
+        }
+    }
 }
 
 /// Sums by time and series.
@@ -55,6 +85,26 @@ fn pieces(stretches: &[Range<u32>]) -> Vec<TimePiece> {
     pieces
 }
 
+/// The pieces that follow each other in one table, and so are read in one walk.
+fn walks(pieces: &[TimePiece]) -> impl Iterator<Item = &[TimePiece]> {
+    pieces.chunk_by(|one, next| one.is_days == next.is_days && one.range.end == next.range.start)
+}
+
+/// The piece of a walk that a time is in; times come in order.
+struct PieceOf<'w> {
+    walk: &'w [TimePiece],
+    at: usize,
+}
+
+impl PieceOf<'_> {
+    fn of(&mut self, time: u32) -> &TimePiece {
+        while time >= self.walk[self.at].range.end {
+            self.at += 1;
+        }
+        &self.walk[self.at]
+    }
+}
+
 /// The tables that sums are read from.
 struct SumReader {
     days: SumTable,
@@ -77,28 +127,23 @@ impl SumReader {
     fn all(
         &mut self,
         pieces: &[TimePiece],
-        mut each: impl FnMut(usize, SeriesNumber, &SeriesRow, Totals),
+        mut each: impl FnMut(&SumPlace<'_>, Totals),
     ) -> Result<(), DbError> {
-        let follows = |one: &TimePiece, next: &TimePiece| {
-            one.is_days == next.is_days && one.range.end == next.range.start
-        };
-        for walk in pieces.chunk_by(follows) {
+        for walk in walks(pieces) {
             let (table, name) = if walk[0].is_days {
                 (&self.days, "days")
             } else {
                 (&self.quarters, "quarters")
             };
-            let (mut at, mut after) = (0, walk[0].range.end);
+            let mut piece = PieceOf { walk, at: 0 };
             let range = (walk[0].range.start, 0)..(walk[walk.len() - 1].range.end, 0);
             for entry in table.range(range)? {
                 let (key, row) = entry?;
                 let (time, number) = key.value();
-                while time >= after {
-                    at += 1;
-                    after = walk[at].range.end;
-                }
                 let totals = decode_row(name, row.value())?;
-                each(walk[at].stretch, number, &self.series.row(number)?, totals);
+                let piece = piece.of(time);
+                let series = self.series.row(number)?;
+                each(&SumPlace::new(piece, piece.day(time), number, &series), totals);
             }
         }
         Ok(())
@@ -119,13 +164,14 @@ impl SumReader {
         &mut self,
         run: RunNumber,
         pieces: &[TimePiece],
-        mut each: impl FnMut(usize, SeriesNumber, &SeriesRow, Totals),
+        mut each: impl FnMut(&SumPlace<'_>, Totals),
     ) -> Result<(), DbError> {
         for piece in pieces {
             if piece.is_days {
                 for (day, number) in self.of_run(run, piece.range.clone())? {
                     if let Some(totals) = get(&self.days, (day, number))? {
-                        each(piece.stretch, number, &self.series.row(number)?, totals);
+                        let series = self.series.row(number)?;
+                        each(&SumPlace::new(piece, day, number, &series), totals);
                     }
                 }
                 continue;
@@ -137,7 +183,8 @@ impl SumReader {
                 let quarters = piece.range.start.max(of_day.start)..piece.range.end.min(of_day.end);
                 for quarter in quarters {
                     if let Some(totals) = get(&self.quarters, (quarter, number))? {
-                        each(piece.stretch, number, &self.series.row(number)?, totals);
+                        let series = self.series.row(number)?;
+                        each(&SumPlace::new(piece, day, number, &series), totals);
                     }
                 }
             }
@@ -148,7 +195,7 @@ impl SumReader {
 
 impl Snapshot<'_> {
     /// Walks over the sums of time intervals, each in quarters of an hour since 1970, in their order, without
-    /// relevant gaps or overlaps. Passes the index of the interval and the series of each sum to `each`. With
+    /// relevant gaps or overlaps. With
     /// `run` only the sums of that run, in time that grows with its rows only.
     ///
     /// # Errors
@@ -157,7 +204,7 @@ impl Snapshot<'_> {
         &self,
         stretches: &[Range<u32>],
         run: Option<RunNumber>,
-        each: impl FnMut(usize, SeriesNumber, &SeriesRow, Totals),
+        each: impl FnMut(&SumPlace<'_>, Totals),
     ) -> Result<(), StoreError> {
         self.reading(|read| {
             let mut reader = SumReader::new(read)?;
@@ -166,6 +213,62 @@ impl Snapshot<'_> {
                 Some(run) => reader.run(run, &pieces, each),
                 None => reader.all(&pieces, each),
             }
+        })
+    }
+
+    /// As [`Snapshot::for_each_usage`] for sums over all runs and places, in time that grows with the number of
+    /// models and accounts. Passes the index of the interval, the UTC day, and a series without a run and a place.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn for_each_model_usage(
+        &self,
+        stretches: &[Range<u32>],
+        mut each: impl FnMut(usize, u32, &SeriesRow, Totals),
+    ) -> Result<(), StoreError> {
+        self.reading(|read| {
+            let (days, quarters) = (read.open_table(MODEL_DAYS)?, read.open_table(MODEL_QUARTERS)?);
+            for walk in walks(&pieces(stretches)) {
+                let (table, name) = if walk[0].is_days {
+                    (&days, "model_days")
+                } else {
+                    (&quarters, "model_quarters")
+                };
+                let mut piece = PieceOf { walk, at: 0 };
+                let key = |time: u32| -> ModelSumKey { (time, 0, 0, 0, 0) };
+                for entry in table.range(key(walk[0].range.start)..key(walk[walk.len() - 1].range.end))? {
+                    let (key, row) = entry?;
+                    let key = SeriesRow::of_model_key(key.value());
+                    let (time, series) = key.map_err(|error| DbError::row(name, error))?;
+                    let piece = piece.of(time);
+                    each(
+                        piece.stretch,
+                        piece.day(time),
+                        &series,
+                        decode_row(name, row.value())?,
+                    );
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The first and the last minute since 1970 in which an account was used, within these.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn minutes_used(&self, account: u32, minutes: Range<u32>) -> Result<Option<(u32, u32)>, StoreError> {
+        self.reading(|read| {
+            let table = read.open_table(MINUTES)?;
+            let mut used = table.range((account, minutes.start)..(account, minutes.end))?;
+            let Some(first) = used.next().transpose()?.map(|(key, _)| key.value().1) else {
+                return Ok(None);
+            };
+            let last = used
+                .next_back()
+                .transpose()?
+                .map_or(first, |(key, _)| key.value().1);
+            Ok(Some((first, last)))
         })
     }
 

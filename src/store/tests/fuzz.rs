@@ -11,8 +11,8 @@ use crate::model::{DAY_QUARTERS, LimitSource, LimitStatus, Observation, StopReas
 use crate::quota::exhaustion::Cause;
 use crate::store::schema::{
     AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow,
-    MarkRow, PlaceRow, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, Stored, WindowRow, decode,
-    encode,
+    MarkRow, PlaceRow, RecordRow, ResponseRow, RouteRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, Stored,
+    WindowRow, decode, encode,
 };
 
 static ROWS: Target = Target {
@@ -64,6 +64,8 @@ macro_rules! every_row {
             ResponseRow,
             SeriesRow,
             PlaceRow,
+            RouteRow,
+            RecordRow,
             RunTotalsRow,
             RunInfoRow,
             ForgottenRow,
@@ -134,6 +136,8 @@ fn rows() -> Vec<Vec<u8>> {
         RESPONSES,
         TOTALS,
         SERIES,
+        ROUTES,
+        RECORDS,
         PLACES,
         QUARTERS,
         ACCOUNTS,
@@ -234,6 +238,8 @@ fn small() -> Vec<u8> {
         }],
     };
     store.observe(&[paused], NOW).unwrap();
+    let posted = [records::posted("1", Some("one")), records::posted("2", None)];
+    store.commit_posted(&[], &posted, NOW).unwrap();
     let cause = Cause {
         until: NOW,
         reason: "asked".into(),
@@ -264,7 +270,7 @@ fn ask(store: &mut Writer) -> Result<(), StoreError> {
     snapshot.rebuilt()?;
     snapshot.latest()?;
     snapshot.sums()?;
-    snapshot.for_each_usage(&[1..DAY_QUARTERS * 30_000 + 1], None, |_, _, _, _| {})?;
+    snapshot.for_each_usage(&[1..DAY_QUARTERS * 30_000 + 1], None, |_, _| {})?;
     snapshot.series_names()?;
     snapshot.merge_join(&read(&memory()), |_, _, _| {})?;
     for (id, sums) in &quota.accounts {
@@ -279,7 +285,7 @@ fn ask(store: &mut Writer) -> Result<(), StoreError> {
             snapshot.account_of(&run)?;
             snapshot.run_accounts(&run)?;
             let number = snapshot.run_number(&run)?;
-            snapshot.for_each_usage(&[0..7, 7..u32::MAX], number, |_, _, _, _| {})?;
+            snapshot.for_each_usage(&[0..7, 7..u32::MAX], number, |_, _| {})?;
         }
     }
     drop(snapshot);
@@ -375,6 +381,8 @@ fn judge_contents(image: &[u8], input: &[u8]) {
         ACCOUNTS,
         RUN_INFO,
         SERIES_SUMS,
+        MODEL_QUARTERS,
+        MODEL_DAYS,
         MINUTES,
         MARKS,
         FIRED,

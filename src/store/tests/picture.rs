@@ -77,9 +77,9 @@ impl Picture {
         let hours: Vec<_> = (recorded.unwrap_or_default().step_by(4))
             .map(|quarter| quarter..quarter + 4)
             .collect();
-        snapshot.for_each_usage(&hours, None, |at, _, series, totals| {
-            let model = names_of.models[series.model as usize].to_string();
-            let key = (hours[at].start / 4, name(series.run), model);
+        snapshot.for_each_usage(&hours, None, |place, totals| {
+            let model = names_of.models[place.series.model as usize].to_string();
+            let key = (hours[place.stretch].start / 4, name(place.series.run), model);
             *picture.hours.entry(key).or_default() += totals;
         })?;
         for (minute, totals) in quota.accounts.into_values().flat_map(|sums| sums.minutes) {
@@ -99,7 +99,7 @@ impl Picture {
                 output: *output,
                 ..Usage::default()
             };
-            let totals = Totals::of_usage(Kind::Message, &usage, true);
+            let totals = Totals::of_usage(Kind::Message, &usage, true, false);
             let hour = u32::try_from(time / HOUR_MS).unwrap();
             let day = hour / 24;
             *self.runs.entry(run.clone()).or_default() += totals;

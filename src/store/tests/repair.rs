@@ -6,8 +6,8 @@ use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use super::super::audit::{Fixes, NumberKey};
 use super::super::schema::{
-    DAYS, FILES, META, META_SEQUENCE, MINUTES, PLACE_NUMBERS, QUARTERS, RUN_DAYS, RunTotalsRow, SERIES,
-    SERIES_NUMBERS, SERIES_SUMS, TOTALS, decode, encode,
+    DAYS, FILES, META, META_SEQUENCE, MINUTES, MODEL_DAYS, MODEL_QUARTERS, PLACE_NUMBERS, QUARTERS, RUN_DAYS,
+    RunTotalsRow, SERIES, SERIES_NUMBERS, SERIES_SUMS, TOTALS, decode, encode,
 };
 use super::*;
 use crate::model::{DAY_MS, RunNumber};
@@ -106,6 +106,7 @@ fn contents(store: &mut Writer) -> BTreeMap<String, Vec<String>> {
             })* };
         }
         note!(QUARTERS, DAYS, RUN_DAYS, SERIES_SUMS, MINUTES, TOTALS, FILES);
+        note!(MODEL_QUARTERS, MODEL_DAYS);
         note!(SERIES, SERIES_NUMBERS, PLACE_NUMBERS);
         note!(schema::RESPONSES);
         let mut meta = write.open_table(META).unwrap();
@@ -116,7 +117,7 @@ fn contents(store: &mut Writer) -> BTreeMap<String, Vec<String>> {
 
 #[test]
 fn a_difference_in_any_table_of_sums_is_reported_and_repaired() {
-    let breaks: [(&str, Break); 26] = [
+    let breaks: [(&str, Break); 34] = [
         ("quarter-hour", |write| one_more(write, QUARTERS)),
         ("quarter-hour", |write| one_less(write, QUARTERS)),
         ("quarter-hour", |write| invented(write, QUARTERS, (7, 0))),
@@ -125,6 +126,18 @@ fn a_difference_in_any_table_of_sums_is_reported_and_repaired() {
         ("day", |write| one_less(write, DAYS)),
         ("day", |write| invented(write, DAYS, (7, 0))),
         ("day", |write| unreadable(write, DAYS)),
+        ("of all runs, model", |write| one_more(write, MODEL_QUARTERS)),
+        ("of all runs, model", |write| one_less(write, MODEL_QUARTERS)),
+        ("of all runs, model", |write| {
+            invented(write, MODEL_QUARTERS, (7, 0, 0, 0, 0))
+        }),
+        ("of all runs, model", |write| unreadable(write, MODEL_QUARTERS)),
+        ("of all runs, model", |write| one_more(write, MODEL_DAYS)),
+        ("of all runs, model", |write| one_less(write, MODEL_DAYS)),
+        ("of all runs, model", |write| {
+            invented(write, MODEL_DAYS, (7, 0, 0, 0, 0))
+        }),
+        ("of all runs, model", |write| unreadable(write, MODEL_DAYS)),
         ("total of run one, session a, model", |write| {
             one_more(write, SERIES_SUMS);
         }),
@@ -148,7 +161,7 @@ fn a_difference_in_any_table_of_sums_is_reported_and_repaired() {
         }),
         ("of a series must lead to None", |write| {
             let mut table = write.open_table(SERIES_NUMBERS).unwrap();
-            table.insert((9, 9, 9, 9, 0, 0), 0).unwrap();
+            table.insert((9, 9, 9, 9, 0, 0, 0), 0).unwrap();
         }),
         ("of session a, project  must lead to Some", |write| {
             write

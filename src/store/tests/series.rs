@@ -17,12 +17,34 @@ fn by_series(store: &Writer) -> BTreeMap<String, i128> {
     let names = snapshot.series_names().unwrap();
     let mut all = BTreeMap::new();
     snapshot
-        .for_each_usage(&[0..u32::MAX], None, |_, _, series, totals| {
+        .for_each_usage(&[0..u32::MAX], None, |place, totals| {
+            let series = place.series;
             let place = &snapshot.places([series.place]).unwrap()[0];
             let key = format!(
                 "{} {} {} {} {} {}",
                 place.session,
                 place.project.as_deref().unwrap_or("-"),
+                names.models[series.model as usize],
+                names.accounts[series.account as usize],
+                series.dialect.map_or("-", Dialect::name),
+                series.class.name()
+            );
+            *all.entry(key).or_default() += totals.output;
+        })
+        .unwrap();
+    all
+}
+
+/// Output tokens by model, account, dialect and price class, from the sums over all runs and places.
+#[expect(clippy::single_range_in_vec_init, reason = "one stretch")]
+fn by_model(store: &Writer) -> BTreeMap<String, i128> {
+    let snapshot = read(store);
+    let names = snapshot.series_names().unwrap();
+    let mut all = BTreeMap::new();
+    snapshot
+        .for_each_model_usage(&[1..u32::MAX], |_, _, series, totals| {
+            let key = format!(
+                "{} {} {} {}",
                 names.models[series.model as usize],
                 names.accounts[series.account as usize],
                 series.dialect.name(),
@@ -34,9 +56,20 @@ fn by_series(store: &Writer) -> BTreeMap<String, i128> {
     all
 }
 
+/// The same sums without session and project.
+fn without_places(by_series: BTreeMap<String, i128>) -> BTreeMap<String, i128> {
+    let mut all = BTreeMap::new();
+    for (key, output) in by_series {
+        let rest = key.splitn(3, ' ').last().unwrap();
+        *all.entry(rest.to_owned()).or_default() += output;
+    }
+    all
+}
+
 fn expect(store: &Writer, wanted: &[(&str, i128)]) {
     let wanted = wanted.iter().map(|(key, output)| ((*key).to_owned(), *output));
     assert_eq!(by_series(store), wanted.collect());
+    assert_eq!(by_model(store), without_places(by_series(store)));
     let mut differences = Vec::new();
     read(store)
         .compare_sums(|difference| differences.push(difference))
@@ -334,8 +367,12 @@ fn a_response_in_a_series_of_another_class_is_reported_and_moved() {
     read(&store)
         .compare_sums(|sentence| reported.push(sentence))
         .unwrap();
-    assert_eq!(reported.len(), 1, "{reported:?}");
     assert!(reported[0].contains("another price class"), "{reported:?}");
+    // And the old and the new row of a quarter and of a day over all runs.
+    let over_all = reported[1..]
+        .iter()
+        .filter(|sentence| sentence.contains("of all runs"));
+    assert_eq!((reported.len(), over_all.count()), (5, 4), "{reported:?}");
     let repaired = store.repair(&audit::Fixes::default()).unwrap();
     assert_eq!(repaired.responses, 1);
     let wanted: Vec<_> = before
@@ -374,15 +411,19 @@ fn a_walk_over_one_run_gives_what_the_walk_over_all_gives_of_it() {
         let (mut of_all, mut of_run) = (BTreeMap::new(), BTreeMap::new());
         let number = snapshot.run_number(&RunId::new("a").unwrap()).unwrap();
         snapshot
-            .for_each_usage(&stretches, None, |at, series, row, totals| {
-                if Some(row.run) == number {
-                    *of_all.entry((at, series)).or_insert_with(Totals::default) += totals;
+            .for_each_usage(&stretches, None, |place, totals| {
+                if Some(place.series.run) == number {
+                    *of_all
+                        .entry((place.stretch, place.number))
+                        .or_insert_with(Totals::default) += totals;
                 }
             })
             .unwrap();
         snapshot
-            .for_each_usage(&stretches, number, |at, series, _, totals| {
-                *of_run.entry((at, series)).or_insert_with(Totals::default) += totals;
+            .for_each_usage(&stretches, number, |place, totals| {
+                *of_run
+                    .entry((place.stretch, place.number))
+                    .or_insert_with(Totals::default) += totals;
             })
             .unwrap();
         assert!(!of_all.is_empty());

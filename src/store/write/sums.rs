@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::name_cache::NameCache;
+use super::records::RecordSums;
 use super::responses::{Contributions, ResponseDelta};
 use super::series::SeriesTables;
 use super::sorted_rows::{add_all, add_and_see, insert_all};
 use crate::dedup::{Response, Totals};
 use crate::model::{DAY_QUARTERS, Kind, Millis, ModelNumber, RunNumber, SeriesNumber};
 use crate::store::error::DbError;
-use crate::store::schema::{DAYS, MINUTES, QUARTERS, RUN_DAYS, SERIES_SUMS, SERVED, SeriesRow};
+use crate::store::schema::{
+    DAYS, MINUTES, MODEL_DAYS, MODEL_QUARTERS, ModelSumKey, QUARTERS, RUN_DAYS, SERIES_SUMS, SERVED,
+    SeriesRow,
+};
 
 /// The amounts added to the sums of a series.
 pub type SeriesDelta = (SeriesNumber, Totals);
@@ -21,6 +25,8 @@ pub struct SumTables<'t> {
     quarters: Table<'t, (u32, u32), &'static [u8]>,
     days: Table<'t, (u32, u32), &'static [u8]>,
     run_days: Table<'t, (u32, u32, u32), ()>,
+    model_quarters: Table<'t, ModelSumKey, &'static [u8]>,
+    model_days: Table<'t, ModelSumKey, &'static [u8]>,
     series: Table<'t, u32, &'static [u8]>,
     minutes: Table<'t, (u32, u32), &'static [u8]>,
     served: Table<'t, (u32, u32), i64>,
@@ -32,26 +38,42 @@ impl<'t> SumTables<'t> {
             quarters: write.open_table(QUARTERS)?,
             days: write.open_table(DAYS)?,
             run_days: write.open_table(RUN_DAYS)?,
+            model_quarters: write.open_table(MODEL_QUARTERS)?,
+            model_days: write.open_table(MODEL_DAYS)?,
             series: write.open_table(SERIES_SUMS)?,
             minutes: write.open_table(MINUTES)?,
             served: write.open_table(SERVED)?,
         })
     }
 
-    /// Adds the changes to the sums; returns the added amounts, by series.
+    /// Adds the changes to the sums, and the parts of records beside responses; returns the added amounts, by series.
     pub fn add(
         &mut self,
         names: &mut NameCache,
         series: &mut SeriesTables<'_>,
         deltas: &[ResponseDelta],
+        of_records: &RecordSums,
     ) -> Result<Vec<(SeriesRow, Totals)>, DbError> {
         let by_quarter = Contributions::of(deltas, |response| Some(response.sum_key()));
-        let by_quarter: Vec<((u32, SeriesNumber), Totals)> = by_quarter.sums().collect();
+        let mut by_quarter: Vec<((u32, SeriesNumber), Totals)> = by_quarter.sums().collect();
+        if !of_records.is_empty() {
+            let mut sums = of_records.clone();
+            for (key, delta) in by_quarter {
+                *sums.entry(key).or_default() += delta;
+            }
+            by_quarter = sums.into_iter().collect();
+        }
         let mut by_day: BTreeMap<(u32, SeriesNumber), Totals> = BTreeMap::new();
         let mut by_series: BTreeMap<SeriesNumber, Totals> = BTreeMap::new();
+        let mut model_quarters: BTreeMap<ModelSumKey, Totals> = BTreeMap::new();
+        let mut model_days: BTreeMap<ModelSumKey, Totals> = BTreeMap::new();
         for ((quarter, of), delta) in &by_quarter {
-            *by_day.entry((quarter / DAY_QUARTERS, *of)).or_default() += *delta;
+            let day = quarter / DAY_QUARTERS;
+            *by_day.entry((day, *of)).or_default() += *delta;
             *by_series.entry(*of).or_default() += *delta;
+            let row = series.row(names, *of)?;
+            *model_quarters.entry(row.model_key(*quarter)).or_default() += *delta;
+            *model_days.entry(row.model_key(day)).or_default() += *delta;
         }
         let by_minute = Contributions::of(deltas, |response| {
             Some((response.source.account, response.minute()?))
@@ -68,6 +90,8 @@ impl<'t> SumTables<'t> {
             Ok(())
         })?;
         insert_all(run_days, made)?;
+        add_all(&mut self.model_quarters, model_quarters.into_iter())?;
+        add_all(&mut self.model_days, model_days.into_iter())?;
         add_all(
             &mut self.series,
             by_series.iter().map(|(of, delta)| (*of, *delta)),
