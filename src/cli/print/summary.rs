@@ -529,7 +529,8 @@ all            11     302        2,000   1,234,567  1,236,880
     fn many_rows_are_left_out_and_said() {
         let mut many = small();
         for index in 0..498_u64 {
-            many.by_run.insert(format!("quiet-{index}"), PricedRunTotals::default());
+            many.by_run
+                .insert(format!("quiet-{index}"), PricedRunTotals::default());
         }
         let health = Health::default();
         let text = plain(|out| status(out, &many, StatusSource::Collector(&health), Screen::default()));
@@ -543,8 +544,10 @@ all            11     302        2,000   1,234,567  1,236,880
     fn the_verdict_stays_on_the_terminal() {
         let mut many = small();
         for index in 0..498_u64 {
-            many.by_run.insert(format!("quiet-{index}"), PricedRunTotals::default());
-            many.by_model.insert(format!("model-{index}"), PricedTotals::default());
+            many.by_run
+                .insert(format!("quiet-{index}"), PricedRunTotals::default());
+            many.by_model
+                .insert(format!("model-{index}"), PricedTotals::default());
         }
         let health = Health {
             status: "ok".into(),
@@ -636,7 +639,8 @@ all            11     302        2,000   1,234,567  1,236,880
     #[test]
     fn a_name_cannot_steer_the_terminal() {
         let mut bad = small();
-        bad.by_model.insert("\u{1b}[2J\nall".into(), PricedTotals::default());
+        bad.by_model
+            .insert("\u{1b}[2J\nall".into(), PricedTotals::default());
         let mut out = Vec::new();
         summary(&mut out, &bad, None).unwrap();
         assert!(!String::from_utf8(out).unwrap().contains("\u{1b}[2J"));
