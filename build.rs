@@ -210,10 +210,7 @@ impl Table {
         if self.names.contains_key(&key) || columns[0].1.is_empty() {
             return;
         }
-        let mut text = format!(
-            "TableModel {{ name: {:?}, provider: {:?}, columns: &[\n",
-            listed.model, listed.provider
-        );
+        let mut text = format!("TableModel {{ name: {:?}, columns: &[\n", listed.model);
         for (name, steps) in columns.iter().filter(|(_, steps)| !steps.is_empty()) {
             let _ = writeln!(text, "    (Column::{name}, &[");
             for (from, sizes) in steps {

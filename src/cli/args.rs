@@ -4,6 +4,7 @@
 //! configuration file.
 
 mod report;
+mod prices;
 mod runs;
 mod tools;
 mod watch;
@@ -19,6 +20,7 @@ use strum::IntoStaticStr;
 use crate::config::Period;
 
 pub use report::{ReportArgs, ReportFormat, ReportKind, RowOrder, TokenLimit, WeekDay};
+pub use prices::PricesArgs;
 pub use runs::{Forget, Label, RunArgs, RunOrder, RunsArgs, StopArgs};
 pub use tools::{CheckConfig, Completions, Config, ConfigCommand, Man, Words};
 pub use watch::WatchArgs;
@@ -150,6 +152,9 @@ pub enum Command {
     /// this machine
     #[command(after_help = tools::CHECK_CONFIG_EXAMPLES)]
     CheckConfig(CheckConfig),
+    /// Print the prices that costs are estimated with, or check a file of prices
+    #[command(after_help = prices::EXAMPLES)]
+    Prices(PricesArgs),
     /// Print the OpenAPI document of the collector's routes
     Openapi,
     /// Show the configuration in effect, an example, or its schema
