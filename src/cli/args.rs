@@ -5,6 +5,7 @@
 
 mod report;
 mod prices;
+mod record;
 mod runs;
 mod tools;
 mod watch;
@@ -21,6 +22,7 @@ use crate::config::Period;
 
 pub use report::{ReportArgs, ReportFormat, ReportKind, RowOrder, TokenLimit, WeekDay};
 pub use prices::PricesArgs;
+pub use record::RecordArgs;
 pub use runs::{Forget, Label, RunArgs, RunOrder, RunsArgs, StopArgs};
 pub use tools::{CheckConfig, Completions, Config, ConfigCommand, Man, Words};
 pub use watch::WatchArgs;
@@ -126,6 +128,9 @@ pub enum Command {
     Watch(WatchArgs),
     /// Forget a stopped run; what was counted stays in the sums
     Forget(Forget),
+    /// Post records of calls that no transcript contains, as those of a router
+    #[command(after_help = record::EXAMPLES)]
+    Record(RecordArgs),
     /// Read transcripts once, to the end, and print the summary
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(Replay),
