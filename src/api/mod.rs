@@ -16,6 +16,7 @@ pub mod runs;
 pub mod server;
 mod service_line;
 pub mod state;
+mod statusline;
 mod summary;
 pub mod usage;
 pub mod version;

@@ -21,7 +21,8 @@ use super::openapi::{
 use super::state::ApiState;
 use super::web::daily;
 use super::{
-    backup, blocks, events, health, metrics, quota, records, runs, summary, usage, version, web, wire,
+    backup, blocks, events, health, metrics, quota, records, runs, statusline, summary, usage, version, web,
+    wire,
 };
 
 /// The router with all routes.
@@ -38,6 +39,7 @@ fn declared() -> OpenApiRouter<Arc<ApiState>> {
     head()
         .merge(summary::routes())
         .merge(quota::routes())
+        .merge(statusline::routes())
         .merge(health::routes())
         .merge(runs::routes())
         .merge(backup::routes())

@@ -3,9 +3,9 @@
 //! Every setting is an `Option`: a setting that was not given must not outrank the environment and the
 //! configuration file.
 
-mod report;
 mod prices;
 mod record;
+mod report;
 mod runs;
 mod tools;
 mod watch;
@@ -20,11 +20,13 @@ use strum::IntoStaticStr;
 
 use crate::config::Period;
 
-pub use report::{ReportArgs, ReportFormat, ReportKind, RowOrder, TokenLimit, WeekDay};
 pub use prices::PricesArgs;
 pub use record::RecordArgs;
+pub use report::{ReportArgs, ReportFormat, ReportKind, RowOrder, TokenLimit, WeekDay};
 pub use runs::{Forget, Label, RunArgs, RunOrder, RunsArgs, StopArgs};
-pub use tools::{CheckConfig, Completions, Config, ConfigCommand, Man, Words};
+pub use tools::{
+    CheckConfig, Completions, Config, ConfigCommand, Man, STATUSLINE_FORMAT, StatuslineArgs, Words,
+};
 pub use watch::WatchArgs;
 
 /// Tails the transcripts of coding agents and counts their tokens exactly once.
@@ -139,6 +141,9 @@ pub enum Command {
     /// Usage and list prices by day, week, month, run, session, project, model, account or block
     #[command(after_help = report::REPORT_EXAMPLES)]
     Report(Box<ReportArgs>),
+    /// Print the status line of an agent from what it passes on stdin, and pass its limits on to the collector
+    #[command(after_help = tools::STATUSLINE_EXAMPLES)]
+    Statusline(StatuslineArgs),
     /// Show the use of each limit window, and the verdict on each account
     #[command(after_help = QUOTA_EXAMPLES, args_conflicts_with_subcommands = true)]
     Quota(QuotaArgs),

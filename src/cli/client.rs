@@ -134,6 +134,19 @@ pub async fn post_json<T: DeserializeOwned>(
     ask(socket, Method::POST, path, Some(body), timeout).await
 }
 
+/// Posts bytes of a document to `path` and returns the answer.
+///
+/// # Errors
+/// As [`get_json`].
+pub async fn post_bytes<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    body: impl Into<Bytes>,
+    timeout: Duration,
+) -> Result<T, ClientError> {
+    ask(socket, Method::POST, path, Some(body.into()), timeout).await
+}
+
 /// Puts a document at `path` and returns the answer.
 ///
 /// # Errors

@@ -161,7 +161,7 @@ fn filter(directives: &str) -> EnvFilter {
 }
 
 /// <https://no-color.org>: set and not empty.
-fn no_colour() -> bool {
+pub fn no_colour() -> bool {
     #[expect(
         clippy::disallowed_methods,
         reason = "a convention of terminals, not a setting of ours"

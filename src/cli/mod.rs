@@ -32,6 +32,7 @@ pub mod serve;
 pub mod settings;
 pub mod start_watch;
 pub mod status;
+pub mod statusline;
 pub mod tools;
 pub mod verify;
 pub mod watch;
@@ -84,6 +85,7 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::Replay(command) => replay::replay(&global, &command),
         Command::Status => status::status(&global),
         Command::Report(command) => report::report(&global, &command),
+        Command::Statusline(command) => statusline::statusline(&global, &command),
         Command::Quota(command) => quota::quota(&global, &command),
         Command::MayStart(command) => quota::may_start(&global, &command),
         Command::Backup(command) => backup::backup(&global, &command),

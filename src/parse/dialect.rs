@@ -130,10 +130,16 @@ pub fn key(tag: &[u8], scope: u64, parts: &[&[u8]]) -> ResponseKey {
     ResponseKey(xxh3_128_with_seed(&text, scope))
 }
 
-/// A hash of a session's id.
+/// A hash of the id of a session, if the member is there.
 #[must_use]
 pub fn session(id: RawBytes<'_>, scope: u64) -> Option<NonZeroU64> {
-    NonZeroU64::new(xxh3_64_with_seed(&id.text()?, scope))
+    session_hash(&id.text()?, scope)
+}
+
+/// A hash of the id of a session of the account with this scope.
+#[must_use]
+pub fn session_hash(id: &[u8], scope: u64) -> Option<NonZeroU64> {
+    NonZeroU64::new(xxh3_64_with_seed(id, scope))
 }
 
 /// The name of a model or a provider; shared if it is the one before.

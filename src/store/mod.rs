@@ -26,7 +26,8 @@ pub use file::{StoreOptions, is_database};
 pub use open::{open, open_existing, open_read_only};
 pub use read::{
     AccountSums, ClassKey, KnownAccounts, LimitEvent, QuotaView, ReadCounters, Reader, ResponseOrigin,
-    RunInfo, RunNames, RunSums, RunView, SeriesNames, Snapshot, StoredRun, SumPlace, SummaryFigures,
+    RunInfo, RunNames, RunSums, RunView, SeriesNames, SessionView, Snapshot, StoredRun, SumPlace,
+    SummaryFigures,
 };
 pub use write::{
     AccountObservations, Committed, ForgetRun, LimitChanges, Outcome, PostOutcome, ReplayEnd, RunChange,

@@ -164,6 +164,14 @@ const ASKED: [Asked; 48] = [
     mark_by_name("/v1/quota/default/mark", r#"{"state":"available"}"#, 200),
     mark_by_name("/v1/quota/nobody/mark", r#"{"state":"available"}"#, 404),
     mark_by_name("/v1/quota/%ff/mark", r#"{"state":"available"}"#, 400),
+    Asked {
+        route: "/v1/statusline",
+        ..mark("/v1/statusline", r#"{"session_id":"s"}"#, 200)
+    },
+    Asked {
+        route: "/v1/statusline",
+        ..mark("/v1/statusline", "7", 400)
+    },
     observe(
         r#"{"statusline":{"rate_limits":{"five_hour":{"used_percentage":10}}}}"#,
         200,

@@ -58,6 +58,7 @@ mod scenario;
 mod settings;
 mod signals;
 mod small_limits;
+mod statusline;
 mod stops;
 mod stream;
 mod surroundings;

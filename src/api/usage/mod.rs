@@ -183,6 +183,25 @@ async fn get_usage(
     .await
 }
 
+/// Everything of the present day in a zone, by default UTC.
+///
+/// # Errors
+/// The zone is unknown, or the store does not answer.
+pub fn today(
+    snapshot: &Snapshot<'_>,
+    zone: Option<String>,
+    now: Millis,
+    prices: &PriceList,
+) -> Result<wire::UsageSums, Problem> {
+    let query = UsageQuery {
+        period: Some("today".to_owned()),
+        zone,
+        group_by: Some("provider".to_owned()),
+        ..UsageQuery::default()
+    };
+    Ok(answer(snapshot, &Question::of(query, now)?, prices)?.totals)
+}
+
 fn answer(snapshot: &Snapshot<'_>, question: &Question, prices: &PriceList) -> Result<wire::Usage, Problem> {
     let mut all = CellSum::default();
     let mut pricer = Pricer::new(prices);

@@ -9,6 +9,7 @@ mod events;
 mod quota;
 mod records;
 mod runs;
+mod statusline;
 mod summary;
 mod usage;
 mod web;
@@ -26,6 +27,7 @@ pub use quota::{
 };
 pub use records::{PostAttempt, PostRecord, PostUsage, Posted, PostedItem};
 pub use runs::{Run, RunDetail, StartRun};
+pub use statusline::Statusline;
 pub use summary::{
     Coverage, Lines, PricedRunTotals, PricedTotals, RunCoverage, RunTotals, SCHEMA, Summary, Tokens, Totals,
 };

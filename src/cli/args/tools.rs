@@ -35,6 +35,31 @@ pub struct CheckConfig {
     pub quiet: bool,
 }
 
+/// Arguments of `statusline`.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct StatuslineArgs {
+    /// The line, of the pieces {model}, {session}, {run}, {today}, {cost}, {five_hour}, {seven_day}, {context},
+    /// {account} and {health}; `|` separates groups, and groups without a known piece are left out. Empty: no line
+    #[arg(long, value_name = "TEXT", default_value = STATUSLINE_FORMAT)]
+    pub format: String,
+    /// Give the same input to this command of the shell, which prints below the line
+    #[arg(long, value_name = "COMMAND")]
+    pub then: Option<String>,
+}
+
+/// The format of a status line that names none.
+pub const STATUSLINE_FORMAT: &str =
+    "{model} | {run} {today} | {five_hour} | {seven_day} | {context} | {health}";
+
+pub const STATUSLINE_EXAMPLES: &str = "\
+Examples, as in ~/.claude/settings.json:
+  {\"statusLine\": {\"type\": \"command\", \"command\": \"tokentail statusline\"}}
+  tokentail statusline --format '{model} | {five_hour} | {context}'
+  tokentail statusline --format '' --then 'my-status-line'   # only passes the limits on
+
+Costs are estimates at list prices; `+?` stands for models without a known price. Always exits 0; without an answer of
+the collector within 50 ms the line has what the input has.";
+
 /// Arguments of `completions`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Completions {

@@ -48,6 +48,17 @@ pub fn compact_style(number: u64) -> String {
     scaled(number, 1_000, &COMPACT_SCALES).map_or_else(|| number.to_string(), |(value, unit)| value + unit)
 }
 
+/// A length of time in few columns: `2d4h`, `1h05m`, `12m`, `0m`.
+#[must_use]
+pub fn short_length(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours) {
+        (0, 0) => format!("{minutes}m"),
+        (0, _) => format!("{hours}h{minutes:02}m"),
+        _ => format!("{days}d{hours}h"),
+    }
+}
+
 /// Binary units: `512 B`, `1.5 KiB`, `3.0 GiB`; rounds half up, never to `1024.0 KiB`.
 #[must_use]
 pub fn bytes(number: u64) -> String {
@@ -154,6 +165,21 @@ mod tests {
             assert_eq!(report_style(number), report, "{number}");
             assert_eq!(compact_style(number), compact, "{number}");
         }
+    }
+
+    #[test]
+    fn lengths_are_short() {
+        check(
+            short_length,
+            &[
+                (59, "0m"),
+                (60, "1m"),
+                (3_599, "59m"),
+                (3_900, "1h05m"),
+                (86_399, "23h59m"),
+                (187_200, "2d4h"),
+            ],
+        );
     }
 
     #[test]

@@ -24,7 +24,8 @@ const DIM: Style = Style::new().dimmed();
 pub fn only_routed(usage: &mut Usage) {
     let is_named = |row: &UsageRow| {
         let keys = row.keys.as_ref();
-        DIMS.iter().any(|dim| keys.and_then(|keys| keys.get(*dim)).is_some_and(Option::is_some))
+        DIMS.iter()
+            .any(|dim| keys.and_then(|keys| keys.get(*dim)).is_some_and(Option::is_some))
     };
     usage.rows.retain(is_named);
     let mut totals = UsageSums::default();
@@ -39,7 +40,13 @@ pub fn only_routed(usage: &mut Usage) {
 /// # Errors
 /// Errors of the writer.
 pub fn write(out: &mut dyn Write, report: &Report, width: Option<usize>) -> io::Result<()> {
-    let count = |number: u64| if width.is_none() { grouped(number) } else { report_style(number) };
+    let count = |number: u64| {
+        if width.is_none() {
+            grouped(number)
+        } else {
+            report_style(number)
+        }
+    };
     let mut title = format!("Usage, {}", table::range(report));
     if let Some(instance) = &report.instance {
         title += &format!(", instance {}", text::name(instance));
@@ -64,7 +71,12 @@ pub fn write(out: &mut dyn Write, report: &Report, width: Option<usize>) -> io::
             grouped(sums.fallbacks),
             grouped(sums.failed_attempts),
         ];
-        line(&row.keys, cells.into_iter().chain(report.costs.then(|| cost::dollars(&sums.cost))))
+        line(
+            &row.keys,
+            cells
+                .into_iter()
+                .chain(report.costs.then(|| cost::dollars(&sums.cost))),
+        )
     };
     let mut columns = vec![
         Column::names("  route", 0),
@@ -76,7 +88,10 @@ pub fn write(out: &mut dyn Write, report: &Report, width: Option<usize>) -> io::
     columns.extend(report.costs.then(|| Column::numbers("cost (USD)", 1)));
     let mut lines: Vec<GridRow> = report.rows.iter().map(of_route).collect();
     if report.left_out > 0 {
-        lines.push(GridRow::Note(format!("  … and {} more", grouped(report.left_out as u64))));
+        lines.push(GridRow::Note(format!(
+            "  … and {} more",
+            grouped(report.left_out as u64)
+        )));
     }
     grid::write(out, &columns, &lines, width)?;
 
@@ -87,7 +102,12 @@ pub fn write(out: &mut dyn Write, report: &Report, width: Option<usize>) -> io::
     models.retain(|row| row.sums.messages > 0 || row.sums.totals.total_tokens > 0);
     let of_model = |row: &ReportRow| {
         let cells = [grouped(row.sums.messages), count(row.sums.totals.total_tokens)];
-        line(&row.keys, cells.into_iter().chain(report.costs.then(|| cost::dollars(&row.sums.cost))))
+        line(
+            &row.keys,
+            cells
+                .into_iter()
+                .chain(report.costs.then(|| cost::dollars(&row.sums.cost))),
+        )
     };
     let mut columns = vec![
         Column::names("  model", 0),
@@ -98,7 +118,11 @@ pub fn write(out: &mut dyn Write, report: &Report, width: Option<usize>) -> io::
     let lines: Vec<GridRow> = models.iter().map(of_model).collect();
     grid::write(out, &columns, &lines, width)?;
     if all.estimated_tokens > 0 {
-        writeln!(out, "  of these tokens {} were estimated by clients", count(all.estimated_tokens))?;
+        writeln!(
+            out,
+            "  of these tokens {} were estimated by clients",
+            count(all.estimated_tokens)
+        )?;
     }
     match cost::note(&report.usage.pricing, &all.cost).filter(|_| report.costs) {
         Some(note) => writeln!(out, "{DIM}{}{DIM:#}", text::wrapped(&note, width)),

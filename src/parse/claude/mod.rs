@@ -18,8 +18,6 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
 use self::identity::Identity;
 use self::limits::{LimitFields, Retries};
 use self::model_name::{MODEL_SYNTHETIC, ModelMemory, model_name};
@@ -30,6 +28,7 @@ use crate::json::{self, MemberValue, Members, RawBytes, members};
 use crate::model::{
     Dating, Kind, Millis, Observation, Rank, Record, Report, ResponseKey, Service, Speed, Usage,
 };
+use crate::parse::dialect::session_hash;
 use crate::parse::line::{LineContext, LineKind, Parsed};
 
 /// Longest text of another member that is cached, in bytes.
@@ -160,7 +159,7 @@ impl Envelope<'_> {
     fn session(&self, last: &mut Remembered<Option<NonZeroU64>>, place: LineContext) -> Option<NonZeroU64> {
         let session = self.session_id.or(self.captured.session_id);
         last.get(session.0?, place.scope, || {
-            NonZeroU64::new(xxh3_64_with_seed(&session.text()?, place.scope))
+            session_hash(&session.text()?, place.scope)
         })
     }
 

@@ -13,7 +13,7 @@ mod thread;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use self::count::{Parts, RunningTotal, TotalOf, UsageParts};
 use self::limits::{TurnError, UsedUp};
@@ -23,7 +23,7 @@ use crate::json::{self, MemberValue, Members, Raw, RawBytes, members};
 use crate::model::{Dating, Kind, Millis, Observation, Rank, Record, ResponseKey, Service};
 use crate::parse::claude::limits::rollout::RolloutLine;
 use crate::parse::claude::model_name::{MODEL_UNKNOWN, model_name};
-use crate::parse::dialect::{DialectParser, LineHead};
+use crate::parse::dialect::{DialectParser, LineHead, session_hash};
 use crate::parse::line::{LineContext, LineKind, Parsed, SHORT_LINE_BYTES_MAX};
 
 /// State of the parser of one file. Kept with the file's offset: encoded small (about 130 bytes).
@@ -98,7 +98,7 @@ impl Codex {
         }
         let (id, forked_from) = (payload.id.text(), payload.forked_from.text());
         let session = payload.session_id.text();
-        let session_hash = |id: &[u8]| NonZeroU64::new(xxh3_64_with_seed(id, at.place.scope));
+        let session_hash = |id: &[u8]| session_hash(id, at.place.scope);
         let created = payload.timestamp.0.and_then(json::time_of);
         let claims = [at.time, created, id.as_deref().and_then(uuid_time)];
         self.thread = Some(CodexThread {

@@ -12,6 +12,7 @@ mod quota;
 mod responses;
 mod runs;
 mod series;
+mod sessions;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub use counters::{ClassKey, ReadCounters};
 pub use quota::{AccountSums, KnownAccounts, LimitEvent, QuotaView};
 pub use runs::{RunInfo, StoredRun};
 pub use series::{ResponseOrigin, SeriesNames};
+pub use sessions::SessionView;
 pub use usage::{RunNames, SumPlace};
 
 use super::database::{DatabaseSlot, OpenDatabase};

@@ -114,7 +114,7 @@ fn forked() -> Vec<Observation> {
 #[test]
 fn limits_of_a_copied_turn_are_of_that_turn_and_of_the_parent() {
     let seen = forked();
-    let hash = |id: &[u8]| Some(xxh3_64_with_seed(id, 0));
+    let hash = |id: &[u8]| session_hash(id, 0).map(NonZeroU64::get);
     let of = |one: &Observation| (one.observed_at, one.session);
     assert_eq!(of(&seen[0]), (Some(TIME + 30_999), hash(b"thread")));
     assert_eq!(of(&seen[1]), (Some(TIME + 602_000), hash(b"child")));

@@ -104,7 +104,7 @@ fn the_model_is_that_of_the_last_context_before() {
     ]);
     let models: Vec<&str> = all.records.iter().map(|record| &*record.model).collect();
     assert_eq!(models, [MODEL_UNKNOWN, "gpt-a", "gpt-a", "codex-auto-review"]);
-    let session = NonZeroU64::new(xxh3_64_with_seed(b"root", 0));
+    let session = session_hash(b"root", 0);
     assert!(
         all.records
             .iter()
