@@ -8,6 +8,7 @@ mod health;
 pub mod http;
 pub mod metrics;
 pub mod openapi;
+pub mod prune;
 pub mod quota;
 pub mod router;
 pub mod runs;

@@ -20,7 +20,7 @@ use super::openapi::{
 };
 use super::state::ApiState;
 use super::web::daily;
-use super::{backup, events, health, metrics, quota, runs, summary, usage, version, web, wire};
+use super::{backup, events, health, metrics, prune, quota, runs, summary, usage, version, web, wire};
 
 /// The router with all routes.
 pub fn router(api: Arc<ApiState>) -> Router {
@@ -39,6 +39,7 @@ fn declared() -> OpenApiRouter<Arc<ApiState>> {
         .merge(health::routes())
         .merge(runs::routes())
         .merge(backup::routes())
+        .merge(prune::routes())
         .merge(web::routes())
         .merge(usage::routes())
         .merge(daily::routes())

@@ -64,6 +64,7 @@ pub struct Running {
     /// The tasks that publish commits to streams and account events.
     pub(super) publishers: Vec<JoinHandle<()>>,
     pub(super) owned: JoinHandle<()>,
+    pub(super) retention: JoinHandle<()>,
     pub(super) server: Option<JoinHandle<()>>,
     pub(super) socket_file: Option<SocketFile>,
     pub(super) beat: Option<JoinHandle<()>>,
@@ -152,6 +153,8 @@ impl Running {
             Some("the server")
         } else if self.publishers.iter().any(is_over) {
             Some("what passes on the news")
+        } else if is_over(&self.retention) {
+            Some("the prune of old rows")
         } else if is_over(&self.owned) {
             Some("the look after the collector's files")
         } else {
@@ -223,6 +226,7 @@ impl Running {
             mut supervisor_task,
             publishers,
             owned,
+            retention,
             server,
             socket_file,
             beat,
@@ -230,8 +234,9 @@ impl Running {
         } = self;
         let deadline = Instant::now() + grace;
         core.tokens.stop.cancel();
-        // It has a handle of the committer.
+        // They have a handle of the committer.
         owned.abort();
+        retention.abort();
         let supervised = timeout_at(deadline, &mut supervisor_task).await;
         supervisor_task.abort();
         let left_file = match (server, socket_file) {

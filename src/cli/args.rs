@@ -3,6 +3,7 @@
 //! Every setting is an `Option`: a setting that was not given must not outrank the environment and the
 //! configuration file.
 
+mod retention;
 mod runs;
 mod tools;
 mod watch;
@@ -17,6 +18,7 @@ use strum::IntoStaticStr;
 
 use crate::config::Period;
 
+pub use retention::Prune;
 pub use runs::{Forget, Label, RunArgs, RunOrder, RunsArgs, StopArgs};
 pub use tools::{CheckConfig, Completions, Config, ConfigCommand, Man, Words};
 pub use watch::WatchArgs;
@@ -137,6 +139,12 @@ pub enum Command {
     Verify(Verify),
     /// Write the running collector's database into a file
     Backup(Backup),
+    /// Remove details of old responses, which changes no total; sums only with --totals or --all
+    #[command(after_help = retention::PRUNE_EXAMPLES)]
+    Prune(Prune),
+    /// Give the free space in the database file back to the system, while the collector is stopped
+    #[command(after_help = retention::COMPACT_EXAMPLES)]
+    Compact,
     /// Check configuration, socket, permissions, runs, accounts and database, and print remedies; exits 1 if
     /// a check fails
     #[command(after_help = tools::DOCTOR_EXAMPLES)]

@@ -12,8 +12,10 @@ mod control;
 mod database;
 mod error;
 mod file;
+mod horizon;
 mod open;
 mod place;
+pub mod prune;
 mod read;
 mod read_only;
 pub mod schema;
@@ -23,10 +25,11 @@ mod write;
 pub use control::StoreControl;
 pub use error::{Displacement, StoreError};
 pub use file::{StoreOptions, is_database};
+pub use horizon::{Horizons, day_name, horizon_day};
 pub use open::{open, open_existing, open_read_only};
 pub use read::{
-    AccountSums, KnownAccounts, LimitEvent, QuotaView, ReadCounters, Reader, ResponseOrigin, RunInfo,
-    RunNames, RunSums, RunView, SeriesNames, Snapshot, StoredRun, SummaryFigures,
+    AccountSums, KnownAccounts, LimitEvent, QuotaView, ReadCounters, Reader, Recorded, ResponseOrigin,
+    RunInfo, RunNames, RunSums, RunView, SeriesNames, Snapshot, StoredRun, SummaryFigures,
 };
 pub use write::{
     AccountObservations, Committed, ForgetRun, LimitChanges, Outcome, ReplayEnd, RunChange, RunEvent, Start,

@@ -48,6 +48,7 @@ mod quota_story;
 mod renames;
 mod repair;
 mod replays;
+mod retention;
 mod run_command;
 mod runs;
 mod sandboxes;

@@ -1,5 +1,6 @@
 //! Documents that more than one route answers with, built from stored rows.
 
+pub mod prune;
 pub mod quota;
 pub mod summary;
 

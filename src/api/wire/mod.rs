@@ -4,6 +4,7 @@
 
 mod collector;
 mod events;
+mod prune;
 mod quota;
 mod runs;
 mod summary;
@@ -15,6 +16,7 @@ pub use events::{
     AccountEvent, Delta, GapEvent, HealthEvent, RunEvent, SnapshotEvent, ThresholdEvent, UsageEvent,
     WindowEvent,
 };
+pub use prune::{PruneAnswer, PruneRequest, PruneTotals};
 pub use quota::{
     Account, Candidate, Cause, Choice, HistoryPoint, LimitEvent, Mark, MayStart, Observed, Pace, Quota,
     TellObservations, ThresholdFired, Window,

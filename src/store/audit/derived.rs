@@ -6,16 +6,19 @@ use std::fmt::Debug;
 use redb::ReadableTable;
 
 use super::names::SumNames;
+use super::pruned::PrunedDays;
 use crate::dedup::Totals;
 use crate::model::{
-    DAY_QUARTERS, Dating, MINUTE_MS, PriceClass, QUARTER_MS, ResponseKey, RunNumber, SeriesNumber,
+    DAY_QUARTERS, Dating, MINUTE_MS, Millis, PriceClass, QUARTER_MS, ResponseKey, RunNumber, SeriesNumber,
     SessionNumber,
 };
 use crate::store::error::DbError;
-use crate::store::schema::{FORGOTTEN_RUNS, ResponseRow, RowError, RunTotalsRow, decode};
+use crate::store::horizon::Horizons;
+use crate::store::schema::{FORGOTTEN_RUNS, KeyState, RowError, RunTotalsRow, day_of, decode};
 use crate::store::table::decode_row;
 
-/// The sums derived from the responses, by the keys of their tables.
+/// The sums derived from the responses, by the keys of their tables. Those of pruned days are derived from the stored
+/// quarters of an hour, the finest sums that are left.
 #[derive(Default)]
 pub struct Derived {
     pub totals: BTreeMap<RunNumber, Totals>,
@@ -27,32 +30,58 @@ pub struct Derived {
     pub session_sums: BTreeMap<SessionNumber, Totals>,
     /// Responses in a series of another price class than theirs.
     pub misplaced: Vec<ResponseKey>,
+    /// What is left of pruned days.
+    pub pruned: PrunedDays,
+}
+
+/// The tables that a recount of the sums reads.
+pub struct SumSources<'t, R, C, Q, M> {
+    pub responses: &'t R,
+    pub copies: &'t C,
+    pub quarters: &'t Q,
+    pub minutes: &'t M,
+    pub horizons: Horizons,
 }
 
 impl Derived {
     pub fn of(
-        responses: &impl ReadableTable<u128, &'static [u8]>,
-        copies: &impl ReadableTable<(u128, u32), ()>,
+        sources: &SumSources<
+            '_,
+            impl ReadableTable<u128, &'static [u8]>,
+            impl ReadableTable<(u128, u32), ()>,
+            impl ReadableTable<(u32, u32), &'static [u8]>,
+            impl ReadableTable<(u32, u32), &'static [u8]>,
+        >,
         names: &SumNames,
     ) -> Result<Self, DbError> {
-        let copies = copies.iter()?;
+        let copies = sources.copies.iter()?;
         let copies = copies.map(|entry| Ok(entry?.0.value()));
         let mut copies = copies.peekable();
         let mut derived = Self::default();
+        derived.pruned.horizons = sources.horizons;
         for run in names.runs.keys() {
             derived.totals.insert(*run, Totals::default());
         }
-        for entry in responses.iter()? {
+        for entry in sources.responses.iter()? {
             let (key, row) = entry?;
             let key = key.value();
-            let row: ResponseRow = decode_row("responses", row.value())?;
+            let state = KeyState::decode(row.value()).map_err(|error| DbError::row("responses", error))?;
+            let row = match state {
+                KeyState::Counted(row) => row,
+                KeyState::Pruned(tombstone) => {
+                    derived.pruned.note_tombstone(tombstone);
+                    continue;
+                }
+            };
             let parts = row.parts().map_err(|error| DbError::row("responses", error))?;
             let one = Totals::of_usage(parts.kind, &parts.usage, parts.is_final);
             let series = names.series.get(&row.series);
             let series = series.ok_or_else(|| DbError::row("responses", RowError::Range("series")))?;
             let class = PriceClass::of(&parts.usage, parts.service);
+            let quarter = u32::try_from(row.time / QUARTER_MS).unwrap_or(u32::MAX);
+            let is_pruned = quarter / DAY_QUARTERS < sources.horizons.details;
             // Series that contain other series have no class.
-            if series.class != class && Some(series.model) != names.model_other {
+            if series.class != class && Some(series.model) != names.model_other && !is_pruned {
                 derived.misplaced.push(ResponseKey(key));
             }
             if one.is_zero() {
@@ -71,24 +100,68 @@ impl Derived {
                     *derived.session_sums.entry(session).or_default() += one;
                 }
             }
-            let quarter = u32::try_from(row.time / QUARTER_MS).unwrap_or(u32::MAX);
-            let day = quarter / DAY_QUARTERS;
-            let owner = if names.runs.contains_key(&series.run) {
-                series.run
-            } else {
-                FORGOTTEN_RUNS
-            };
-            *derived.totals.entry(owner).or_default() += one;
-            *derived.quarters.entry((quarter, row.series)).or_default() += one;
-            *derived.days.entry((day, row.series)).or_default() += one;
-            derived.run_days.insert((series.run, day, row.series));
-            *derived.series_sums.entry(row.series).or_default() += one;
+            if is_pruned {
+                *derived.pruned.left.entry((quarter, row.series)).or_default() += one;
+                continue;
+            }
+            derived.add(names, quarter, row.series, one);
             if parts.dating != Dating::Unknown {
                 let minute = u32::try_from(row.time / MINUTE_MS).unwrap_or(u32::MAX);
                 *derived.minutes.entry((series.account, minute)).or_default() += one;
             }
         }
+        derived.add_pruned_days(sources.quarters, sources.minutes, names)?;
         Ok(derived)
+    }
+
+    /// Adds an amount to the sums of a series.
+    fn add(&mut self, names: &SumNames, quarter: u32, of: SeriesNumber, amount: Totals) {
+        let day = quarter / DAY_QUARTERS;
+        let run = names.series.get(&of).map_or(FORGOTTEN_RUNS, |series| series.run);
+        let owner = if names.runs.contains_key(&run) {
+            run
+        } else {
+            FORGOTTEN_RUNS
+        };
+        *self.totals.entry(owner).or_default() += amount;
+        *self.quarters.entry((quarter, of)).or_default() += amount;
+        *self.days.entry((day, of)).or_default() += amount;
+        self.run_days.insert((run, day, of));
+        *self.series_sums.entry(of).or_default() += amount;
+    }
+
+    /// Takes the sums of pruned days from the stored quarters and minutes. An unreadable row counts as none.
+    fn add_pruned_days(
+        &mut self,
+        quarters: &impl ReadableTable<(u32, u32), &'static [u8]>,
+        minutes: &impl ReadableTable<(u32, u32), &'static [u8]>,
+        names: &SumNames,
+    ) -> Result<(), DbError> {
+        let horizon = self.pruned.horizons.details;
+        for entry in quarters.range(..(horizon.saturating_mul(DAY_QUARTERS), 0))? {
+            let (key, row) = entry?;
+            let (quarter, of) = key.value();
+            let known = names.series.contains_key(&of);
+            if let Ok(sum) = decode::<Totals>(row.value())
+                && known
+            {
+                self.add(names, quarter, of, sum);
+                self.pruned.note_sum(quarter, &sum);
+            }
+        }
+        if horizon == 0 {
+            return Ok(());
+        }
+        for entry in minutes.iter()? {
+            let (key, row) = entry?;
+            let (account, minute) = key.value();
+            if day_of(Millis::from(minute) * MINUTE_MS) < horizon
+                && let Ok(sum) = decode(row.value())
+            {
+                self.minutes.insert((account, minute), sum);
+            }
+        }
+        Ok(())
     }
 }
 

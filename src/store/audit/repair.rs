@@ -5,14 +5,16 @@ use std::os::unix::ffi::OsStrExt;
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::derived::{Derived, NumberKey, differing, keys_differing, pathless, totals_differing};
+use super::derived::{Derived, NumberKey, SumSources, differing, keys_differing, pathless, totals_differing};
 use super::names::SumNames;
-use super::{Fixes, Repaired, ResponseFix};
+use super::pruned;
+use super::{Fixes, Repaired, ResponseFix, readable};
 use crate::dedup::{Response, Totals};
 use crate::model::{LineCounts, PriceClass, RunId, RunNumber};
 use crate::store::error::DbError;
+use crate::store::horizon::Horizons;
 use crate::store::schema::{
-    ACCOUNTS, DAYS, FILES, FileRow, MINUTES, MODELS, PATHS, PLACE_NUMBERS, PLACES, QUARTERS, RESPONSES,
+    ACCOUNTS, DAYS, FILES, FileRow, META, MINUTES, MODELS, PATHS, PLACE_NUMBERS, PLACES, QUARTERS, RESPONSES,
     RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow, SERIES, SERIES_NUMBERS,
     SERIES_SUMS, SESSION_COPIES, SESSION_SUMS, SeriesRow, TOTALS,
 };
@@ -180,16 +182,12 @@ pub fn repair_sums(write: &WriteTransaction, repaired: &mut Repaired) -> Result<
             write.open_table($table)?
         };
     }
-    let names = sum_names(write)?;
-    let derived = {
-        let (responses, copies) = (open!(RESPONSES), open!(SESSION_COPIES));
-        Derived::of(&responses, &copies, &names)?
-    };
+    let derived = derived(write)?;
     let derived = if derived.misplaced.is_empty() {
         derived
     } else {
         move_misplaced(write, &derived, repaired)?;
-        Derived::of(&open!(RESPONSES), &open!(SESSION_COPIES), &sum_names(write)?)?
+        self::derived(write)?
     };
     let mut totals = open!(TOTALS);
     for (run, _, sum) in totals_differing(&totals, &derived.totals)? {
@@ -201,8 +199,10 @@ pub fn repair_sums(write: &WriteTransaction, repaired: &mut Repaired) -> Result<
     repaired.sums += rewrite(&mut open!(QUARTERS), &derived.quarters)?
         + rewrite(&mut open!(DAYS), &derived.days)?
         + rewrite(&mut open!(SERIES_SUMS), &derived.series_sums)?
-        + rewrite(&mut open!(MINUTES), &derived.minutes)?
-        + rewrite(&mut open!(SESSION_SUMS), &derived.session_sums)?;
+        + rewrite(&mut open!(MINUTES), &derived.minutes)?;
+    let mut sums = open!(SESSION_SUMS);
+    let session_sums = pruned::session_sums(&derived, readable(&sums)?);
+    repaired.sums += rewrite(&mut sums, &session_sums)?;
     let mut run_days = open!(RUN_DAYS);
     for (key, must_be) in keys_differing(&run_days, &derived.run_days)? {
         if must_be {
@@ -218,6 +218,17 @@ pub fn repair_sums(write: &WriteTransaction, repaired: &mut Repaired) -> Result<
         repaired.sums += 1;
     }
     Ok(())
+}
+
+fn derived(write: &WriteTransaction) -> Result<Derived, DbError> {
+    let sources = SumSources {
+        responses: &write.open_table(RESPONSES)?,
+        copies: &write.open_table(SESSION_COPIES)?,
+        quarters: &write.open_table(QUARTERS)?,
+        minutes: &write.open_table(MINUTES)?,
+        horizons: Horizons::read(&write.open_table(META)?)?,
+    };
+    Derived::of(&sources, &sum_names(write)?)
 }
 
 /// Moves responses to the series of their own price class.

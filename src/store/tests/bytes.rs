@@ -22,7 +22,7 @@ use crate::store::schema::{
 
 /// Table, type and bytes of the key, type and bytes of the value.
 const TABLES: [&str; 36] = [
-    "meta [&str] 736368656d61 [u64] 0600000000000000",
+    "meta [&str] 736368656d61 [u64] 0700000000000000",
     "notes [&str] 72656275696c74 [&str] 776879",
     "runs [&str] 72756e [&[u8]] 01f0a2040103",
     "paths [(u32,&[u8])] 01000000612e6a736f6e6c [u32] 02000000",
@@ -46,7 +46,7 @@ const TABLES: [&str; 36] = [
     "run_info [u32] 01000000 [&[u8]] 0102016101620163016401022f6d01020104010602",
     "forgotten [&str] 72756e [&[u8]] 010104",
     "session_numbers [u64] 0100000000000000 [u32] 02000000",
-    "sessions [u32] 01000000 [&[u8]] 0101020103040506",
+    "sessions [u32] 01000000 [&[u8]] 010102010304050601",
     "session_sums [u32] 01000000 [&[u8]] 01020406080ad8040d8080808080808080800212141618",
     "session_copies [(u128,u32)] 0100000000000000000000000000000002000000 [()] ",
     "minutes [(u32,u32)] 0100000002000000 [&[u8]] 01020406080ad8040d8080808080808080800212141618",
@@ -411,7 +411,8 @@ fn tables() -> Vec<String> {
             SessionRow {
                 run: 1,
                 linked: 2,
-                reported: Some([3, 4, 5, 6])
+                reported: Some([3, 4, 5, 6]),
+                has_pruned: true
             }
         ),
         line(schema::SESSION_SUMS, &1, &sums.as_slice()),
