@@ -22,6 +22,9 @@ pub struct Horizons {
 
 impl Horizons {
     /// Reads them from `meta`.
+    ///
+    /// # Errors
+    /// The table cannot be read.
     pub fn read(meta: &impl ReadableTable<&'static str, u64>) -> Result<Self, DbError> {
         let day = |key: &'static str| -> Result<u32, DbError> {
             let day = meta.get(key)?;
@@ -35,6 +38,9 @@ impl Horizons {
     }
 
     /// Stores them.
+    ///
+    /// # Errors
+    /// The table cannot be written.
     pub fn write(self, meta: &mut Table<'_, &'static str, u64>) -> Result<(), DbError> {
         for (key, day) in [
             (META_HORIZON, self.details),

@@ -354,7 +354,11 @@ fn kills_in_the_middle_of_prunes_and_compactions_lose_nothing() {
         interrupted += u64::from(!prune.wait().unwrap().success());
         // And a compaction after a while.
         let mut compact = place.command(&["compact"]);
-        let mut compact = compact.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut compact = compact
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         for _ in 0..random.u32(..20_000) {
             std::hint::spin_loop();
         }

@@ -3,6 +3,7 @@
 use crate::config::Age;
 
 /// Arguments of `prune`.
+#[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 pub struct Prune {
     /// Strictly older than this goes, in whole UTC days: 30d, 12h, 90m

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use redb::ReadableTable;
 
 use super::names::SumNames;
-use super::pruned::PrunedDays;
+use super::pruned_days::PrunedDays;
 use crate::dedup::Totals;
 use crate::model::{
     DAY_QUARTERS, Dating, MINUTE_MS, Millis, PriceClass, QUARTER_MS, ResponseKey, RunNumber, SeriesNumber,

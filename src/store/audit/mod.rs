@@ -3,6 +3,7 @@
 mod derived;
 mod names;
 mod pruned;
+mod pruned_days;
 mod repair;
 
 use redb::ReadableTable;

@@ -35,10 +35,12 @@ pub fn prune(write: &WriteTransaction) -> Result<Pruned, DbError> {
     emptied(write, SESSION_SUMS)?;
     emptied(write, SESSION_COPIES)?;
     rewrite(write, TOTALS, |row: &mut RunTotalsRow| {
-        row.totals = Totals::default()
+        row.totals = Totals::default();
     })?;
     // The reports of agents have no counted sums beside them any more.
-    rewrite(write, SESSIONS, |row: &mut SessionRow| row.has_pruned = true)?;
+    rewrite(write, SESSIONS, |row: &mut SessionRow| {
+        row.has_pruned = true;
+    })?;
     let mut windows = write.open_table(WINDOWS)?;
     let mut rows: Vec<(u32, String, WindowRow)> = Vec::new();
     for entry in windows.iter()? {

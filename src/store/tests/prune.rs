@@ -10,6 +10,9 @@ use super::disk::{Disk, Trouble};
 use super::*;
 use crate::model::{DAY_MS, LimitSource, LimitStatus, Observation, Report, Reported, StopReason};
 
+/// Makes a difference on a day.
+type Change = fn(&redb::WriteTransaction, u32);
+
 /// The day of `NOW`.
 const TODAY: u32 = 20_731;
 
@@ -320,7 +323,7 @@ fn each_step_leaves_sums_that_agree_while_commits_come_between() {
 #[test]
 fn differences_on_pruned_days_are_found() {
     let old = TODAY - 40;
-    let changes: [(&str, fn(&redb::WriteTransaction, u32)); 5] = [
+    let changes: [(&str, Change); 5] = [
         ("its quarter-hours sum up to", |write, day| {
             let mut table = write.open_table(DAYS).unwrap();
             table.remove((day, 0)).unwrap();
