@@ -10,12 +10,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::document::prune::{PruneFigures, PruneScope, answer};
-use crate::api::http::problem::{Problem, blocking};
-use crate::api::openapi::{BadRequest, COLLECTOR, Unavailable};
+use crate::api::http::problem::{JsonAnswer, Problem, blocking};
+use crate::api::openapi::{BodyErrors, COLLECTOR, ReadErrors};
 use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::committer::retention::PruneError;
 use crate::dedup::Totals;
+use crate::model::Millis;
 use crate::store::prune::Pruned;
 
 /// The routes of this file.
@@ -34,19 +35,12 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     path = "/v1/prune",
     tag = COLLECTOR,
     request_body = wire::PruneRequest,
-    responses(
-        (status = 200, body = wire::PruneAnswer),
-        (status = 400, response = BadRequest),
-        (status = 413, response = BadRequest),
-        (status = 415, response = BadRequest),
-        (status = 422, response = BadRequest),
-        (status = 503, response = Unavailable)
-    )
+    responses((status = 200, body = wire::PruneAnswer), ReadErrors, BodyErrors)
 )]
 async fn post_prune(
     State(api): Shared,
     request: Result<Json<wire::PruneRequest>, JsonRejection>,
-) -> Result<Json<wire::PruneAnswer>, Problem> {
+) -> JsonAnswer<wire::PruneAnswer> {
     let Json(request) = request.map_err(|rejection| Problem::body(&rejection))?;
     let scope = PruneScope::of(&request).map_err(|(field, why)| Problem::bad(field, why))?;
     let now = api.clock.now();
@@ -87,7 +81,7 @@ async fn counted(api: &Arc<ApiState>) -> Result<Totals, Problem> {
 async fn would_prune(
     api: &Arc<ApiState>,
     scope: PruneScope,
-    now: crate::model::Millis,
+    now: Millis,
     mut after: Totals,
 ) -> Result<(Pruned, Totals), Problem> {
     let api = Arc::clone(api);

@@ -190,7 +190,7 @@ impl App {
             supervisor_task: task(actor.run()),
             publishers,
             owned: task(owned.run()),
-            retention: task(retention.run()),
+            retention: (scope == Scope::Everything).then(|| task(retention.run())),
             server,
             socket_file,
             supervisor,

@@ -31,7 +31,7 @@ impl RetentionTask {
     pub async fn run(self) {
         let work = async {
             self.backlog_done.cancelled().await;
-            if let Err(error) = self.retention.look().await {
+            if let Err(error) = self.retention.look_into_large().await {
                 tracing::debug!(%error, "the free space is not measured");
             }
             if let Some(free) = self.retention.worth_compacting() {

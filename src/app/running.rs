@@ -64,7 +64,8 @@ pub struct Running {
     /// The tasks that publish commits to streams and account events.
     pub(super) publishers: Vec<JoinHandle<()>>,
     pub(super) owned: JoinHandle<()>,
-    pub(super) retention: JoinHandle<()>,
+    /// The prune by the configuration.
+    pub(super) retention: Option<JoinHandle<()>>,
     pub(super) server: Option<JoinHandle<()>>,
     pub(super) socket_file: Option<SocketFile>,
     pub(super) beat: Option<JoinHandle<()>>,
@@ -153,7 +154,7 @@ impl Running {
             Some("the server")
         } else if self.publishers.iter().any(is_over) {
             Some("what passes on the news")
-        } else if is_over(&self.retention) {
+        } else if self.retention.as_ref().is_some_and(is_over) {
             Some("the prune of old rows")
         } else if is_over(&self.owned) {
             Some("the look after the collector's files")
@@ -234,16 +235,15 @@ impl Running {
         } = self;
         let deadline = Instant::now() + grace;
         core.tokens.stop.cancel();
-        // They have a handle of the committer.
+        // It has a handle of the committer.
         owned.abort();
-        retention.abort();
         let supervised = timeout_at(deadline, &mut supervisor_task).await;
         supervisor_task.abort();
         let left_file = match (server, socket_file) {
             (Some(server), Some(file)) => end_server(server, file, deadline).await,
             _ => None,
         };
-        for task in publishers.into_iter().chain(beat) {
+        for task in publishers.into_iter().chain(beat).chain(retention) {
             task.abort();
         }
         let Core {

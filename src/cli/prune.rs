@@ -69,7 +69,7 @@ fn pruned(global: &Global, scope: PruneScope, dry_run: bool) -> Result<wire::Pru
 
 /// Prunes a database that no collector uses.
 fn prune_file(settings: &Settings, scope: PruneScope, dry_run: bool) -> Result<wire::PruneAnswer, Failure> {
-    let mut writer = compact::open(settings, "a prune of the file")?;
+    let mut writer = compact::open(settings, "a prune with --db")?;
     let now = Clock::SYSTEM.now();
     let reader = writer.reader().clone();
     let before = reader.snapshot()?.counted()?;

@@ -123,6 +123,19 @@ impl Retention {
         Ok(())
     }
 
+    /// Measures the free space in a file that may be worth a compaction.
+    ///
+    /// # Errors
+    /// As [`Retention::prune`].
+    pub async fn look_into_large(&self) -> Result<(), PruneError> {
+        let reader = self.store.clone();
+        let is_large = blocking(move || Ok(reader.snapshot()?.is_larger_than(COMPACT_BYTES_MIN)));
+        if is_large.await? {
+            self.look().await?;
+        }
+        Ok(())
+    }
+
     /// Bytes of the file that hold nothing, and the size of the file, as of the last look.
     #[must_use]
     pub fn free_bytes(&self) -> Option<(u64, u64)> {

@@ -122,6 +122,12 @@ impl Snapshot<'_> {
         })
     }
 
+    /// True for a file of more than these bytes; in memory there is none.
+    #[must_use]
+    pub fn is_larger_than(&self, bytes: u64) -> bool {
+        self.file_bytes().is_some_and(|is| is > bytes)
+    }
+
     /// Number of bytes in the file that hold nothing, with the size of the file; `None` in memory. It reads every page
     /// of the database.
     ///

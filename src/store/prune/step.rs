@@ -35,6 +35,12 @@ impl PruneStep {
             Self::Details { .. } | Self::Sums | Self::Done(_) | Self::All => 0,
         }
     }
+
+    /// True for a step that takes something out of the sums.
+    #[must_use]
+    pub fn changes_totals(&self) -> bool {
+        matches!(self, Self::Sums | Self::All)
+    }
 }
 
 /// Number of responses in a sum, whether they are messages, calls inside of one, or without figures.
