@@ -4,6 +4,7 @@
 //! within its bounds, and its origin is recorded. No other code reads variables or configuration files.
 
 mod accounts;
+mod age;
 mod file;
 mod layers;
 mod mistakes;
@@ -36,6 +37,7 @@ pub use accounts::{
     ACCOUNT_LABEL, Accounts, PROVIDER_LABEL, UnknownAccount, WhichAccount, check_name as check_account_name,
     name_an_account,
 };
+pub use age::{Age, Keep};
 pub use layers::{Environment, LogFormat, Origin, Partial, VARIABLE_PREFIX};
 pub use mistakes::{ConfigError, FilePlace, Mistakes, did_you_mean, near};
 pub use prices::read_prices;
@@ -53,6 +55,7 @@ pub struct Settings {
     pub watch: WatchSettings,
     pub limits: Limits,
     pub store: StoreSettings,
+    pub retention: RetentionSettings,
     pub log: LogSettings,
     pub runs: RunsSettings,
     pub http: HttpSettings,
@@ -127,6 +130,14 @@ pub struct HttpSettings {
 pub struct StoreSettings {
     pub cache_bytes: usize,
     pub commit_rows_max: usize,
+}
+
+/// Ages at which something is removed, see [`prune`](crate::store::prune).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetentionSettings {
+    pub details: Keep,
+    pub tombstones: Keep,
+    pub totals: Keep,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,6 +250,21 @@ const KEYS: &[Key] = &[
         "store.commit_rows_max",
         "65536",
         "Most rows in one commit, 1 to 10000000.",
+    ),
+    key(
+        "retention.details",
+        "\"90d\"",
+        "Age at which details of responses are removed, which changes no total: 1d to 3660d, or \"forever\".",
+    ),
+    key(
+        "retention.tombstones",
+        "\"forever\"",
+        "Age at which the keys of such responses are removed too; older lines are not counted any more. Not below details.",
+    ),
+    key(
+        "retention.totals",
+        "\"forever\"",
+        "Age at which sums are removed: totals become smaller. Not below details.",
     ),
     key(
         "log.level",
@@ -440,6 +466,9 @@ impl Settings {
             period(self.limits.idle_close),
             bytes(self.store.cache_bytes),
             self.store.commit_rows_max.to_string(),
+            quoted(&self.retention.details),
+            quoted(&self.retention.tombstones),
+            quoted(&self.retention.totals),
             quoted(&self.log.level),
             quoted(&self.log.format),
             quoted(&self.runs.layout),

@@ -5,6 +5,7 @@
 //! wrong.
 
 mod compare;
+mod pruned;
 mod recount;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use crate::logfile::{LogFileError, Root};
 use crate::model::{RunId, RunNumber};
 use crate::store::audit::{Fixes, Repaired};
 use crate::store::{self, Reader, Snapshot, StoreError, StoreOptions, Writer};
+use pruned::PrunedRecount;
 
 /// Maximum number of differences listed individually.
 const DIFFERENCES_TOLD_MAX: usize = 1000;
@@ -156,7 +158,9 @@ fn find(kept: &Snapshot<'_>, settings: &Settings, clock: Clock) -> Result<Findin
         ));
     }
     let counted = recount.reader().snapshot()?;
-    compare::responses(kept, &counted, &mut findings)?;
+    let mut pruned = PrunedRecount::new(kept.horizons()?);
+    compare::responses(kept, &counted, &mut pruned, &mut findings)?;
+    pruned.report(&figures, findings.gone > 0, &mut findings.report);
     compare::lines(&figures, &counted.summary()?, &mut findings);
     let report = &mut findings.report;
     kept.compare_sums(|sentence| report.differs(sentence))?;

@@ -208,6 +208,14 @@ fn reasons(
     reasons
 }
 
+/// The notice on a file that is mostly empty.
+fn compaction(free: u64) -> String {
+    format!(
+        "more than half of the database file holds nothing: with the collector stopped, `tokentail compact` would free {} MiB",
+        free >> 20
+    )
+}
+
 /// The reason for runs that are late in the same way.
 fn late_reason(late: Late, first: &RunId, count: usize) -> String {
     let runs = match count {
@@ -253,6 +261,7 @@ pub(super) fn health(api: &ApiState) -> wire::Health {
             .notices()
             .into_iter()
             .chain(stderr::trouble())
+            .chain(api.retention.worth_compacting().map(compaction))
             .collect(),
         watching: watching.to_owned(),
         reading: Opening::available().into_str().to_owned(),

@@ -9,6 +9,7 @@ mod health;
 pub mod http;
 pub mod metrics;
 pub mod openapi;
+pub mod prune;
 pub mod quota;
 mod records;
 pub mod router;

@@ -21,8 +21,8 @@ use super::openapi::{
 use super::state::ApiState;
 use super::web::daily;
 use super::{
-    backup, blocks, events, health, metrics, quota, records, runs, statusline, summary, usage, version, web,
-    wire,
+    backup, blocks, events, health, metrics, prune, quota, records, runs, statusline, summary, usage,
+    version, web, wire,
 };
 
 /// The router with all routes.
@@ -43,6 +43,7 @@ fn declared() -> OpenApiRouter<Arc<ApiState>> {
         .merge(health::routes())
         .merge(runs::routes())
         .merge(backup::routes())
+        .merge(prune::routes())
         .merge(web::routes())
         .merge(usage::routes())
         .merge(blocks::routes())

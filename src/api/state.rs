@@ -12,6 +12,7 @@ use crate::api::server::{Subscribers, Traffic};
 use crate::clock::Clock;
 use crate::committer::CommitterHealth;
 use crate::committer::handle::WeakCommitterHandle;
+use crate::committer::retention::Retention;
 use crate::config::Settings;
 use crate::live::Live;
 use crate::logfile::pool::PoolQueue;
@@ -42,6 +43,7 @@ pub struct ApiState {
     /// Jobs that wait for a thread.
     pub pool_queue: Arc<PoolQueue>,
     pub committer: Arc<Mutex<CommitterHealth>>,
+    pub retention: Arc<Retention>,
     /// Settings that the last reload did not take over.
     pub refused: watch::Receiver<Option<String>>,
     /// The collector's own files that are missing or replaced.

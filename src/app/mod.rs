@@ -2,6 +2,7 @@
 //! flow.
 
 mod owned;
+mod retention;
 mod running;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::api::router;
 use crate::api::server::{Endpoints, ServerError, Subscribers, TokenSlot, Traffic};
 use crate::api::state::ApiState;
 use crate::clock::Clock;
+use crate::committer::retention::Retention;
 use crate::committer::{self, CommitterThread};
 use crate::config::Settings;
 use crate::config::web::TokenError;
@@ -32,6 +34,7 @@ use crate::tailer::{ReadPermits, TailerContext};
 use crate::watch::Watch;
 
 use owned::Owned;
+use retention::RetentionTask;
 pub use running::{Running, ShutdownOutcome, THREADS_KEPT_EVERY};
 
 /// The reason why the collector did not start.
@@ -147,6 +150,12 @@ impl App {
         let (missing_sender, missing) = watch::channel(Vec::new());
         let problems = Problems { refused, missing };
         let state = Arc::new(core.api_state(&hub, &supervisor, problems));
+        let retention = RetentionTask {
+            retention: Arc::clone(&state.retention),
+            shared: Arc::clone(&core.shared),
+            backlog_done: core.tokens.backlog_done.clone(),
+            stop: stop.clone(),
+        };
         let owned = Owned {
             shared: Arc::clone(&core.shared),
             writes: core.shared.committer.downgrade(),
@@ -181,6 +190,7 @@ impl App {
             supervisor_task: task(actor.run()),
             publishers,
             owned: task(owned.run()),
+            retention: (scope == Scope::Everything).then(|| task(retention.run())),
             server,
             socket_file,
             supervisor,
@@ -246,6 +256,7 @@ impl Core {
             pool_queue: shared.pool.queue(),
             watch: Arc::clone(&shared.watch),
             committer: self.committer.health(),
+            retention: Arc::new(Retention::new(shared.store.clone(), shared.committer.downgrade())),
             refused: problems.refused,
             missing: problems.missing,
             ready: self.tokens.ready.clone(),

@@ -64,6 +64,8 @@ pub struct Running {
     /// The tasks that publish commits to streams and account events.
     pub(super) publishers: Vec<JoinHandle<()>>,
     pub(super) owned: JoinHandle<()>,
+    /// The prune by the configuration.
+    pub(super) retention: Option<JoinHandle<()>>,
     pub(super) server: Option<JoinHandle<()>>,
     pub(super) socket_file: Option<SocketFile>,
     pub(super) beat: Option<JoinHandle<()>>,
@@ -153,6 +155,8 @@ impl Running {
             Some("the server")
         } else if self.publishers.iter().any(is_over) {
             Some("what passes on the news")
+        } else if self.retention.as_ref().is_some_and(is_over) {
+            Some("the prune of old rows")
         } else if is_over(&self.owned) {
             Some("the look after the collector's files")
         } else {
@@ -224,6 +228,7 @@ impl Running {
             mut supervisor_task,
             publishers,
             owned,
+            retention,
             server,
             socket_file,
             beat,
@@ -239,7 +244,7 @@ impl Running {
             (Some(server), Some(file)) => end_server(server, file, deadline).await,
             _ => None,
         };
-        for task in publishers.into_iter().chain(beat) {
+        for task in publishers.into_iter().chain(beat).chain(retention) {
             task.abort();
         }
         let Core {

@@ -6,6 +6,7 @@
 mod prices;
 mod record;
 mod report;
+mod retention;
 mod runs;
 mod tools;
 mod watch;
@@ -23,6 +24,7 @@ use crate::config::Period;
 pub use prices::PricesArgs;
 pub use record::RecordArgs;
 pub use report::{ReportArgs, ReportFormat, ReportKind, RowOrder, TokenLimit, WeekDay};
+pub use retention::Prune;
 pub use runs::{Forget, Label, RunArgs, RunOrder, RunsArgs, StopArgs};
 pub use tools::{
     CheckConfig, Completions, Config, ConfigCommand, Man, STATUSLINE_FORMAT, StatuslineArgs, Words,
@@ -154,6 +156,12 @@ pub enum Command {
     Verify(Verify),
     /// Write the running collector's database into a file
     Backup(Backup),
+    /// Remove details of old responses, which changes no total; sums only with --totals or --all
+    #[command(after_help = retention::PRUNE_EXAMPLES)]
+    Prune(Prune),
+    /// Give the free space in the database file back to the system, while the collector is stopped
+    #[command(after_help = retention::COMPACT_EXAMPLES)]
+    Compact,
     /// Check configuration, socket, permissions, runs, accounts and database, and print remedies; exits 1 if
     /// a check fails
     #[command(after_help = tools::DOCTOR_EXAMPLES)]

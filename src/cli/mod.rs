@@ -8,6 +8,7 @@ pub mod args;
 pub mod backup;
 pub mod check_config;
 pub mod client;
+pub mod compact;
 pub mod completions;
 pub mod doctor;
 pub mod exit;
@@ -21,6 +22,7 @@ pub mod panics;
 pub mod path_checks;
 pub mod prices;
 pub mod print;
+pub mod prune;
 pub mod quota;
 pub mod record;
 pub mod reload;
@@ -89,6 +91,8 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::Quota(command) => quota::quota(&global, &command),
         Command::MayStart(command) => quota::may_start(&global, &command),
         Command::Backup(command) => backup::backup(&global, &command),
+        Command::Prune(command) => prune::prune(&global, command),
+        Command::Compact => compact::compact(&global),
         Command::Verify(command) => verify::verify(&global, command),
         Command::Doctor => doctor::doctor(&global),
         Command::CheckConfig(command) => check_config::check_config(&global, command),

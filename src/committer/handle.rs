@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use crate::live::Update;
 use crate::model::{AccountId, Batch, PostedRecord, RunId, StopReason};
 use crate::quota::exhaustion::Cause;
+use crate::store::prune::{PruneStep, Pruned};
 use crate::store::{AccountObservations, ForgetRun, Outcome, PostOutcome, Start, Started, StoreError};
 
 /// Commands in the queue of the committer; at this bound the senders wait.
@@ -97,6 +98,11 @@ pub(super) enum SideCommand {
     },
     Copy {
         done: oneshot::Sender<Result<File, StoreError>>,
+    },
+    /// One step of a prune. The answer is `None` while lines of its age are read.
+    Prune {
+        step: PruneStep,
+        done: oneshot::Sender<Option<Pruned>>,
     },
     /// A change that is in no table: it gets a sequence number and is published.
     Note {
@@ -259,6 +265,15 @@ impl WeakCommitterHandle {
         if let Some(commands) = self.commands.upgrade() {
             let _ = commands.try_send(CommitterCommand::Look);
         }
+    }
+
+    /// Executes a step of a prune between two commits; `None` if lines of its age were read a moment ago, so that it
+    /// has to wait.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn prune(&self, step: PruneStep) -> Result<Option<Pruned>, CommitterGone> {
+        self.request(|done| SideCommand::Prune { step, done }).await
     }
 
     /// Copies the database between two commits.

@@ -10,6 +10,8 @@ mod group;
 pub mod handle;
 mod pause;
 mod publish;
+mod recent;
+pub mod retention;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -22,13 +24,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::live::{Live, Update};
-use crate::model::{Batch, Millis};
+use crate::model::{Batch, DAY_MS, Millis};
+use crate::store::prune::{PruneStep, Pruned};
 use crate::store::{Committed, StoreError, Writer};
 use crate::sync::lock;
 
 use group::{CommitGroup, Stops};
 use handle::{CommitterCommand, CommitterHandle, RunCommand, SideCommand};
 use pause::ReopenPause;
+use recent::RecentTimes;
 
 /// Longest time observations are deferred during the first backlog: a mount that hangs must not keep the
 /// limits of other runs unknown.
@@ -157,6 +161,7 @@ pub fn start(setup: Setup) -> std::io::Result<(CommitterHandle, CommitterThread)
         runtime: tokio::runtime::Handle::current(),
         health: Arc::clone(&health),
         began: Instant::now(),
+        recent: RecentTimes::new(Instant::now()),
     };
     let (at_end, ended) = oneshot::channel();
     let thread = std::thread::Builder::new()
@@ -214,6 +219,8 @@ struct Committer {
     runtime: tokio::runtime::Handle,
     health: Arc<Mutex<CommitterHealth>>,
     began: Instant,
+    /// The times of the responses that were written last.
+    recent: RecentTimes,
 }
 
 impl Committer {
@@ -277,6 +284,9 @@ impl Committer {
             let committed = self.persist(&group.batches, |writer| {
                 writer.commit_posted(&group.batches, &group.records, now)
             })?;
+            if let Some(earliest) = committed.earliest {
+                self.recent.note(earliest, Instant::now());
+            }
             self.publish(&group.batches, &committed, self.setup.clock.now());
             let mut outcomes = committed.outcomes.into_iter();
             for (count, done) in group.waiting {
@@ -374,6 +384,10 @@ impl Committer {
                 self.setup.live.publish(Update { sequence, ..update });
                 done
             }
+            SideCommand::Prune { step, done } => {
+                let _ = done.send(self.prune(&step)?);
+                return Ok(());
+            }
             SideCommand::Copy { done } => {
                 let _ = done.send(self.call(DatabaseCall::Copy, |writer| writer.copied()));
                 return Ok(());
@@ -381,6 +395,17 @@ impl Committer {
         };
         let _ = done.send(());
         Ok(())
+    }
+
+    /// Executes a step of a prune, unless lines of its age are being read.
+    fn prune(&mut self, step: &PruneStep) -> Result<Option<Pruned>, CommitterError> {
+        let before = Millis::from(step.ends_responses_before()).saturating_mul(DAY_MS);
+        if self.recent.earliest(Instant::now()) < before {
+            return Ok(None);
+        }
+        let pruned = self.persist(&[], |writer| writer.prune(step))?;
+        tracing::debug!(responses = pruned.responses, "pruned a step");
+        Ok(Some(pruned))
     }
 
     /// Repeats a write until it succeeds or the committer gives up; opens the database again after each

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::accounts::{self, PartialAccount};
+use super::age::Keep;
 use super::mistakes::{ConfigError, MistakeText, Mistakes};
 use crate::globs::layout::Layout;
 
@@ -35,6 +36,7 @@ pub struct Partial {
     pub watch: PartialWatch,
     pub limits: PartialLimits,
     pub store: PartialStore,
+    pub retention: PartialRetention,
     pub log: PartialLog,
     pub shutdown: PartialShutdown,
     pub quota: PartialQuota,
@@ -69,6 +71,14 @@ pub struct PartialLimits {
 pub struct PartialStore {
     pub cache_bytes: Option<ByteSize>,
     pub commit_rows_max: Option<Count>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table of settings")]
+pub struct PartialRetention {
+    pub details: Option<Keep>,
+    pub tombstones: Option<Keep>,
+    pub totals: Option<Keep>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

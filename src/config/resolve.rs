@@ -3,6 +3,7 @@
 //! An invalid value is reported at its origin: the file's line, the variable, the flag.
 
 mod http;
+mod retention;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -100,6 +101,7 @@ impl<'a> Resolver<'a> {
         let watch = self.watch(layout);
         let limits = self.limits();
         let store = self.store();
+        let retention = self.retention();
         let level = self.pick("log.level", |p| p.log.level.clone(), || "info".to_owned());
         if let Err(problem) = check_level(&level) {
             self.refuse("log.level", problem);
@@ -126,6 +128,7 @@ impl<'a> Resolver<'a> {
             watch,
             limits,
             store,
+            retention,
             log: LogSettings { level, format },
             shutdown_grace,
             quota_zone,

@@ -73,7 +73,7 @@ const BYTE_UNITS: &[(&str, u64)] = &[
 ];
 
 /// Parsing of an amount from numbers and text.
-trait Amount: FromStr<Err = UnitError> {
+pub(super) trait Amount: FromStr<Err = UnitError> {
     const EXPECTED: &'static str;
     /// `None` if a number without a unit is ambiguous.
     fn from_number(number: u64) -> Option<Self>;
@@ -119,7 +119,7 @@ impl Amount for Period {
     }
 }
 
-fn refused<T: Amount>(given: &str) -> UnitError {
+pub(super) fn refused<T: Amount>(given: &str) -> UnitError {
     UnitError {
         given: given.to_owned(),
         expected: T::EXPECTED,
@@ -127,7 +127,7 @@ fn refused<T: Amount>(given: &str) -> UnitError {
     }
 }
 
-fn digits(text: &str) -> Option<u64> {
+pub(super) fn digits(text: &str) -> Option<u64> {
     if !text.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
@@ -236,21 +236,26 @@ impl<T: Amount> Visitor<'_> for AmountVisitor<T> {
     }
 }
 
+/// Reads an amount from a number or from text.
+pub(super) fn amount<'de, T: Amount, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    deserializer.deserialize_any(AmountVisitor(PhantomData))
+}
+
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AmountVisitor(PhantomData))
+        amount(deserializer)
     }
 }
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AmountVisitor(PhantomData))
+        amount(deserializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AmountVisitor(PhantomData))
+        amount(deserializer)
     }
 }
 

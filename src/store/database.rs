@@ -103,6 +103,21 @@ impl DatabaseSlot {
         Ok(())
     }
 
+    /// Frees the space in the file that holds nothing. Waits for open snapshots.
+    ///
+    /// # Errors
+    /// The disk fails; the database is consistent after each step.
+    pub fn compact(&self) -> Result<(), StoreError> {
+        let mut slot = unpoisoned(self.database.write());
+        let Some(database) = slot.as_mut() else {
+            return Err(StoreError::Closed {
+                path: self.file.path().to_owned(),
+            });
+        };
+        database.compact().map_err(|error| self.file.error(error))?;
+        Ok(())
+    }
+
     /// Closes the database cleanly.
     pub fn close(&self) {
         let database = unpoisoned(self.database.write()).take();

@@ -88,6 +88,7 @@ macro_rules! from_redb {
 
 from_redb!(
     CommitError,
+    CompactionError,
     CursorError,
     DatabaseError,
     StorageError,

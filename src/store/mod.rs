@@ -12,8 +12,10 @@ mod control;
 mod database;
 mod error;
 mod file;
+mod horizon;
 mod open;
 mod place;
+pub mod prune;
 mod read;
 mod read_only;
 pub mod schema;
@@ -23,11 +25,12 @@ mod write;
 pub use control::StoreControl;
 pub use error::{Displacement, StoreError};
 pub use file::{StoreOptions, is_database};
+pub use horizon::{Horizons, day_name, horizon_day};
 pub use open::{open, open_existing, open_read_only};
 pub use read::{
-    AccountSums, ClassKey, KnownAccounts, LimitEvent, QuotaView, ReadCounters, Reader, ResponseOrigin,
-    RunInfo, RunNames, RunSums, RunView, SeriesNames, SessionView, Snapshot, StoredRun, SumPlace,
-    SummaryFigures,
+    AccountSums, ClassKey, KnownAccounts, LimitEvent, QuotaView, ReadCounters, Reader, Recorded,
+    ResponseOrigin, RunInfo, RunNames, RunSums, RunView, SeriesNames, SessionView, Snapshot, StoredRun,
+    SumPlace, SummaryFigures,
 };
 pub use write::{
     AccountObservations, Committed, ForgetRun, LimitChanges, Outcome, PostOutcome, ReplayEnd, RunChange,

@@ -25,6 +25,7 @@ mod kinds;
 mod limits;
 mod names;
 pub mod picture;
+mod prune;
 mod records;
 mod repair;
 mod runs;
@@ -137,7 +138,11 @@ fn responses(store: &Writer) -> Vec<(ResponseKey, Response)> {
     let mut all = Vec::new();
     read(store)
         .merge_join(&read(&memory()), |key, response, _| {
-            all.extend(response.map(|response| (key, response)));
+            all.extend(
+                response
+                    .and_then(Recorded::response)
+                    .map(|response| (key, response)),
+            );
         })
         .unwrap();
     all

@@ -1,15 +1,17 @@
 //! Comparison of the store with a recount.
 
+use super::pruned::PrunedRecount;
 use super::{Findings, names};
 use crate::dedup::Response;
 use crate::model::{Dating, Rank, ResponseKey, RunId, RunNumber, is_clock_wrong};
 use crate::store::audit::{ResponseFix, RunFix};
-use crate::store::{Snapshot, StoreError, SummaryFigures};
+use crate::store::{Recorded, Snapshot, StoreError, SummaryFigures};
 
 /// Compares each stored response with the one read from the logs.
 pub(super) fn responses(
     kept: &Snapshot<'_>,
     recount: &Snapshot<'_>,
+    pruned: &mut PrunedRecount,
     findings: &mut Findings,
 ) -> Result<(), StoreError> {
     let (names, recount_names) = (names(kept)?, names(recount)?);
@@ -31,9 +33,10 @@ pub(super) fn responses(
     let (report, fixes) = (&mut findings.report, &mut findings.fixes);
     kept.merge_join(recount, |key, stored, counted| {
         report.responses += u64::from(counted.is_some());
+        let counted = counted.and_then(Recorded::response);
         // In no log, unless a transcript has the same response.
         let is_posted = |stored: &Response| stored.dating >= Dating::Posted;
-        match (stored, counted) {
+        match pruned.sift(stored, counted) {
             (Some(stored), None) if is_posted(&stored) => of_records += 1,
             (Some(stored), Some(counted)) if !same(&stored, &counted) => {
                 // Content that is gone may have contained a better or an earlier copy, never a worse one.
@@ -56,8 +59,10 @@ pub(super) fn responses(
                 } else {
                     ours(counted.clone()).run
                 };
-                let response = Some(Response { run, ..counted });
-                fixes.responses.push(fix(key, response));
+                let response = Response { run, ..counted };
+                if pruned.is_correctable(&response) {
+                    fixes.responses.push(fix(key, Some(response)));
+                }
             }
             (Some(stored), None) if is_gone(&stored) => not_recounted += 1,
             (Some(stored), None) => {
@@ -76,7 +81,9 @@ pub(super) fn responses(
                     recount_name(counted.run),
                     sentence(&counted)
                 ));
-                fixes.responses.push(fix(key, Some(ours(counted))));
+                if pruned.is_correctable(&counted) {
+                    fixes.responses.push(fix(key, Some(ours(counted))));
+                }
             }
             (Some(stored), Some(counted)) => {
                 let is_known = names.contains_key(&stored.run);

@@ -11,8 +11,8 @@ use crate::config::{Environment, Partial};
 use crate::dedup::Response;
 use crate::model::{AccountId, Cursor, Millis, Position, ResponseKey};
 use crate::reader::{self, PartialLine, ReadOptions};
-use crate::store::ResponseOrigin;
 use crate::store::audit::{ResponseFix, RunFix};
+use crate::store::{Recorded, ResponseOrigin};
 
 /// 2026-10-05T09:00:00Z
 const NOW: Millis = 1_791_190_800_000;
@@ -172,7 +172,13 @@ impl Place {
         })
         .unwrap();
         let mut all = Vec::new();
-        let each = |key, response: Option<Response>, _| all.extend(response.map(|response| (key, response)));
+        let each = |key, response: Option<Recorded>, _| {
+            all.extend(
+                response
+                    .and_then(Recorded::response)
+                    .map(|response| (key, response)),
+            );
+        };
         let nothing = nothing.snapshot().unwrap();
         self.snapshot().merge_join(&nothing, each).unwrap();
         all

@@ -84,7 +84,19 @@ const fn stop(path: &'static str, status: u16) -> Asked {
     }
 }
 
-const ASKED: [Asked; 48] = [
+const fn prune(body: &'static str, status: u16) -> Asked {
+    Asked {
+        method: "POST",
+        route: "/v1/prune",
+        path: "/v1/prune",
+        body,
+        status,
+    }
+}
+
+const ASKED: [Asked; 52] = [
+    prune(r#"{"what":"totals","older_than":"30d","dry_run":true}"#, 200),
+    prune(r#"{"what":"details","older_than":"30s"}"#, 400),
     get("/v1/runs/{id}", "/v1/runs/one", 200),
     get("/v1/runs/{id}", "/v1/runs/none", 404),
     get("/v1/runs/{id}", "/v1/runs/a%20b", 400),

@@ -20,6 +20,8 @@ pub const WAIT_MAX: Duration = Duration::from_mins(1);
 /// Most log lines kept for a wait.
 const LOG_LINES_MAX: usize = 1 << 20;
 pub const LOG_LEVEL: &str = "TOKENTAIL__LOG__LEVEL";
+/// Set to "forever" for all tests: their lines have fixed times, and the clock goes on.
+pub const DETAILS: &str = "TOKENTAIL__RETENTION__DETAILS";
 /// Each commit is logged, requests are not, so that a request is no event to wait for.
 const LOG_LEVEL_DEFAULT: &str = "debug,tokentail::access=off";
 
@@ -115,6 +117,7 @@ impl Place {
             .env("HOME", self.directory.path())
             .env("TZ", "UTC")
             .env("TOKENTAIL__HTTP__LISTEN", "off")
+            .env(DETAILS, "forever")
             .current_dir(self.directory.path());
         command.stdin(Stdio::null());
         command
@@ -172,7 +175,8 @@ impl Place {
         command
             .env_clear()
             .env("HOME", self.directory.path())
-            .env("TOKENTAIL__HTTP__LISTEN", "off");
+            .env("TOKENTAIL__HTTP__LISTEN", "off")
+            .env(DETAILS, "forever");
         command.stdin(Stdio::null());
         command
     }

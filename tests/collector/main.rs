@@ -51,6 +51,7 @@ mod renames;
 mod repair;
 mod replays;
 mod report;
+mod retention;
 mod run_command;
 mod runs;
 mod sandboxes;

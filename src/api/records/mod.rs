@@ -295,7 +295,9 @@ fn refusal(outcome: PostOutcome, record: &PostedRecord) -> (&'static str, Option
             let horizon = document::time(horizon);
             (
                 "invalid",
-                Some(format!("time: too old; details before {horizon} were pruned")),
+                Some(format!(
+                    "time: too old; keys of records before {horizon} were removed"
+                )),
             )
         }
     }

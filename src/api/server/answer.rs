@@ -26,8 +26,8 @@ const DRAINED_BYTES_MAX: usize = 1 << 20;
 const DRAINED_WITHIN: Duration = Duration::from_secs(1);
 /// Longest time until the answer begins; a stream may then continue.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// The same for a stop that waits for the end of a run and has a bound of its own.
-const STOP_WITHIN: Duration = Duration::from_hours(1);
+/// The same for a stop, which waits for the end of a run and has a bound of its own, and for a prune.
+const LONG_ANSWER_WITHIN: Duration = Duration::from_hours(1);
 
 /// The routes, called without a server around them.
 #[derive(Clone)]
@@ -47,7 +47,7 @@ impl Routes {
     pub async fn answer(&self, request: Request<Body>) -> Result<Response, Problem> {
         let request = with_body(request).await?;
         let within = match *request.method() {
-            Method::POST if request.uri().path().ends_with("/stop") => STOP_WITHIN,
+            Method::POST if is_long(request.uri().path()) => LONG_ANSWER_WITHIN,
             _ => ANSWER_WITHIN,
         };
         match tokio::time::timeout(within, self.0.call(request)).await {
@@ -64,6 +64,10 @@ impl Routes {
             .retry_after(1)),
         }
     }
+}
+
+fn is_long(path: &str) -> bool {
+    path.ends_with("/stop") || path == "/v1/prune"
 }
 
 /// Reads the whole body, if the request has one.

@@ -6,6 +6,7 @@ mod blocks;
 mod collector;
 mod cost;
 mod events;
+mod prune;
 mod quota;
 mod records;
 mod runs;
@@ -21,6 +22,7 @@ pub use events::{
     AccountEvent, Delta, GapEvent, HealthEvent, RunEvent, SnapshotEvent, ThresholdEvent, UsageEvent,
     WindowEvent,
 };
+pub use prune::{PruneAnswer, PruneRequest, PruneTotals};
 pub use quota::{
     Account, Candidate, Cause, Choice, HistoryPoint, LimitEvent, Mark, MayStart, Observed, Pace, Quota,
     TellObservations, ThresholdFired, Window,

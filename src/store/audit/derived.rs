@@ -6,18 +6,22 @@ use std::fmt::Debug;
 use redb::ReadableTable;
 
 use super::names::SumNames;
+use super::pruned_days::PrunedDays;
 use crate::dedup::{Totals, is_complete};
 use crate::model::{
-    DAY_QUARTERS, Dating, MINUTE_MS, PriceClass, QUARTER_MS, ResponseKey, RunNumber, SeriesNumber,
+    DAY_QUARTERS, Dating, MINUTE_MS, Millis, PriceClass, QUARTER_MS, ResponseKey, RunNumber, SeriesNumber,
     SessionNumber,
 };
 use crate::store::error::DbError;
+use crate::store::horizon::Horizons;
 use crate::store::schema::{
-    FORGOTTEN_RUNS, ModelSumKey, NO_RUN, RecordRow, ResponseRow, RowError, RunTotalsRow, SeriesRow, decode,
+    FORGOTTEN_RUNS, KeyState, ModelSumKey, NO_RUN, RecordRow, RowError, RunTotalsRow, SeriesRow, day_of,
+    decode,
 };
 use crate::store::table::decode_row;
 
-/// The sums derived from the responses, by the keys of their tables.
+/// The sums derived from the responses, by the keys of their tables. Those of pruned days are derived from the stored
+/// quarters of an hour, the finest sums that are left.
 #[derive(Default)]
 pub struct Derived {
     pub totals: BTreeMap<RunNumber, Totals>,
@@ -33,34 +37,61 @@ pub struct Derived {
     pub misplaced: Vec<ResponseKey>,
     /// Records without a response.
     pub lost: Vec<ResponseKey>,
+    /// What is left of pruned days.
+    pub pruned: PrunedDays,
+}
+
+/// The tables that a recount of the sums reads.
+pub struct SumSources<'t, R, C, S, Q, M> {
+    pub responses: &'t R,
+    pub copies: &'t C,
+    pub records: &'t S,
+    pub quarters: &'t Q,
+    pub minutes: &'t M,
+    pub horizons: Horizons,
 }
 
 impl Derived {
     pub fn of(
-        responses: &impl ReadableTable<u128, &'static [u8]>,
-        copies: &impl ReadableTable<(u128, u32), ()>,
-        records: &impl ReadableTable<u128, &'static [u8]>,
+        sources: &SumSources<
+            '_,
+            impl ReadableTable<u128, &'static [u8]>,
+            impl ReadableTable<(u128, u32), ()>,
+            impl ReadableTable<u128, &'static [u8]>,
+            impl ReadableTable<(u32, u32), &'static [u8]>,
+            impl ReadableTable<(u32, u32), &'static [u8]>,
+        >,
         names: &SumNames,
     ) -> Result<Self, DbError> {
-        let copies = copies.iter()?;
+        let copies = sources.copies.iter()?;
         let copies = copies.map(|entry| Ok(entry?.0.value()));
         let mut copies = copies.peekable();
         let mut derived = Self::default();
+        derived.pruned.horizons = sources.horizons;
         for run in names.runs.keys() {
             derived.totals.insert(*run, Totals::default());
         }
-        for entry in responses.iter()? {
+        for entry in sources.responses.iter()? {
             let (key, row) = entry?;
             let key = key.value();
-            let row: ResponseRow = decode_row("responses", row.value())?;
+            let state = KeyState::decode(row.value()).map_err(|error| DbError::row("responses", error))?;
+            let row = match state {
+                KeyState::Counted(row) => row,
+                KeyState::Pruned(tombstone) => {
+                    derived.pruned.note_tombstone(tombstone);
+                    continue;
+                }
+            };
             let parts = row.parts().map_err(|error| DbError::row("responses", error))?;
             let complete = is_complete(parts.is_final, parts.rank);
             let one = Totals::of_usage(parts.kind, &parts.usage, complete, parts.is_estimated);
             let series = names.series.get(&row.series);
             let series = series.ok_or_else(|| DbError::row("responses", RowError::Range("series")))?;
             let class = PriceClass::of(&parts.usage, parts.service);
+            let quarter = u32::try_from(row.time / QUARTER_MS).unwrap_or(u32::MAX);
+            let is_pruned = quarter / DAY_QUARTERS < sources.horizons.details;
             // Series that contain other series have no class.
-            if series.class != class && Some(series.model) != names.model_other {
+            if series.class != class && Some(series.model) != names.model_other && !is_pruned {
                 derived.misplaced.push(ResponseKey(key));
             }
             if one.is_zero() {
@@ -79,18 +110,25 @@ impl Derived {
                     *derived.session_sums.entry(session).or_default() += one;
                 }
             }
-            let quarter = u32::try_from(row.time / QUARTER_MS).unwrap_or(u32::MAX);
+            if is_pruned {
+                *derived.pruned.left.entry((quarter, row.series)).or_default() += one;
+                continue;
+            }
             derived.add(names, quarter, row.series, series, one);
             if parts.dating != Dating::Unknown {
                 let minute = u32::try_from(row.time / MINUTE_MS).unwrap_or(u32::MAX);
                 *derived.minutes.entry((series.account, minute)).or_default() += one;
             }
         }
-        for entry in records.iter()? {
+        for entry in sources.records.iter()? {
             let (key, row) = entry?;
             let row: RecordRow = decode_row("records", row.value())?;
-            if responses.get(key.value())?.is_none() {
+            if sources.responses.get(key.value())?.is_none() {
                 derived.lost.push(ResponseKey(key.value()));
+                continue;
+            }
+            // The stored sums of pruned days have its parts.
+            if row.quarter() / DAY_QUARTERS < sources.horizons.details {
                 continue;
             }
             for part in &row.parts {
@@ -99,6 +137,7 @@ impl Derived {
                 derived.add(names, row.quarter(), part.series, series, part.totals());
             }
         }
+        derived.add_pruned_days(sources.quarters, sources.minutes, names)?;
         Ok(derived)
     }
 
@@ -117,6 +156,39 @@ impl Derived {
         *self.model_quarters.entry(series.model_key(quarter)).or_default() += one;
         *self.model_days.entry(series.model_key(day)).or_default() += one;
         *self.series_sums.entry(number).or_default() += one;
+    }
+
+    /// Takes the sums of pruned days from the stored quarters and minutes. An unreadable row counts as none.
+    fn add_pruned_days(
+        &mut self,
+        quarters: &impl ReadableTable<(u32, u32), &'static [u8]>,
+        minutes: &impl ReadableTable<(u32, u32), &'static [u8]>,
+        names: &SumNames,
+    ) -> Result<(), DbError> {
+        let horizon = self.pruned.horizons.details;
+        for entry in quarters.range(..(horizon.saturating_mul(DAY_QUARTERS), 0))? {
+            let (key, row) = entry?;
+            let (quarter, of) = key.value();
+            if let Ok(sum) = decode::<Totals>(row.value())
+                && let Some(series) = names.series.get(&of)
+            {
+                self.add(names, quarter, of, series, sum);
+                self.pruned.note_sum(quarter, &sum);
+            }
+        }
+        if horizon == 0 {
+            return Ok(());
+        }
+        for entry in minutes.iter()? {
+            let (key, row) = entry?;
+            let (account, minute) = key.value();
+            if day_of(Millis::from(minute) * MINUTE_MS) < horizon
+                && let Ok(sum) = decode(row.value())
+            {
+                self.minutes.insert((account, minute), sum);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -2,23 +2,29 @@
 
 mod derived;
 mod names;
+mod pruned;
+mod pruned_days;
 mod repair;
 
-use super::error::StoreError;
+use redb::ReadableTable;
+
+use super::error::{DbError, StoreError};
+use super::horizon::Horizons;
 use super::read::{ResponseOrigin, Snapshot};
 use super::schema::{
     ACCOUNTS, DAYS, FILES, META, MINUTES, MODEL_DAYS, MODEL_QUARTERS, MODELS, PATHS, PLACE_NUMBERS, PLACES,
     QUARTERS, RECORDS, RESPONSES, ROUTE_NUMBERS, ROUTES, RUN_DAYS, RUNS, SERIES, SERIES_NUMBERS, SERIES_SUMS,
-    SESSION_COPIES, SESSION_SUMS, TOTALS,
+    SESSION_COPIES, SESSION_SUMS, TOTALS, decode,
 };
 use super::write::{Writer, next_sequence};
 use crate::dedup::{Response, Totals};
 use crate::model::{
-    DAY_MS, LineCounts, MINUTE_MS, Millis, Position, QUARTER_MS, RelativePath, ResponseKey, RunId,
+    DAY_MS, DAY_QUARTERS, LineCounts, MINUTE_MS, Millis, Position, QUARTER_MS, RelativePath, ResponseKey,
+    RunId,
 };
 #[cfg(test)]
 pub(super) use derived::NumberKey;
-use derived::{Derived, differing, keys_differing, pathless, totals_differing};
+use derived::{Derived, SumSources, differing, keys_differing, pathless, totals_differing};
 use names::SumNames;
 use repair::{repair_names, repair_responses, repair_runs, repair_sums};
 
@@ -62,8 +68,9 @@ pub struct Repaired {
     pub sums: u64,
 }
 
-/// The stored and the derived sum; only the fields that differ are named.
-fn sentence(what: &str, kept: Option<Totals>, sum: Option<Totals>) -> String {
+/// The stored and the derived sum; only the fields that differ are named. Sums of pruned days are derived from finer
+/// sums.
+fn sentence(what: &str, kept: Option<Totals>, sum: Option<Totals>, is_pruned: bool) -> String {
     let fields = |totals: Option<Totals>| {
         let of = totals.unwrap_or_default();
         [
@@ -97,8 +104,9 @@ fn sentence(what: &str, kept: Option<Totals>, sum: Option<Totals>) -> String {
             Some(_) => named.join(", "),
         }
     };
+    let parts = if is_pruned { "quarter-hours" } else { "responses" };
     format!(
-        "{what}: the store keeps {}, its responses sum up to {}",
+        "{what}: the store keeps {}, its {parts} sum up to {}",
         told(kept, sum),
         told(sum, kept)
     )
@@ -112,6 +120,18 @@ fn since(number: u32, length: Millis, letters: usize) -> String {
         Ok(at) => at.to_string().chars().take(letters).collect(),
         Err(_) => number.to_string(),
     }
+}
+
+/// The rows of a table of sums that can be read.
+fn readable(table: &impl ReadableTable<u32, &'static [u8]>) -> Result<Vec<(u32, Totals)>, DbError> {
+    let mut rows = Vec::new();
+    for entry in table.iter()? {
+        let (key, row) = entry?;
+        if let Ok(sum) = decode(row.value()) {
+            rows.push((key.value(), sum));
+        }
+    }
+    Ok(rows)
 }
 
 impl Snapshot<'_> {
@@ -133,8 +153,20 @@ impl Snapshot<'_> {
                 &open!(ACCOUNTS),
                 (&open!(SERIES), &open!(PLACES)),
             )?;
-            let (responses, records) = (open!(RESPONSES), open!(RECORDS));
-            let derived = Derived::of(&responses, &open!(SESSION_COPIES), &records, &names)?;
+            let horizons = Horizons::read(&open!(META))?;
+            let derived = Derived::of(
+                &SumSources {
+                    responses: &open!(RESPONSES),
+                    copies: &open!(SESSION_COPIES),
+                    records: &open!(RECORDS),
+                    quarters: &open!(QUARTERS),
+                    minutes: &open!(MINUTES),
+                    horizons,
+                },
+                &names,
+            )?;
+            let sentence =
+                |what: &str, day: u32, kept, sum| sentence(what, kept, sum, day < horizons.details);
             for (key, must_be) in names.series_lost(&open!(SERIES_NUMBERS))? {
                 each(format!("the key {key:?} of a series must lead to {must_be:?}"));
             }
@@ -164,19 +196,25 @@ impl Snapshot<'_> {
                 |number| names.account(number),
             );
             for (number, kept, sum) in totals_differing(&open!(TOTALS), &derived.totals)? {
-                each(sentence(&format!("total of run {}", run(number)), kept, sum));
+                each(sentence(
+                    &format!("total of run {}", run(number)),
+                    u32::MAX,
+                    kept,
+                    sum,
+                ));
             }
             for ((quarter, of), kept, sum) in differing(&open!(QUARTERS), &derived.quarters)? {
-                let quarter = since(quarter, QUARTER_MS, 16);
+                let (day, quarter) = (quarter / DAY_QUARTERS, since(quarter, QUARTER_MS, 16));
                 each(sentence(
                     &format!("quarter-hour {quarter} of {}", series(of)),
+                    day,
                     kept,
                     sum,
                 ));
             }
             for ((day, of), kept, sum) in differing(&open!(DAYS), &derived.days)? {
-                let day = since(day, DAY_MS, 10);
-                each(sentence(&format!("day {day} of {}", series(of)), kept, sum));
+                let name = since(day, DAY_MS, 10);
+                each(sentence(&format!("day {name} of {}", series(of)), day, kept, sum));
             }
             for ((_, day, of), must_be) in keys_differing(&open!(RUN_DAYS), &derived.run_days)? {
                 let (day, must) = (since(day, DAY_MS, 10), if must_be { "must" } else { "must not" });
@@ -185,15 +223,15 @@ impl Snapshot<'_> {
             for (key, kept, sum) in differing(&open!(MODEL_QUARTERS), &derived.model_quarters)? {
                 let quarter = since(key.0, QUARTER_MS, 16);
                 let what = format!("quarter-hour {quarter} of all runs, {}", names.model_sum(key));
-                each(sentence(&what, kept, sum));
+                each(sentence(&what, key.0 / DAY_QUARTERS, kept, sum));
             }
             for (key, kept, sum) in differing(&open!(MODEL_DAYS), &derived.model_days)? {
                 let day = since(key.0, DAY_MS, 10);
                 let what = format!("day {day} of all runs, {}", names.model_sum(key));
-                each(sentence(&what, kept, sum));
+                each(sentence(&what, key.0, kept, sum));
             }
             for (of, kept, sum) in differing(&open!(SERIES_SUMS), &derived.series_sums)? {
-                each(sentence(&format!("total of {}", series(of)), kept, sum));
+                each(sentence(&format!("total of {}", series(of)), u32::MAX, kept, sum));
             }
             for ((of, minute), kept, sum) in differing(&open!(MINUTES), &derived.minutes)? {
                 each(sentence(
@@ -202,13 +240,22 @@ impl Snapshot<'_> {
                         since(minute, MINUTE_MS, 16),
                         account(of)
                     ),
+                    u32::MAX,
                     kept,
                     sum,
                 ));
             }
-            for (session, kept, sum) in differing(&open!(SESSION_SUMS), &derived.session_sums)? {
-                each(sentence(&format!("total of session {session}"), kept, sum));
+            let sums = open!(SESSION_SUMS);
+            let session_sums = pruned::session_sums(&derived, readable(&sums)?);
+            for (session, kept, sum) in differing(&sums, &session_sums)? {
+                each(sentence(
+                    &format!("total of session {session}"),
+                    u32::MAX,
+                    kept,
+                    sum,
+                ));
             }
+            pruned::check(&derived, &names, &mut each);
             for file in pathless(&open!(PATHS), &open!(FILES))? {
                 each(format!("file {file} has a read position and no path"));
             }

@@ -5,14 +5,16 @@ use std::os::unix::ffi::OsStrExt;
 
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use super::derived::{Derived, NumberKey, differing, keys_differing, pathless, totals_differing};
+use super::derived::{Derived, NumberKey, SumSources, differing, keys_differing, pathless, totals_differing};
 use super::names::SumNames;
-use super::{Fixes, Repaired, ResponseFix};
+use super::pruned;
+use super::{Fixes, Repaired, ResponseFix, readable};
 use crate::dedup::{Response, Totals};
 use crate::model::{LineCounts, PriceClass, RunId, RunNumber};
 use crate::store::error::DbError;
+use crate::store::horizon::Horizons;
 use crate::store::schema::{
-    ACCOUNTS, DAYS, FILES, FileRow, MINUTES, MODEL_DAYS, MODEL_QUARTERS, MODELS, PATHS, PLACE_NUMBERS,
+    ACCOUNTS, DAYS, FILES, FileRow, META, MINUTES, MODEL_DAYS, MODEL_QUARTERS, MODELS, PATHS, PLACE_NUMBERS,
     PLACES, QUARTERS, RECORDS, RESPONSES, ROUTE_NUMBERS, ROUTES, RUN_DAYS, RUNS, ResponseParts, ResponseRow,
     RowError, RunRow, RunTotalsRow, SERIES, SERIES_NUMBERS, SERIES_SUMS, SESSION_COPIES, SESSION_SUMS,
     SeriesRow, TOTALS,
@@ -193,11 +195,7 @@ pub fn repair_sums(write: &WriteTransaction, repaired: &mut Repaired) -> Result<
             write.open_table($table)?
         };
     }
-    let names = sum_names(write)?;
-    let derived = {
-        let (responses, copies) = (open!(RESPONSES), open!(SESSION_COPIES));
-        Derived::of(&responses, &copies, &open!(RECORDS), &names)?
-    };
+    let derived = derived(write)?;
     // Posted again, they count.
     for key in &derived.lost {
         open!(RECORDS).remove(key.0)?;
@@ -207,8 +205,7 @@ pub fn repair_sums(write: &WriteTransaction, repaired: &mut Repaired) -> Result<
         derived
     } else {
         move_misplaced(write, &derived, repaired)?;
-        let (responses, copies) = (open!(RESPONSES), open!(SESSION_COPIES));
-        Derived::of(&responses, &copies, &open!(RECORDS), &sum_names(write)?)?
+        self::derived(write)?
     };
     let mut totals = open!(TOTALS);
     for (run, _, sum) in totals_differing(&totals, &derived.totals)? {
@@ -222,8 +219,10 @@ pub fn repair_sums(write: &WriteTransaction, repaired: &mut Repaired) -> Result<
         + rewrite(&mut open!(MODEL_QUARTERS), &derived.model_quarters)?
         + rewrite(&mut open!(MODEL_DAYS), &derived.model_days)?
         + rewrite(&mut open!(SERIES_SUMS), &derived.series_sums)?
-        + rewrite(&mut open!(MINUTES), &derived.minutes)?
-        + rewrite(&mut open!(SESSION_SUMS), &derived.session_sums)?;
+        + rewrite(&mut open!(MINUTES), &derived.minutes)?;
+    let mut sums = open!(SESSION_SUMS);
+    let session_sums = pruned::session_sums(&derived, readable(&sums)?);
+    repaired.sums += rewrite(&mut sums, &session_sums)?;
     let mut run_days = open!(RUN_DAYS);
     for (key, must_be) in keys_differing(&run_days, &derived.run_days)? {
         if must_be {
@@ -239,6 +238,18 @@ pub fn repair_sums(write: &WriteTransaction, repaired: &mut Repaired) -> Result<
         repaired.sums += 1;
     }
     Ok(())
+}
+
+fn derived(write: &WriteTransaction) -> Result<Derived, DbError> {
+    let sources = SumSources {
+        responses: &write.open_table(RESPONSES)?,
+        copies: &write.open_table(SESSION_COPIES)?,
+        records: &write.open_table(RECORDS)?,
+        quarters: &write.open_table(QUARTERS)?,
+        minutes: &write.open_table(MINUTES)?,
+        horizons: Horizons::read(&write.open_table(META)?)?,
+    };
+    Derived::of(&sources, &sum_names(write)?)
 }
 
 /// Moves responses to the series of their own price class.

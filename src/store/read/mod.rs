@@ -23,6 +23,7 @@ use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 
 pub use counters::{ClassKey, ReadCounters};
 pub use quota::{AccountSums, KnownAccounts, LimitEvent, QuotaView};
+pub use responses::Recorded;
 pub use runs::{RunInfo, StoredRun};
 pub use series::{ResponseOrigin, SeriesNames};
 pub use sessions::SessionView;
@@ -192,6 +193,11 @@ impl Snapshot<'_> {
         body: impl FnOnce(&ReadTransaction) -> Result<T, DbError>,
     ) -> Result<T, StoreError> {
         body(&self.read).map_err(|error| self.slot.error(error))
+    }
+
+    /// The size of the file in bytes; `None` in memory. It accesses the filesystem.
+    pub(super) fn file_bytes(&self) -> Option<u64> {
+        self.slot.file.bytes()
     }
 
     /// The summary's figures.

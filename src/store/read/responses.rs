@@ -11,8 +11,24 @@ use crate::dedup::Response;
 use crate::model::ResponseKey;
 use crate::store::StoreError;
 use crate::store::error::DbError;
-use crate::store::schema::{RESPONSES, ResponseRow};
-use crate::store::table::decode_row;
+use crate::store::schema::{KeyState, RESPONSES, Tombstone};
+
+/// A key of a database: a response, or the rest of one.
+pub enum Recorded {
+    Counted(Response),
+    Pruned(Tombstone),
+}
+
+impl Recorded {
+    /// The response, if it was not pruned.
+    #[must_use]
+    pub fn response(self) -> Option<Response> {
+        match self {
+            Self::Counted(response) => Some(response),
+            Self::Pruned(_) => None,
+        }
+    }
+}
 
 /// The responses of a database, in the order of their keys.
 struct Responses {
@@ -31,15 +47,20 @@ impl Responses {
     }
 
     /// Starts at the first one.
-    fn walk(&mut self) -> Result<impl Iterator<Item = Result<(ResponseKey, Response), DbError>>, DbError> {
+    fn walk(&mut self) -> Result<impl Iterator<Item = Result<(ResponseKey, Recorded), DbError>>, DbError> {
         let (series, models) = (&mut self.series, &self.models);
         Ok(self.table.iter()?.map(move |entry| {
             let (key, row) = entry?;
-            let row: ResponseRow = decode_row("responses", row.value())?;
+            let key = ResponseKey(key.value());
+            let row = match KeyState::decode(row.value()) {
+                Ok(KeyState::Counted(row)) => row,
+                Ok(KeyState::Pruned(tombstone)) => return Ok((key, Recorded::Pruned(tombstone))),
+                Err(error) => return Err(DbError::row("responses", error)),
+            };
             let of = series.row(row.series)?;
             let response = row.response(of.run, model_name(models, of.model)?);
             let response = response.map_err(|error| DbError::row("responses", error))?;
-            Ok((ResponseKey(key.value()), response))
+            Ok((key, Recorded::Counted(response)))
         }))
     }
 }
@@ -53,7 +74,7 @@ impl Snapshot<'_> {
     pub fn merge_join(
         &self,
         other: &Snapshot<'_>,
-        mut each: impl FnMut(ResponseKey, Option<Response>, Option<Response>),
+        mut each: impl FnMut(ResponseKey, Option<Recorded>, Option<Recorded>),
     ) -> Result<(), StoreError> {
         let my_error = |error: DbError| self.slot.error(error);
         let their_error = |error: DbError| other.slot.error(error);
@@ -85,8 +106,8 @@ impl Snapshot<'_> {
             if let Some(key) = left.as_ref().or(right.as_ref()).map(|(key, _)| *key) {
                 each(
                     key,
-                    left.map(|(_, response)| response),
-                    right.map(|(_, response)| response),
+                    left.map(|(_, recorded)| recorded),
+                    right.map(|(_, recorded)| recorded),
                 );
             }
         }

@@ -6,6 +6,7 @@ mod codec;
 pub(super) mod prepare;
 mod rows;
 mod series;
+mod tombstone;
 
 use redb::TableDefinition;
 
@@ -19,6 +20,7 @@ pub use rows::{
 pub use series::{
     ModelSumKey, PlaceRow, RecordPart, RecordRow, ResponseParts, ResponseRow, RouteRow, SeriesKey, SeriesRow,
 };
+pub use tombstone::{KeyState, Tombstone, day_of};
 
 /// The version of the whole schema, in `meta`. A database with another one is refused.
 pub const SCHEMA_VERSION: u64 = 7;
@@ -39,7 +41,7 @@ pub const FILES: TableDefinition<'static, u32, Bytes> = TableDefinition::new("fi
 pub const MODELS: TableDefinition<'static, u32, &'static str> = TableDefinition::new("models");
 /// Model number to the run that brought the name: one run has room for a part of the models only.
 pub const MODEL_RUNS: TableDefinition<'static, u32, u32> = TableDefinition::new("model_runs");
-/// Response key to [`ResponseRow`].
+/// Response key to [`ResponseRow`], or to a [`Tombstone`].
 pub const RESPONSES: TableDefinition<'static, u128, Bytes> = TableDefinition::new("responses");
 /// Run to [`RunTotalsRow`].
 pub const TOTALS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("totals");
@@ -126,8 +128,14 @@ pub const META_SEQUENCE: &str = "sequence";
 pub const META_DEFERRED: &str = "parked";
 /// Key of `meta`: the number of the last threshold that fired.
 pub const META_FIRED: &str = "fired";
-/// Key of `meta`: the time from which details are kept, in milliseconds. Absent while none were removed.
+/// Key of `meta`: the UTC day since 1970 before which details were pruned.
 pub const META_HORIZON: &str = "horizon";
+/// Key of `meta`: the day up to which a prune of details reached its end.
+pub const META_HORIZON_DONE: &str = "horizon_done";
+/// Key of `meta`: the day before which keys of responses were removed.
+pub const META_HORIZON_KEYS: &str = "horizon_keys";
+/// Key of `meta`: the day before which sums were removed.
+pub const META_HORIZON_TOTALS: &str = "horizon_totals";
 /// Key of `meta`: when this database was created, in milliseconds.
 pub const META_CREATED: &str = "created_ms";
 /// Key of `notes`: how this database replaced a damaged one.

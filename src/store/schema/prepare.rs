@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTableMetadata};
 
 use super::{
     ACCOUNT_LIMITS, ACCOUNTS, DAYS, DEFERRED, DEFERRED_FILES, FILES, FIRED, FORGOTTEN, LIMIT_EVENTS, MARKS,
@@ -129,4 +129,18 @@ fn create_tables(database: &Database, in_memory: bool, clock: Clock) -> Result<(
         every_table!(make);
     }
     Ok(write.commit()?)
+}
+
+/// Bytes of the pages that hold rows. It reads every page.
+pub fn used_bytes(read: &ReadTransaction) -> Result<u64, DbError> {
+    let mut bytes = 0;
+    macro_rules! add {
+        ($($table:expr),*) => { $({
+            let stats = read.open_table($table)?.stats()?;
+            bytes += stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes();
+        })* };
+    }
+    add!(META);
+    every_table!(add);
+    Ok(bytes)
 }

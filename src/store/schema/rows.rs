@@ -157,6 +157,8 @@ row! {
         pub linked: SessionNumber,
         /// Input, output, cache reads and cache writes that the agent reported, in tokens.
         pub reported: Option<[u64; 4]>,
+        /// True if it has copies of pruned responses, which are not in its sums.
+        pub has_pruned: bool,
     }
 }
 

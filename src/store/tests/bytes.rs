@@ -54,7 +54,7 @@ const TABLES: [&str; 41] = [
     "run_info [u32] 01000000 [&[u8]] 0102016101620163016401022f6d01020104010602",
     "forgotten [&str] 72756e [&[u8]] 010104",
     "session_numbers [u64] 0100000000000000 [u32] 02000000",
-    "sessions [u32] 01000000 [&[u8]] 0101020103040506",
+    "sessions [u32] 01000000 [&[u8]] 010102010304050601",
     "session_sums [u32] 01000000 [&[u8]] 01020406080ad8040d80808080808080808002121416181a1c1e",
     "session_copies [(u128,u32)] 0100000000000000000000000000000002000000 [()] ",
     "minutes [(u32,u32)] 0100000002000000 [&[u8]] 01020406080ad8040d80808080808080808002121416181a1c1e",
@@ -451,7 +451,8 @@ fn tables() -> Vec<String> {
             SessionRow {
                 run: 1,
                 linked: 2,
-                reported: Some([3, 4, 5, 6])
+                reported: Some([3, 4, 5, 6]),
+                has_pruned: true
             }
         ),
         line(schema::SESSION_SUMS, &1, &sums.as_slice()),

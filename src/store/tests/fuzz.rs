@@ -9,6 +9,7 @@ use super::*;
 use crate::fuzz::{self, Target, dice};
 use crate::model::{DAY_QUARTERS, LimitSource, LimitStatus, Observation, StopReason};
 use crate::quota::exhaustion::Cause;
+use crate::store::prune::{PruneGoal, PruneStep, prune_all_steps};
 use crate::store::schema::{
     AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow,
     MarkRow, PlaceRow, RecordRow, ResponseRow, RouteRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, Stored,
@@ -268,6 +269,8 @@ fn ask(store: &mut Writer) -> Result<(), StoreError> {
     snapshot.run_infos()?;
     snapshot.run_numbers()?;
     snapshot.rebuilt()?;
+    snapshot.horizons()?;
+    snapshot.would_prune(None)?;
     snapshot.latest()?;
     snapshot.sums()?;
     snapshot.for_each_usage(&[1..DAY_QUARTERS * 30_000 + 1], None, |_, _| {})?;
@@ -313,6 +316,13 @@ fn ask(store: &mut Writer) -> Result<(), StoreError> {
     };
     store.forget(&[forget], NOW)?;
     store.end_backlog()?;
+    let horizons = Horizons {
+        totals: horizon_day(NOW, 0),
+        ..Horizons::default()
+    };
+    prune_all_steps(store, PruneGoal::new(horizons, NOW))?;
+    store.reader().snapshot()?.summary()?;
+    store.prune(&PruneStep::All)?;
     store.reader().snapshot()?.summary()?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::model::{
     Observation, RunId, Usage,
 };
 use crate::quota::window_name::{FIVE_HOUR, SEVEN_DAY};
-use crate::store::{Snapshot, StoreError, Writer};
+use crate::store::{Recorded, Snapshot, StoreError, Writer};
 
 /// The default thresholds, in percent.
 const THRESHOLDS: [u8; 2] = [75, 90];
@@ -45,6 +45,7 @@ impl Picture {
         let mut picture = Self::default();
         snapshot.merge_join(&read(nothing()), |key, response, _| {
             // A duplicate is no response.
+            let response = response.and_then(Recorded::response);
             let Some(it) = response.filter(|it| it.kind != Kind::Duplicate) else {
                 return;
             };

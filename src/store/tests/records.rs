@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Attempt, PostedRecord, RecordId, RouteNames};
+use crate::model::{Attempt, DAY_MS, PostedRecord, RecordId, RouteNames};
 use crate::parse::claude::key_of_message;
 use crate::store::audit::Fixes;
-use crate::store::schema::{META, META_HORIZON, NO_RUN, RECORDS, RESPONSES, ROUTE_NUMBERS};
+use crate::store::prune::{PruneGoal, prune_all_steps};
+use crate::store::schema::{NO_RUN, RESPONSES, ROUTE_NUMBERS, day_of};
 use crate::store::write::routes::ROUTES_MAX;
-use crate::store::{PostOutcome, RunChange};
+use crate::store::{PostOutcome, RunChange, SumPlace};
 
 const MESSAGE: &str = "msg_01XFDUDYJgAACzvnptvVoYEL";
 
@@ -95,7 +96,8 @@ fn by_origin(store: &Writer) -> BTreeMap<String, (i64, i128, i64, i64)> {
     let snapshot = read(store);
     let names = snapshot.series_names().unwrap();
     let mut all = BTreeMap::new();
-    let each = |_, _, series: &schema::SeriesRow, totals: Totals| {
+    let each = |place: &SumPlace<'_>, totals: Totals| {
+        let series = place.series;
         let run = if series.run == NO_RUN {
             "-".to_owned()
         } else {
@@ -285,23 +287,54 @@ fn routes_beyond_the_bound_share_a_name() {
 }
 
 #[test]
-fn a_record_from_before_the_horizon_is_too_old_unless_it_is_known() {
+fn a_record_whose_details_were_pruned_is_a_duplicate_and_an_unknown_old_one_is_too_old() {
+    let days_ago = |id: &str, days: i64| PostedRecord {
+        time: NOW - days * DAY_MS,
+        ..posted(id, None)
+    };
+    let today = day_of(NOW);
+    let goal = |details, keys, totals| {
+        let horizons = Horizons {
+            details,
+            keys,
+            totals,
+        };
+        PruneGoal::new(horizons, NOW)
+    };
     let mut store = store();
-    post(&mut store, &[posted("1", None)]);
-    store
-        .transact(|write| {
-            let horizon = u64::try_from(NOW + 1).unwrap();
-            write.open_table(META)?.insert(META_HORIZON, horizon)?;
-            // Its details are gone, its key is not.
-            write.open_table(RECORDS)?.retain(|_, _| false)?;
-            Ok(())
-        })
-        .unwrap();
-    let records = [posted("1", None), posted("2", None)];
-    assert_eq!(
-        post(&mut store, &records),
-        [PostOutcome::Duplicate, PostOutcome::TooOld(NOW + 1)]
+    post(
+        &mut store,
+        &[days_ago("1", 40), days_ago("2", 20), days_ago("3", 1)],
     );
+    let before = by_origin(&store);
+    let pruned = prune_all_steps(&mut store, goal(today - 10, 0, 0)).unwrap();
+    assert_eq!(pruned.responses, 2);
+    assert_eq!(by_origin(&store), before, "the sums of records stay");
+    assert_eq!(differences(&store), Vec::<String>::new());
+    // Other content under a pruned id cannot be told from the same.
+    let resent = [
+        days_ago("1", 40),
+        days_ago("2", 20),
+        days_ago("3", 1),
+        days_ago("4", 40),
+    ];
+    let outcomes = post(&mut store, &resent);
+    assert_eq!(outcomes[..3], [PostOutcome::Duplicate; 3]);
+    assert_eq!(outcomes[3], PostOutcome::Counted, "its key is known to be new");
+    assert_eq!(differences(&store), Vec::<String>::new());
+    prune_all_steps(&mut store, goal(today - 10, today - 30, 0)).unwrap();
+    let outcomes = post(&mut store, &[days_ago("1", 40), days_ago("2", 20)]);
+    let horizon = Millis::from(today - 30) * DAY_MS;
+    assert_eq!(outcomes, [PostOutcome::TooOld(horizon), PostOutcome::Duplicate]);
+    assert_eq!(differences(&store), Vec::<String>::new());
+    // Without their sums.
+    prune_all_steps(&mut store, goal(today - 10, today - 30, today - 15)).unwrap();
+    assert_eq!(by_origin(&store)["- openai/default /think"].0, 1);
+    assert_eq!(differences(&store), Vec::<String>::new());
+    prune_all_steps(&mut store, PruneGoal::EVERYTHING).unwrap();
+    assert!(by_origin(&store).is_empty());
+    assert_eq!(post(&mut store, &[days_ago("3", 1)]), [PostOutcome::Duplicate]);
+    assert_eq!(differences(&store), Vec::<String>::new());
 }
 
 #[test]

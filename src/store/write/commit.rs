@@ -5,6 +5,7 @@
 //! twice.
 
 use std::borrow::Borrow;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use super::outcome::{Committed, Outcome, RunChange};
 use super::records::{PostOutcome, RecordSums, RecordTable};
 use super::registry::Registry;
 use super::responses::{
-    ResponseDelta, ResponseSource, ResponseTable, StoredResponse, number_series, undated,
+    ResponseDelta, ResponseSource, ResponseTable, StoredKey, StoredResponse, earliest, number_series, undated,
 };
 use super::series::SeriesTables;
 use super::sessions::Sessions;
@@ -30,11 +31,13 @@ use super::windows::WindowChanges;
 use super::{Writer, next_sequence};
 use crate::dedup::{Response, Totals, merge_copy};
 use crate::model::{
-    self, Batch, Dating, FileNumber, Kind, Millis, PostedRecord, Record, ResponseKey, SessionPlace,
+    self, Batch, Dating, FileNumber, Kind, Millis, PostedRecord, Record, ResponseKey, SessionNumber,
+    SessionPlace,
 };
 use crate::store::StoreError;
 use crate::store::database::DatabaseSlot;
 use crate::store::error::DbError;
+use crate::store::horizon::Horizons;
 use crate::store::schema::{FileRow, META, RunTotalsRow, SeriesRow};
 use crate::store::table::decode_row;
 
@@ -155,6 +158,7 @@ pub(super) struct CommitTx<'s, 't> {
     pub(super) names: &'s mut NameCache,
     /// Set if observations are deferred.
     defers: bool,
+    pub(super) horizons: Horizons,
     pub(super) runs: TxRuns,
     pub(super) deltas: Vec<ResponseDelta>,
     /// Index of a response in `deltas`.
@@ -173,6 +177,8 @@ impl<'s, 't> CommitTx<'s, 't> {
         write: &'t WriteTransaction,
         names: &'s mut NameCache,
     ) -> Result<Self, DbError> {
+        let meta = write.open_table(META)?;
+        let horizons = Horizons::read(&meta)?;
         Ok(Self {
             registry: Registry::new(write)?,
             limits: WindowChanges::new(slot, write)?,
@@ -183,9 +189,10 @@ impl<'s, 't> CommitTx<'s, 't> {
             responses: ResponseTable::new(write)?,
             records: RecordTable::new(write)?,
             sums: SumTables::new(write)?,
-            meta: write.open_table(META)?,
+            meta,
             names,
             defers: slot.defers(),
+            horizons,
             runs: TxRuns::default(),
             deltas: Vec::new(),
             places: HashMap::new(),
@@ -346,17 +353,30 @@ impl<'s, 't> CommitTx<'s, 't> {
             0
         };
         let next = self.deltas.len();
-        let place = *self.places.entry(record.key).or_insert(next);
-        if place == next {
-            let stored = (self.responses).stored(self.names, &mut self.series, record.key)?;
-            let Some(before) = stored else {
-                self.deltas.push(ResponseDelta::new(record.key, copy));
-                change.responses += u64::from(record.kind != Kind::Duplicate);
-                change.lines.duplicate += u64::from(duplicates.saturating_sub(1));
-                return Ok(());
-            };
-            self.deltas.push(ResponseDelta::stored(record.key, before));
-        }
+        let place = match self.places.entry(record.key) {
+            Entry::Occupied(place) => *place.get(),
+            Entry::Vacant(place) => {
+                match (self.responses).stored(self.names, &mut self.series, record.key)? {
+                    StoredKey::Counted(before) => {
+                        if self.horizons.has_lost_sums_of(before.response.time) {
+                            return self.note_pruned(duplicates, session, change);
+                        }
+                        self.deltas.push(ResponseDelta::stored(record.key, before));
+                    }
+                    StoredKey::Nothing if !self.horizons.has_lost_keys_of(time) => {
+                        place.insert(next);
+                        self.deltas.push(ResponseDelta::new(record.key, copy));
+                        change.responses += u64::from(record.kind != Kind::Duplicate);
+                        change.lines.duplicate += u64::from(duplicates.saturating_sub(1));
+                        return Ok(());
+                    }
+                    StoredKey::Nothing | StoredKey::Pruned => {
+                        return self.note_pruned(duplicates, session, change);
+                    }
+                }
+                *place.insert(next)
+            }
+        };
         change.lines.duplicate += u64::from(duplicates);
         let known = &mut self.deltas[place].after;
         let in_run_order = run.backlog && self.names.backlog.contains(&known.response.run);
@@ -379,6 +399,17 @@ impl<'s, 't> CommitTx<'s, 't> {
         Ok(())
     }
 
+    /// Counts the lines of a copy of a pruned response, which changes nothing else.
+    fn note_pruned(
+        &mut self,
+        duplicates: u32,
+        session: SessionNumber,
+        change: &mut RunChange,
+    ) -> Result<(), DbError> {
+        change.lines.duplicate += u64::from(duplicates);
+        self.sessions.note_pruned(session)
+    }
+
     /// Ends a replay: see [`Writer::commit_then`].
     fn finish_replay(&mut self, end: &ReplayEnd) -> Result<(), DbError> {
         let now = match end.now {
@@ -387,7 +418,8 @@ impl<'s, 't> CommitTx<'s, 't> {
         };
         for key in &end.undated {
             if !self.places.contains_key(key)
-                && let Some(before) = (self.responses).stored(self.names, &mut self.series, *key)?
+                && let StoredKey::Counted(before) =
+                    (self.responses).stored(self.names, &mut self.series, *key)?
             {
                 self.places.insert(*key, self.deltas.len());
                 self.deltas.push(ResponseDelta::stored(*key, before));
@@ -421,6 +453,7 @@ impl<'s, 't> CommitTx<'s, 't> {
         let mut committed = Committed::default();
         let mut deltas = std::mem::take(&mut self.deltas);
         committed.undated = undated(&deltas).collect();
+        committed.earliest = earliest(&deltas);
         number_series(&mut deltas, self.names, &mut self.models, &mut self.series)?;
         let of_records = self
             .records

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::records::PostOutcome;
 use crate::dedup::Totals;
-use crate::model::{AccountId, Fired, Labels, LineCounts, Phase, Position, ResponseKey, RunId, WindowUpdate};
+use crate::model::{
+    AccountId, Fired, Labels, LineCounts, Millis, Phase, Position, ResponseKey, RunId, WindowUpdate,
+};
 
 /// Result of one batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub struct Committed {
     pub changes: BTreeMap<RunId, RunChange>,
     /// The keys of responses that have the time at which they were read.
     pub undated: Vec<ResponseKey>,
+    /// The earliest time of a response that was counted or changed.
+    pub earliest: Option<Millis>,
     pub limits: LimitChanges,
     /// Runs that were started, stopped or resumed.
     pub events: Vec<RunEvent>,

@@ -7,24 +7,24 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::{Table, WriteTransaction};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::accounts::{account_with_room, by_provider};
 use super::commit::CommitTx;
 use super::models::ModelTables;
 use super::name_cache::NameCache;
-use super::responses::{ResponseDelta, ResponseSource, StoredResponse};
+use super::responses::{ResponseDelta, ResponseSource, StoredKey, StoredResponse};
 use super::series::SeriesTables;
 use crate::dedup::{Response, Totals, merge_copy};
 use crate::model::{
-    AccountId, Attempt, Dating, Kind, Millis, PostedRecord, PriceClass, QUARTER_MS, Rank, RecordId,
+    AccountId, Attempt, DAY_MS, Dating, Kind, Millis, PostedRecord, PriceClass, QUARTER_MS, Rank, RecordId,
     ResponseKey, RunNumber, SeriesNumber, Service, SessionPlace,
 };
 use crate::parse::claude::key_of_message;
 use crate::quota::account::scope;
 use crate::store::error::DbError;
-use crate::store::schema::{META_HORIZON, NO_RUN, RECORDS, RecordPart, RecordRow, SeriesRow};
+use crate::store::schema::{NO_RUN, RECORDS, RecordPart, RecordRow, SeriesRow};
 use crate::store::table::{get, put};
 
 /// Result of one posted record.
@@ -39,7 +39,7 @@ pub enum PostOutcome {
     NoRun,
     /// There is no room for another account.
     NoAccount,
-    /// It is from before this time, whose details are gone.
+    /// It is from before this time, and keys of that age are gone.
     TooOld(Millis),
 }
 
@@ -161,14 +161,16 @@ impl CommitTx<'_, '_> {
         let stored = if self.places.contains_key(&key) {
             None
         } else {
-            (self.responses).stored(self.names, &mut self.series, key)?
+            match (self.responses).stored(self.names, &mut self.series, key)? {
+                StoredKey::Counted(stored) => Some(stored),
+                StoredKey::Nothing => None,
+                // Counted once, and its details are gone.
+                StoredKey::Pruned => return Ok(PostOutcome::Duplicate),
+            }
         };
-        if stored.is_some() && matches!(record.id, RecordId::Own { .. }) {
-            // Posted once, and its details are gone.
-            return Ok(PostOutcome::Duplicate);
-        }
-        if let Some(horizon) = self.horizon()?.filter(|horizon| record.time < *horizon) {
-            return Ok(PostOutcome::TooOld(horizon));
+        // An older record cannot be told from one that was posted before.
+        if stored.is_none() && self.horizons.has_lost_keys_of(record.time) {
+            return Ok(PostOutcome::TooOld(Millis::from(self.horizons.keys) * DAY_MS));
         }
         let Some(copy) = self.copy_of(record, run)? else {
             return Ok(PostOutcome::NoAccount);
@@ -184,12 +186,6 @@ impl CommitTx<'_, '_> {
         self.records.new.insert(key, new);
         self.merge_posted(key, copy, stored);
         Ok(PostOutcome::Counted)
-    }
-
-    /// The time from which details are kept: an older record cannot be told from one that was posted before.
-    fn horizon(&self) -> Result<Option<Millis>, DbError> {
-        let horizon = self.meta.get(META_HORIZON)?;
-        Ok(horizon.map(|at| Millis::try_from(at.value()).unwrap_or(Millis::MAX)))
     }
 
     /// The key of a response has the scope of the run's own account, as that of a transcript's line.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use redb::{ReadableTableMetadata, Table, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use super::models::ModelTables;
 use super::name_cache::NameCache;
@@ -10,12 +10,11 @@ use super::series::SeriesTables;
 use super::sorted_rows::Rows;
 use crate::dedup::{Response, Totals};
 use crate::model::{
-    Dating, Dialect, MINUTE_MS, ModelNumber, PlaceNumber, PriceClass, QUARTER_MS, ResponseKey, RouteNumber,
-    SeriesNumber,
+    Dating, Dialect, MINUTE_MS, Millis, ModelNumber, PlaceNumber, PriceClass, QUARTER_MS, ResponseKey,
+    RouteNumber, SeriesNumber,
 };
 use crate::store::error::DbError;
-use crate::store::schema::{RESPONSES, ResponseParts, ResponseRow, RowError, SeriesRow};
-use crate::store::table::get;
+use crate::store::schema::{KeyState, RESPONSES, ResponseParts, ResponseRow, RowError, SeriesRow};
 
 /// The origin of a response: it follows the copy that owns it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,6 +35,14 @@ pub struct StoredResponse {
     pub route: RouteNumber,
     /// The stored one, until [`number_series`].
     pub series: SeriesNumber,
+}
+
+/// The stored state of a key.
+pub enum StoredKey {
+    Nothing,
+    Counted(StoredResponse),
+    /// Its details were pruned: further copies change nothing.
+    Pruned,
 }
 
 /// The stored and the new state of one response in this transaction.
@@ -78,18 +85,22 @@ impl<'t> ResponseTable<'t> {
         Ok(Self { table, is_fresh })
     }
 
-    /// A response in its stored state.
+    /// The stored state of a key.
     pub fn stored(
         &self,
         names: &mut NameCache,
         series: &mut SeriesTables<'_>,
         key: ResponseKey,
-    ) -> Result<Option<StoredResponse>, DbError> {
+    ) -> Result<StoredKey, DbError> {
         if self.is_fresh {
-            return Ok(None);
+            return Ok(StoredKey::Nothing);
         }
-        let Some(row) = get::<_, ResponseRow>(&self.table, key.0)? else {
-            return Ok(None);
+        let Some(row) = self.table.get(key.0)? else {
+            return Ok(StoredKey::Nothing);
+        };
+        let state = KeyState::decode(row.value()).map_err(|error| DbError::row("responses", error))?;
+        let Some(row) = state.counted() else {
+            return Ok(StoredKey::Pruned);
         };
         let SeriesRow {
             run,
@@ -103,7 +114,7 @@ impl<'t> ResponseTable<'t> {
         let name = (names.models.get(model as usize))
             .ok_or_else(|| DbError::row("series", RowError::Range("model")))?;
         let response = row.response(run, Arc::clone(name));
-        Ok(Some(StoredResponse {
+        Ok(StoredKey::Counted(StoredResponse {
             response: response.map_err(|error| DbError::row("responses", error))?,
             model,
             source: ResponseSource {
@@ -137,6 +148,12 @@ pub fn number_series(
         it.after.series = series.number(names, models, it.after.own_series())?;
     }
     series.write_new()
+}
+
+/// The earliest time of a changed response.
+pub fn earliest(deltas: &[ResponseDelta]) -> Option<Millis> {
+    let changed = deltas.iter().filter(|it| it.is_change());
+    changed.map(|it| it.after.response.time).min()
 }
 
 /// New responses that have no time.

@@ -113,6 +113,20 @@ impl<'t> Sessions<'t> {
         Ok(())
     }
 
+    /// Notes that a session has a copy of a pruned response, which is not in its sums: its agent's report is not
+    /// compared with them any more.
+    pub fn note_pruned(&mut self, session: SessionNumber) -> Result<(), DbError> {
+        if session == 0 {
+            return Ok(());
+        }
+        let mut row = self.row(session)?;
+        if row.has_pruned {
+            return Ok(());
+        }
+        row.has_pruned = true;
+        put(&mut self.rows, session, &row)
+    }
+
     /// Merges the families of two sessions; the result is the same in any order of reading.
     fn link(&mut self, session: SessionNumber, to: SessionNumber) -> Result<(), DbError> {
         let (one, other) = (self.root(session)?, self.root(to)?);
