@@ -1,6 +1,7 @@
 //! Counters that never fall.
 
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
 use tokio::sync::Mutex;
 
@@ -20,19 +21,24 @@ pub struct Held {
 }
 
 impl Counters {
-    /// Begins with everything that is counted now, which a thread of its own reads; a scrape waits for it.
+    /// Begins with everything that is counted now: the snapshot is taken before this returns, and a thread of its own
+    /// reads it, for which a scrape waits.
     #[must_use]
     pub fn since_now(store: Reader) -> Self {
         let counters = Self::default();
         let held = Arc::clone(&counters.0);
         // Nobody else has it yet.
         if let Ok(mut held) = held.try_lock_owned() {
+            let (taken, is_taken) = sync_channel(1);
             tokio::task::spawn_blocking(move || {
-                match store.snapshot().and_then(|snapshot| snapshot.sums()) {
+                let snapshot = store.snapshot();
+                let _ = taken.send(());
+                match snapshot.and_then(|snapshot| snapshot.sums()) {
                     Ok(sums) => held.costs.begin(sums),
                     Err(error) => tracing::warn!(%error, "the counter of costs begins with the first scrape"),
                 }
             });
+            let _ = is_taken.recv();
         }
         counters
     }
