@@ -85,7 +85,7 @@ struct Day(u32);
 
 /// A number with a fixed number of parts of one.
 struct Parts {
-    parts: f64,
+    in_one: f64,
     max: f64,
     expecting: &'static str,
 }
@@ -110,7 +110,7 @@ impl Visitor<'_> for Parts {
         reason = "the range is checked"
     )]
     fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<u32, E> {
-        let parts = number * self.parts;
+        let parts = number * self.in_one;
         if !(0.0..=self.max).contains(&number) || (parts - parts.round()).abs() > PART_ERROR_MAX {
             return Err(E::custom(format!("{number} is not {}", self.expecting)));
         }
@@ -121,7 +121,7 @@ impl Visitor<'_> for Parts {
 impl<'de> Deserialize<'de> for Usd {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let parts = Parts {
-            parts: 1e6,
+            in_one: 1e6,
             max: USD_MAX,
             expecting: "a price in US dollars, 0 to 4000 with at most six decimals, as in 2.5",
         };
@@ -132,7 +132,7 @@ impl<'de> Deserialize<'de> for Usd {
 impl<'de> Deserialize<'de> for Factor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let parts = Parts {
-            parts: 1e3,
+            in_one: 1e3,
             max: FACTOR_MAX,
             expecting: "a multiplier, 0 to 1000 with at most three decimals, as in 2.0",
         };
@@ -143,7 +143,7 @@ impl<'de> Deserialize<'de> for Factor {
 impl<'de> Deserialize<'de> for Bound {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let parts = Parts {
-            parts: 1.0,
+            in_one: 1.0,
             max: f64::from(u32::MAX),
             expecting: "a number of tokens",
         };

@@ -3,7 +3,18 @@
 use super::{Column, Rates};
 use crate::model::PromptSize;
 
-include!(concat!(env!("OUT_DIR"), "/prices.rs"));
+#[expect(
+    clippy::unreadable_literal,
+    reason = "build.rs writes it, and people read docs/prices.md"
+)]
+mod made {
+    use super::{Column, TableModel, TableStep};
+
+    include!(concat!(env!("OUT_DIR"), "/prices.rs"));
+}
+
+pub use made::{MODELS, VERSION};
+use made::{NAMES, RATES};
 
 /// A model and its prices.
 pub struct TableModel {
