@@ -212,7 +212,7 @@ impl Table {
         }
         let mut text = format!("TableModel {{ name: {:?}, columns: &[\n", listed.model);
         for (name, steps) in columns.iter().filter(|(_, steps)| !steps.is_empty()) {
-            let _ = writeln!(text, "    (Column::{name}, &[");
+            let _ = writeln!(text, "    (PriceColumn::{name}, &[");
             for (from, sizes) in steps {
                 let sizes =
                     sizes.map(|sizes| sizes.map(|(rates, is_cut)| (self.rates_number(rates), is_cut)));

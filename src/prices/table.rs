@@ -1,6 +1,6 @@
 //! The table of list prices that `build.rs` makes from the package genai-prices.
 
-use super::{Column, Rates};
+use super::{PriceColumn, Rates};
 use crate::model::PromptSize;
 
 #[expect(
@@ -8,7 +8,7 @@ use crate::model::PromptSize;
     reason = "build.rs writes it, and people read docs/prices.md"
 )]
 mod made {
-    use super::{Column, TableModel, TableStep};
+    use super::{PriceColumn, TableModel, TableStep};
 
     include!(concat!(env!("OUT_DIR"), "/prices.rs"));
 }
@@ -20,7 +20,7 @@ use made::{NAMES, RATES};
 pub struct TableModel {
     /// As the package names it.
     pub name: &'static str,
-    columns: &'static [(Column, &'static [TableStep])],
+    columns: &'static [(PriceColumn, &'static [TableStep])],
 }
 
 /// Prices from a day on.
@@ -51,7 +51,7 @@ impl TableStep {
 
 impl TableModel {
     /// The steps of a column, in the order of time; empty if the model does not have it.
-    pub fn steps(&self, column: Column) -> &'static [TableStep] {
+    pub fn steps(&self, column: PriceColumn) -> &'static [TableStep] {
         let found = self.columns.iter().find(|(it, _)| *it == column);
         found.map_or(&[], |(_, steps)| steps)
     }
