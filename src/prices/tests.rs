@@ -24,7 +24,7 @@ fn amounts(usage: &Usage) -> Amounts {
 fn usd_on(list: &PriceList, day: u32, model: &str, service: Service, usage: &Usage) -> Option<f64> {
     let mut pricer = Pricer::new(list);
     let class = PriceClass::of(usage, service);
-    let number = pricer.number(0, &Arc::from(model), Dialect::Claude, class);
+    let number = pricer.number(0, &Arc::from(model), Some(Dialect::Claude), class);
     let mut sum = CostSum::default();
     pricer.add(number, day, &amounts(usage), &mut sum);
     sum.usd()
@@ -476,11 +476,11 @@ fn sums_name_what_is_left_out() {
     let list = PriceList::default();
     let mut pricer = Pricer::new(&list);
     let class = PriceClass::default();
-    let known = pricer.number(0, &Arc::from("gpt-6.1-sol"), Dialect::Codex, class);
-    let unknown = pricer.number(1, &Arc::from("gpt-6.2-sol"), Dialect::Codex, class);
-    let retired = pricer.number(2, &Arc::from("gemini-1.5-pro"), Dialect::Gemini, class);
+    let known = pricer.number(0, &Arc::from("gpt-6.1-sol"), Some(Dialect::Codex), class);
+    let unknown = pricer.number(1, &Arc::from("gpt-6.2-sol"), Some(Dialect::Codex), class);
+    let retired = pricer.number(2, &Arc::from("gemini-1.5-pro"), Some(Dialect::Gemini), class);
     assert_eq!(
-        pricer.number(1, &Arc::from("gpt-6.2-sol"), Dialect::Codex, class),
+        pricer.number(1, &Arc::from("gpt-6.2-sol"), Some(Dialect::Codex), class),
         unknown
     );
     let call = amounts(&text(900, 100));

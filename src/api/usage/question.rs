@@ -11,7 +11,8 @@ use super::times::{TimeUnit, time, zone_named};
 use crate::api::http::problem::Problem;
 use crate::globs::NamePattern;
 use crate::model::{
-    AccountId, Millis, QUARTER_MS, RouteNames, RouteNumber, RunId, RunNumber, SessionPlace, check_label, split_label,
+    AccountId, Millis, QUARTER_MS, RouteNames, RouteNumber, RunId, RunNumber, SessionPlace, check_label,
+    split_label,
 };
 use crate::periods::{self, WeekStart};
 use crate::store::schema::{NO_RUN, SeriesRow};
@@ -151,6 +152,9 @@ impl Question {
     }
 
     /// The numbers that the filter lets pass; `None` if nothing can.
+    ///
+    /// # Errors
+    /// The store does not answer.
     pub fn filter(
         &self,
         snapshot: &Snapshot<'_>,

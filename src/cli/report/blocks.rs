@@ -32,6 +32,7 @@ const STRONG: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 
 /// The blocks of a report.
+#[expect(clippy::struct_excessive_bools, reason = "what was asked for")]
 pub struct BlockReport {
     pub blocks: Blocks,
     pub zone: TimeZone,

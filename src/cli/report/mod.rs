@@ -26,6 +26,7 @@ use rows::{DAY, MODEL, ReportRow};
 use source::{Asked, with_source};
 
 /// A report before it is printed.
+#[expect(clippy::struct_excessive_bools, reason = "what was asked for")]
 pub struct Report {
     pub kind: ReportKind,
     /// The groupings of the rows.

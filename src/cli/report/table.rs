@@ -48,15 +48,18 @@ pub fn write(out: &mut dyn Write, report: &Report, width: Option<usize>) -> io::
     }
     rows.push(GridRow::Cells(layout.total(report)));
     grid::write(out, &columns, &rows, width)?;
-    if report.costs {
-        if let Some(line) = cost::note(&report.usage.pricing, &report.usage.totals.cost) {
-            writeln!(out, "{DIM}{}{DIM:#}", text::wrapped(&line, width))?;
-        }
+    let note = cost::note(&report.usage.pricing, &report.usage.totals.cost);
+    if let Some(line) = note.filter(|_| report.costs) {
+        writeln!(out, "{DIM}{}{DIM:#}", text::wrapped(&line, width))?;
     }
     Ok(())
 }
 
 /// The columns of this report at this width.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one for each column that may be there"
+)]
 struct Layout {
     is_wide: bool,
     /// Every digit, and every model in one line.

@@ -9,8 +9,7 @@ use super::read::{ResponseOrigin, Snapshot};
 use super::schema::{
     ACCOUNTS, DAYS, FILES, META, MINUTES, MODEL_DAYS, MODEL_QUARTERS, MODELS, PATHS, PLACE_NUMBERS, PLACES,
     QUARTERS, RECORDS, RESPONSES, ROUTE_NUMBERS, ROUTES, RUN_DAYS, RUNS, SERIES, SERIES_NUMBERS, SERIES_SUMS,
-    SESSION_COPIES, SESSION_SUMS,
-    TOTALS,
+    SESSION_COPIES, SESSION_SUMS, TOTALS,
 };
 use super::write::{Writer, next_sequence};
 use crate::dedup::{Response, Totals};

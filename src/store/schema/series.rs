@@ -176,7 +176,9 @@ impl SeriesRow {
             account,
             model,
             route: 0,
-            dialect: (dialect != NO_DIALECT).then(|| Dialect::of_code(dialect)).transpose()?,
+            dialect: (dialect != NO_DIALECT)
+                .then(|| Dialect::of_code(dialect))
+                .transpose()?,
             class: class_of(class)?,
         };
         Ok((time, series))

@@ -10,7 +10,7 @@ use crate::parse::claude::key_of_message;
 use crate::store::audit::Fixes;
 use crate::store::schema::{META, META_HORIZON, NO_RUN, RECORDS, RESPONSES, ROUTE_NUMBERS};
 use crate::store::write::routes::ROUTES_MAX;
-use crate::store::{PostOutcome, RunChange};
+use crate::store::{PostOutcome, RunChange, SumPlace};
 
 const MESSAGE: &str = "msg_01XFDUDYJgAACzvnptvVoYEL";
 
@@ -91,11 +91,13 @@ fn store() -> Writer {
 }
 
 /// Messages, tokens, fallbacks and failed attempts by run, account and route.
+#[expect(clippy::single_range_in_vec_init, reason = "one stretch")]
 fn by_origin(store: &Writer) -> BTreeMap<String, (i64, i128, i64, i64)> {
     let snapshot = read(store);
     let names = snapshot.series_names().unwrap();
     let mut all = BTreeMap::new();
-    let each = |_, _, series: &schema::SeriesRow, totals: Totals| {
+    let each = |place: &SumPlace<'_>, totals: Totals| {
+        let series = place.series;
         let run = if series.run == NO_RUN {
             "-".to_owned()
         } else {

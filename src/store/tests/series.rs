@@ -47,7 +47,7 @@ fn by_model(store: &Writer) -> BTreeMap<String, i128> {
                 "{} {} {} {}",
                 names.models[series.model as usize],
                 names.accounts[series.account as usize],
-                series.dialect.name(),
+                series.dialect.unwrap().name(),
                 series.class.name()
             );
             *all.entry(key).or_default() += totals.output;
