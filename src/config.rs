@@ -7,6 +7,7 @@ mod accounts;
 mod file;
 mod layers;
 mod mistakes;
+mod prices;
 mod render;
 mod resolve;
 mod schema;
@@ -37,6 +38,7 @@ pub use accounts::{
 };
 pub use layers::{Environment, LogFormat, Origin, Partial, VARIABLE_PREFIX};
 pub use mistakes::{ConfigError, FilePlace, Mistakes, did_you_mean, near};
+pub use prices::read_prices;
 use resolve::Resolver;
 pub use schema::schema;
 pub use units::{ByteSize, Period};
@@ -61,6 +63,8 @@ pub struct Settings {
     pub accounts: Accounts,
     /// List prices, with those of the operator's file.
     pub prices: Arc<PriceList>,
+    /// The operator's file, if there is one.
+    pub prices_file: Option<PathBuf>,
     /// The configuration file that was read, if any.
     pub config_file: Option<PathBuf>,
     /// The origin of each value, by key.
@@ -184,6 +188,11 @@ const KEYS: &[Key] = &[
         "socket",
         "\"/run/tokentail/tokentail.sock\"",
         "Control socket. Else: tokentail/ in $XDG_RUNTIME_DIR, beside the store",
+    ),
+    key(
+        "prices",
+        "\"\"",
+        "File with prices of models that override the built-in list, for estimated costs; \"\" for none.",
     ),
     key(
         "watch.include",
@@ -420,6 +429,7 @@ impl Settings {
             path(&self.runs_dir),
             path(&self.db),
             path(&self.socket),
+            path(self.prices_file.as_deref().unwrap_or(Path::new(""))),
             list(&self.watch.include),
             list(&self.watch.exclude),
             period(self.watch.scan_interval),

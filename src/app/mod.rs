@@ -252,7 +252,7 @@ impl Core {
             backlog_done: self.tokens.backlog_done.clone(),
             since: shared.clock.now(),
             traffic: Arc::new(Traffic::default()),
-            counters: Counters::default(),
+            counters: Counters::since_now(shared.store.clone()),
             subscribers: Subscribers::new(shared.settings.borrow().http.subscribers_max),
         }
     }

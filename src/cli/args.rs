@@ -3,6 +3,7 @@
 //! Every setting is an `Option`: a setting that was not given must not outrank the environment and the
 //! configuration file.
 
+mod prices;
 mod report;
 mod runs;
 mod tools;
@@ -18,6 +19,7 @@ use strum::IntoStaticStr;
 
 use crate::config::Period;
 
+pub use prices::PricesArgs;
 pub use report::{ReportArgs, ReportFormat, ReportKind, RowOrder, TokenLimit, WeekDay};
 pub use runs::{Forget, Label, RunArgs, RunOrder, RunsArgs, StopArgs};
 pub use tools::{CheckConfig, Completions, Config, ConfigCommand, Man, Words};
@@ -150,6 +152,9 @@ pub enum Command {
     /// this machine
     #[command(after_help = tools::CHECK_CONFIG_EXAMPLES)]
     CheckConfig(CheckConfig),
+    /// Print the prices that costs are estimated with, or check a file of prices
+    #[command(after_help = prices::EXAMPLES)]
+    Prices(PricesArgs),
     /// Print the OpenAPI document of the collector's routes
     Openapi,
     /// Show the configuration in effect, an example, or its schema

@@ -19,6 +19,7 @@ pub mod manual;
 pub mod mistakes;
 pub mod panics;
 pub mod path_checks;
+pub mod prices;
 pub mod print;
 pub mod quota;
 pub mod reload;
@@ -87,6 +88,7 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::Verify(command) => verify::verify(&global, command),
         Command::Doctor => doctor::doctor(&global),
         Command::CheckConfig(command) => check_config::check_config(&global, command),
+        Command::Prices(command) => prices::prices(&global, &command),
         Command::Openapi => tools::openapi(),
         Command::Config(command) => tools::config(&global, &command),
         Command::Completions(command) => tools::completions(&command),

@@ -1,4 +1,4 @@
-//! The configuration file: its text, its settings, and all mistakes in it.
+//! Files of the operator: their text, what it says, and all mistakes in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
 
@@ -18,41 +18,42 @@ use super::mistakes::{
 };
 use super::wording::to_toml_terms;
 
-/// The configuration file, with its text for error positions.
+/// The configuration file, or another one with a document `T`, with its text for error positions.
 #[derive(Debug)]
-pub(super) struct FileLayer {
+pub(super) struct FileLayer<T = Partial> {
     pub path: PathBuf,
-    /// Its valid settings.
-    pub partial: Partial,
+    /// Its valid part.
+    pub partial: T,
     /// Mistakes of the file alone.
     pub mistakes: Mistakes,
     text: String,
     spots: Spots,
 }
 
-impl FileLayer {
-    pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
-        Self::from_bytes(path, Self::bytes(path)?)
-    }
+/// The bytes of a file, and one more than a configuration may have if it is longer.
+pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let failed = |source: io::Error| ConfigError::Read {
+        path: path.to_owned(),
+        source: source.into(),
+    };
+    let mut bytes = Vec::new();
+    let file = open_regular(path).map_err(|error| {
+        // A dangling link is an error, since it shows that a configuration was intended.
+        if error.kind() == io::ErrorKind::NotFound && path.is_symlink() {
+            let what = "it is a link to a file that is not there";
+            return failed(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        failed(error)
+    })?;
+    file.take(CONFIG_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    Ok(bytes)
+}
 
-    pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, ConfigError> {
-        let failed = |source: io::Error| ConfigError::Read {
-            path: path.to_owned(),
-            source: source.into(),
-        };
-        let mut bytes = Vec::new();
-        let file = open_regular(path).map_err(|error| {
-            // A dangling link is an error, since it shows that a configuration was intended.
-            if error.kind() == io::ErrorKind::NotFound && path.is_symlink() {
-                let what = "it is a link to a file that is not there";
-                return failed(io::Error::new(io::ErrorKind::InvalidInput, what));
-            }
-            failed(error)
-        })?;
-        file.take(CONFIG_BYTES_MAX + 1)
-            .read_to_end(&mut bytes)
-            .map_err(failed)?;
-        Ok(bytes)
+impl<T: Default + DeserializeOwned> FileLayer<T> {
+    pub(super) fn read(path: &Path) -> Result<Self, ConfigError> {
+        Self::from_bytes(path, bytes(path)?)
     }
 
     /// Parses the bytes of a file.
@@ -102,7 +103,7 @@ impl FileLayer {
         }
         let root = Spanned::new(document.span(), DeValue::Table(document.into_inner()));
         let mut sieve = Sieve::default();
-        let left = sieve.sift(&root, "", &|value| value);
+        let left = sieve.sift::<T>(&root, "", &|value| value);
         let values = sieve.found.into_iter();
         found.extend(values.filter(|(span, ..)| !lines.contains(&line_of(span.start))));
         found.sort_by_key(|(span, ..)| span.start);
@@ -117,7 +118,7 @@ impl FileLayer {
                 ConfigError::File { place, problem }
             });
         }
-        let partial = left.and_then(|left| Partial::deserialize(ValueDeserializer::from(left)).ok());
+        let partial = left.and_then(|left| T::deserialize(ValueDeserializer::from(left)).ok());
         Self {
             path: path.to_owned(),
             partial: partial.unwrap_or_default(),
@@ -155,7 +156,7 @@ impl Environment {
                 Some(path) => vec![self.cwd.join(path)],
                 None => self.file_places(),
             };
-            let bytes = places.iter().find_map(|path| FileLayer::bytes(path).ok())?;
+            let bytes = places.iter().find_map(|path| bytes(path).ok())?;
             let table: toml::Table = toml::from_slice(&bytes).ok()?;
             Some(PathBuf::from(table.get("socket")?.as_str()?))
         };
@@ -231,15 +232,14 @@ struct Sieve {
 impl Sieve {
     /// The valid part of a value, where `within` builds the document around it. Mistakes are searched in its
     /// parts, one by one; a value is invalid as a whole only if it would be invalid without its parts.
-    fn sift<'i>(
+    fn sift<'i, T: DeserializeOwned>(
         &mut self,
         value: &Spanned<DeValue<'i>>,
         key: &str,
         within: &dyn Fn(Spanned<DeValue<'i>>) -> Spanned<DeValue<'i>>,
     ) -> Option<Spanned<DeValue<'i>>> {
-        let judge = |value: Spanned<DeValue<'i>>| {
-            Partial::deserialize(ValueDeserializer::from(within(value))).map(drop)
-        };
+        let judge =
+            |value: Spanned<DeValue<'i>>| T::deserialize(ValueDeserializer::from(within(value))).map(drop);
         let Err(error) = judge(value.clone()) else {
             return Some(value.clone());
         };
@@ -253,7 +253,7 @@ impl Sieve {
                     let alone =
                         |part| within(with(DeValue::Table([(name.clone(), part)].into_iter().collect())));
                     let key = below(key, name.get_ref());
-                    if let Some(part) = self.sift(part, &key, &alone) {
+                    if let Some(part) = self.sift::<T>(part, &key, &alone) {
                         left.insert(name.clone(), part);
                     }
                 }
@@ -267,7 +267,7 @@ impl Sieve {
                         array.push(part);
                         within(with(DeValue::Array(array)))
                     };
-                    if let Some(part) = self.sift(part, key, &alone) {
+                    if let Some(part) = self.sift::<T>(part, key, &alone) {
                         left.push(part);
                     }
                 }
@@ -318,6 +318,9 @@ impl Spots {
             match value.get_ref() {
                 DeValue::Table(table) => {
                     self.collect(table, (&key, &place));
+                    // What is missing in a table is marked at its name.
+                    let span = name.span();
+                    self.by_place.insert(place, Spot { key, span });
                     continue;
                 }
                 DeValue::Array(values) => {

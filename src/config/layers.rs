@@ -31,6 +31,7 @@ pub struct Partial {
     pub runs_dir: Option<PathBuf>,
     pub db: Option<PathBuf>,
     pub socket: Option<PathBuf>,
+    pub prices: Option<PathBuf>,
     pub watch: PartialWatch,
     pub limits: PartialLimits,
     pub store: PartialStore,

@@ -18,10 +18,12 @@ use super::accounts::{self, Accounts};
 use super::file::FileLayer;
 use super::layers::{Environment, LogFormat, Origin, Partial, SOCKET_NAME};
 use super::mistakes::{ConfigError, MISTAKES_MAX, MistakeText, Mistakes, did_you_mean, near};
+use super::prices::read_prices;
 use super::units::{ByteSize, Count, Flag, List, Period, within};
 use super::{HttpSettings, Limits, LogSettings, RunsSettings, Settings, StoreSettings, WatchSettings};
 use crate::globs::layout::Layout;
 use crate::globs::{GlobError, Globs, check_amount};
+use crate::prices::PriceList;
 
 const MIB: u64 = 1 << 20;
 
@@ -93,6 +95,7 @@ impl<'a> Resolver<'a> {
             |this| Some(this.socket_default(&db)),
         );
         self.check_socket(&socket);
+        let (prices_file, prices) = self.prices();
         let layout = self.pick("runs.layout", |p| p.runs.layout, Layout::default);
         let watch = self.watch(layout);
         let limits = self.limits();
@@ -127,7 +130,8 @@ impl<'a> Resolver<'a> {
             shutdown_grace,
             quota_zone,
             accounts,
-            prices: Arc::default(),
+            prices,
+            prices_file,
             config_file: self.file.map(|file| file.path),
             origins: self.origins,
             doubts: self.doubts,
@@ -258,6 +262,38 @@ impl<'a> Resolver<'a> {
             layout,
             mount_roots,
             idle_stop,
+        }
+    }
+
+    /// The operator's prices; a file that cannot be used is a mistake of the whole configuration.
+    fn prices(&mut self) -> (Option<PathBuf>, Arc<PriceList>) {
+        let path = self.pick("prices", |p| p.prices.clone(), PathBuf::new);
+        if path.as_os_str().is_empty() {
+            return (None, Arc::default());
+        }
+        let path = self.environment.cwd.join(path);
+        // The settings of another process are for comparison only.
+        if !self.environment.has_files {
+            return (Some(path), Arc::default());
+        }
+        let list = match read_prices(&path) {
+            Ok(prices) => PriceList::new(Some(prices)),
+            Err(mistakes) => {
+                self.refuse_prices(mistakes);
+                PriceList::default()
+            }
+        };
+        (Some(path), Arc::new(list))
+    }
+
+    /// A file that cannot be read is a mistake where it is named, the others are in it.
+    fn refuse_prices(&mut self, mistakes: Mistakes) {
+        match mistakes.list.first() {
+            Some(ConfigError::Read { path, source }) => {
+                let problem = format!("cannot read {}: {source}", path.display());
+                self.refuse("prices", problem);
+            }
+            _ => self.mistakes.extend(mistakes),
         }
     }
 

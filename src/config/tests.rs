@@ -571,7 +571,7 @@ fn a_variable_that_says_nothing_is_named_once() {
             environment.vars.insert(name.clone(), value);
             let Err(mistakes) = load(&environment) else {
                 assert!(
-                    is_text && ["watch.exclude", "http.token_file"].contains(&key.name),
+                    is_text && ["prices", "watch.exclude", "http.token_file"].contains(&key.name),
                     "{name}"
                 );
                 continue;

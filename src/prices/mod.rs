@@ -15,7 +15,9 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use crate::model::{PriceClass, PromptSize, Speed, Tier};
+use std::collections::BTreeSet;
+
+use crate::model::{Geography, PriceClass, PromptSize, Speed, Tier};
 
 pub use cost::{Amounts, CostSum};
 use operator::{OperatorModel, OperatorPrices, best};
@@ -114,6 +116,17 @@ impl PriceList {
         format!("genai-prices {}{operator}", table::VERSION)
     }
 
+    /// The names of all models with a price; one of the operator's may end with a star.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let operator = self.operator.iter().flat_map(|operator| &operator.models);
+        let names = operator.map(|row| row.name.to_string());
+        let ours = ours::MODELS.iter().map(|(name, _)| (*name).to_owned());
+        let table = table::MODELS.iter().map(|model| model.name.to_owned());
+        let names: BTreeSet<String> = names.chain(ours).chain(table).collect();
+        names.into_iter().collect()
+    }
+
     /// The prices of a class of a model over time.
     #[must_use]
     pub fn steps(&self, model: &str, class: PriceClass) -> PriceSteps {
@@ -182,7 +195,7 @@ impl PriceList {
         } else {
             FACTOR_ONE
         };
-        let is_us = class.service.geography == crate::model::Geography::Us;
+        let is_us = class.service.geography == Geography::Us;
         let us = if is_us {
             self.us_factor(&rows.key)?
         } else {

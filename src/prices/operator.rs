@@ -1,6 +1,13 @@
 //! The operator's own prices, which override the tables.
 
 use super::Rates;
+use super::name;
+
+/// A name as patterns have it.
+#[must_use]
+pub fn key(name: &str) -> String {
+    name::key(&name::bare(name))
+}
 
 /// A name of models: one exactly, or all with a prefix. Names are bare, with dashes for dots.
 #[derive(Clone, Debug, PartialEq, Eq)]

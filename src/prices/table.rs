@@ -9,7 +9,6 @@ include!(concat!(env!("OUT_DIR"), "/prices.rs"));
 pub struct TableModel {
     /// As the package names it.
     pub name: &'static str,
-    pub provider: &'static str,
     columns: &'static [(Column, &'static [TableStep])],
 }
 

@@ -25,8 +25,8 @@ pub use error::{Displacement, StoreError};
 pub use file::{StoreOptions, is_database};
 pub use open::{open, open_existing, open_read_only};
 pub use read::{
-    AccountSums, KnownAccounts, LimitEvent, QuotaView, ReadCounters, Reader, ResponseOrigin, RunInfo,
-    RunNames, RunSums, RunView, SeriesNames, Snapshot, StoredRun, SumPlace, SummaryFigures,
+    AccountSums, ClassKey, KnownAccounts, LimitEvent, QuotaView, ReadCounters, Reader, ResponseOrigin,
+    RunInfo, RunNames, RunSums, RunView, SeriesNames, Snapshot, StoredRun, SumPlace, SummaryFigures,
 };
 pub use write::{
     AccountObservations, Committed, ForgetRun, LimitChanges, Outcome, PostOutcome, ReplayEnd, RunChange,

@@ -559,6 +559,8 @@ fn an_update_has_the_differences_of_every_run_that_won_or_lost_and_sums_go_with_
     assert_eq!((of("late").models[0].1.output, of("late").totals.output), (-5, 7));
     assert_eq!((of("late").lines.read, of("late").all_lines.read), (0, 2));
     let sums = read(&store).sums().unwrap();
-    assert_eq!(sums[&(AccountId::default(), "m".into())].output, 12);
+    let (key, totals) = sums.first_key_value().unwrap();
+    assert_eq!((&key.account, &*key.model), (&AccountId::default(), "m"));
+    assert_eq!(totals.output, 12);
     assert_eq!(sums.len(), 1);
 }

@@ -12,6 +12,7 @@ mod cases;
 mod cli_and_routes;
 mod contract;
 mod copies;
+mod costs;
 mod counting;
 mod coverage;
 mod damage;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use strum::VariantNames as _;
 
+use super::cost::{ClassSums, CostMeter};
 use super::encode::Family;
 use super::process;
 use crate::api::document::quota;
@@ -14,7 +15,7 @@ use crate::api::server::EndpointKind;
 use crate::api::state::ApiState;
 use crate::coverage::{self, Coverage};
 use crate::dedup::Totals;
-use crate::model::{AccountId, Millis};
+use crate::model::{DAY_MS, Millis};
 use crate::quota::admission::{AccountVerdict, Unseen, Verdict};
 use crate::quota::window;
 use crate::stderr;
@@ -32,10 +33,10 @@ const RUN_STATES: [&str; 6] = ["waiting", "live", "idle", "stopped", "gone", "fa
 const WATCH_MODES: [&str; 2] = ["events", "polling"];
 
 /// All families; without an answering store, those that need none.
-pub fn collect(sources: &ApiState) -> Vec<Family> {
+pub fn collect(sources: &ApiState, costs: &mut CostMeter) -> Vec<Family> {
     let mut families = without_store(sources);
     let seen = snapshot_and_unseen(sources);
-    match seen.and_then(|(snapshot, unseen)| stored(sources, &snapshot, unseen.as_ref())) {
+    match seen.and_then(|(snapshot, unseen)| stored(sources, &snapshot, unseen.as_ref(), costs)) {
         Ok(stored) => families.extend(stored),
         Err(error) => tracing::warn!(%error, "a scrape goes without what the store holds"),
     }
@@ -196,6 +197,7 @@ fn stored(
     sources: &ApiState,
     snapshot: &Snapshot<'_>,
     unseen: Option<&Unseen>,
+    costs: &mut CostMeter,
 ) -> Result<Vec<Family>, StoreError> {
     let settings = Arc::clone(&sources.settings.borrow());
     let terms = eval_context(&settings, unseen, sources.clock.now());
@@ -214,16 +216,19 @@ fn stored(
         .take(MODELS_MAX)
         .map(AsRef::as_ref)
         .collect();
-    for ((account, model), sums) in &sums {
-        let model = own.get(model.as_ref()).copied().unwrap_or(OTHER);
+    let label = |model: &str| own.get(model).copied().unwrap_or(OTHER);
+    for (key, sums) in &sums {
         let labels = [
-            ("provider", &*account.provider),
-            ("account", &*account.name),
-            ("model", model),
+            ("provider", &*key.account.provider),
+            ("account", &*key.account.name),
+            ("model", label(&key.model)),
         ];
         add_sums(&mut tokens, &mut responses, &labels, sums);
     }
-    let mut families = vec![tokens, responses];
+    let gaps = missing(&snapshot.coverage()?, &sums);
+    let today = u32::try_from(terms.now.div_euclid(DAY_MS)).unwrap_or(0);
+    costs.advance(sums, terms.prices, today);
+    let mut families = vec![tokens, responses, costs.family(label)];
     families.extend(read(&counters));
 
     let statuses = sources.statuses.runs();
@@ -236,7 +241,7 @@ fn stored(
         runs.add(&[("state", state)], count);
     }
     families.push(runs);
-    families.extend(missing(&snapshot.coverage()?, &sums));
+    families.extend(gaps);
     families.extend(windows(&known, terms.now));
     families.extend(accounts(&verdict::judge(&known, &terms)));
     Ok(families)
@@ -263,7 +268,7 @@ fn add_sums(tokens: &mut Family, responses: &mut Family, labels: &[(&'static str
 }
 
 /// Families of known gaps.
-fn missing(coverage: &Coverage, sums: &BTreeMap<(AccountId, Arc<str>), Totals>) -> [Family; 4] {
+fn missing(coverage: &Coverage, sums: &ClassSums) -> [Family; 4] {
     let count = |of: fn(&Totals) -> i64| {
         let sum = sums.values().map(of).fold(0, i64::saturating_add);
         u64::try_from(sum).unwrap_or(0)

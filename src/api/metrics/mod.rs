@@ -1,5 +1,6 @@
 //! Metrics: `GET /metrics`, in the format the client accepts.
 
+mod cost;
 pub mod counters;
 mod encode;
 mod families;
@@ -50,11 +51,11 @@ async fn get_metrics(State(sources): State<Arc<ApiState>>, headers: HeaderMap) -
     } else {
         // Locked before the store is read: of two simultaneous scrapes the later one shows the later state.
         // One thread at most waits for the store.
-        let mut peaks = Arc::clone(&sources.counters.0).lock_owned().await;
+        let mut held = Arc::clone(&sources.counters.0).lock_owned().await;
         blocking(move || {
-            let mut families = families::collect(&sources);
-            peaks.hold(&mut families);
-            drop(peaks);
+            let mut families = families::collect(&sources, &mut held.costs);
+            held.peaks.hold(&mut families);
+            drop(held);
             Ok(encode(families, format))
         })
         .await?

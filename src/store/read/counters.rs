@@ -8,7 +8,7 @@ use redb::ReadableTable;
 use super::quota::account_ids;
 use super::{Snapshot, for_each_series, model_name, models};
 use crate::dedup::Totals;
-use crate::model::{AccountId, LineCounts, ModelNumber};
+use crate::model::{AccountId, Dialect, LineCounts, ModelNumber, PriceClass};
 use crate::store::StoreError;
 use crate::store::error::DbError;
 use crate::store::schema::{META, META_SEQUENCE, RowError, RunTotalsRow, TOTALS};
@@ -25,6 +25,15 @@ pub struct ReadCounters {
     pub bytes: u64,
     /// In the order of the first occurrence, which never changes.
     pub models: Vec<Arc<str>>,
+}
+
+/// The sums of everything that has one price on a day.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClassKey {
+    pub account: AccountId,
+    pub model: Arc<str>,
+    pub dialect: Dialect,
+    pub class: PriceClass,
 }
 
 impl Snapshot<'_> {
@@ -65,23 +74,29 @@ impl Snapshot<'_> {
         })
     }
 
-    /// Everything ever counted, by account and model; forgotten runs included.
+    /// Everything ever counted, by account, model, agent and price class; forgotten runs included.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
-    pub fn sums(&self) -> Result<BTreeMap<(AccountId, Arc<str>), Totals>, StoreError> {
+    pub fn sums(&self) -> Result<BTreeMap<ClassKey, Totals>, StoreError> {
         self.reading(|read| {
             let (accounts, models) = (account_ids(read)?, models(read)?);
-            let mut by_number: BTreeMap<(u32, ModelNumber), Totals> = BTreeMap::new();
+            let mut by_number: BTreeMap<(u32, ModelNumber, Dialect, PriceClass), Totals> = BTreeMap::new();
             for_each_series(read, |series, totals| {
-                *by_number.entry((series.account, series.model)).or_default() += totals;
+                let key = (series.account, series.model, series.dialect, series.class);
+                *by_number.entry(key).or_default() += totals;
                 Ok(())
             })?;
             let mut sums = BTreeMap::new();
-            for ((account, model), totals) in by_number {
+            for ((account, model, dialect, class), totals) in by_number {
                 let account = accounts.get(account as usize).cloned();
-                let account = account.ok_or_else(|| DbError::row("series", RowError::Range("account")))?;
-                sums.insert((account, model_name(&models, model)?), totals);
+                let key = ClassKey {
+                    account: account.ok_or_else(|| DbError::row("series", RowError::Range("account")))?,
+                    model: model_name(&models, model)?,
+                    dialect,
+                    class,
+                };
+                sums.insert(key, totals);
             }
             Ok(sums)
         })

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 
-pub use counters::ReadCounters;
+pub use counters::{ClassKey, ReadCounters};
 pub use quota::{AccountSums, KnownAccounts, LimitEvent, QuotaView};
 pub use runs::{RunInfo, StoredRun};
 pub use series::{ResponseOrigin, SeriesNames};

@@ -85,8 +85,8 @@ impl Picture {
         for (minute, totals) in quota.accounts.into_values().flat_map(|sums| sums.minutes) {
             picture.minutes.insert(minute.into(), totals);
         }
-        for ((_, model), totals) in snapshot.sums()? {
-            picture.accounts.insert(model.to_string(), totals);
+        for (key, totals) in snapshot.sums()? {
+            *picture.accounts.entry(key.model.to_string()).or_default() += totals;
         }
         Ok(picture.without_zeros())
     }
