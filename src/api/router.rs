@@ -20,7 +20,9 @@ use super::openapi::{
 };
 use super::state::ApiState;
 use super::web::daily;
-use super::{backup, blocks, events, health, metrics, quota, runs, summary, usage, version, web, wire};
+use super::{
+    backup, blocks, events, health, metrics, quota, records, runs, summary, usage, version, web, wire,
+};
 
 /// The router with all routes.
 pub fn router(api: Arc<ApiState>) -> Router {
@@ -42,6 +44,7 @@ fn declared() -> OpenApiRouter<Arc<ApiState>> {
         .merge(web::routes())
         .merge(usage::routes())
         .merge(blocks::routes())
+        .merge(records::routes())
         .merge(daily::routes())
         .merge(events::routes())
         .merge(metrics::routes())

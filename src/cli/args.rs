@@ -4,6 +4,7 @@
 //! configuration file.
 
 mod prices;
+mod record;
 mod report;
 mod runs;
 mod tools;
@@ -20,6 +21,7 @@ use strum::IntoStaticStr;
 use crate::config::Period;
 
 pub use prices::PricesArgs;
+pub use record::RecordArgs;
 pub use report::{ReportArgs, ReportFormat, ReportKind, RowOrder, TokenLimit, WeekDay};
 pub use runs::{Forget, Label, RunArgs, RunOrder, RunsArgs, StopArgs};
 pub use tools::{CheckConfig, Completions, Config, ConfigCommand, Man, Words};
@@ -126,6 +128,9 @@ pub enum Command {
     Watch(WatchArgs),
     /// Forget a stopped run; what was counted stays in the sums
     Forget(Forget),
+    /// Post records of calls that no transcript contains, as those of a router
+    #[command(after_help = record::EXAMPLES)]
+    Record(RecordArgs),
     /// Read transcripts once, to the end, and print the summary
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(Replay),

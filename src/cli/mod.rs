@@ -22,6 +22,7 @@ pub mod path_checks;
 pub mod prices;
 pub mod print;
 pub mod quota;
+pub mod record;
 pub mod reload;
 pub mod replay;
 pub mod report;
@@ -79,6 +80,7 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::Watch(command) => watch::watch(&global, &command),
         Command::Forget(command) => runs::forget_command(&global, &command),
         Command::Serve => serve::serve(&global),
+        Command::Record(command) => record::record(&global, &command),
         Command::Replay(command) => replay::replay(&global, &command),
         Command::Status => status::status(&global),
         Command::Report(command) => report::report(&global, &command),

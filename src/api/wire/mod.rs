@@ -7,6 +7,7 @@ mod collector;
 mod cost;
 mod events;
 mod quota;
+mod records;
 mod runs;
 mod summary;
 mod usage;
@@ -23,6 +24,7 @@ pub use quota::{
     Account, Candidate, Cause, Choice, HistoryPoint, LimitEvent, Mark, MayStart, Observed, Pace, Quota,
     TellObservations, ThresholdFired, Window,
 };
+pub use records::{PostAttempt, PostRecord, PostUsage, Posted, PostedItem};
 pub use runs::{Run, RunDetail, StartRun};
 pub use summary::{
     Coverage, Lines, PricedRunTotals, PricedTotals, RunCoverage, RunTotals, SCHEMA, Summary, Tokens, Totals,
