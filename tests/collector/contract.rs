@@ -84,7 +84,7 @@ const fn stop(path: &'static str, status: u16) -> Asked {
     }
 }
 
-const ASKED: [Asked; 48] = [
+const ASKED: [Asked; 50] = [
     get("/v1/runs/{id}", "/v1/runs/one", 200),
     get("/v1/runs/{id}", "/v1/runs/none", 404),
     get("/v1/runs/{id}", "/v1/runs/a%20b", 400),
@@ -119,6 +119,8 @@ const ASKED: [Asked; 48] = [
         200,
     ),
     get("/v1/usage", "/v1/usage?from=2026-10-05T09:20:00Z", 400),
+    get("/v1/blocks", "/v1/blocks?period=all-time", 200),
+    get("/v1/blocks", "/v1/blocks?period=30s", 400),
     get("/api/usage", "/api/usage?account=nobody", 404),
     get("/api/usage", "/api/usage?account=default", 200),
     get("/api/usage/runs/{id}", "/api/usage/runs/one", 200),

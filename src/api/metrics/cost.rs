@@ -95,7 +95,7 @@ mod tests {
                 name: "default".into(),
             },
             model: model.into(),
-            dialect: Dialect::Codex,
+            dialect: Some(Dialect::Codex),
             class: PriceClass::default(),
         }
     }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use anstyle::Style;
 
 use super::rows::{self, MODEL, ReportRow};
-use super::{Report, table};
+use super::{UsageReport, table};
 use crate::api::wire::{Usage, UsageRow, UsageSums};
 use crate::cli::print::grid::{self, Column, GridRow};
 use crate::cli::print::numbers::{grouped, report_style};
@@ -39,7 +39,7 @@ pub fn only_routed(usage: &mut Usage) {
 ///
 /// # Errors
 /// Errors of the writer.
-pub fn write(out: &mut dyn Write, report: &Report, width: Option<usize>) -> io::Result<()> {
+pub fn write(out: &mut dyn Write, report: &UsageReport, width: Option<usize>) -> io::Result<()> {
     let count = |number: u64| {
         if width.is_none() {
             grouped(number)
@@ -192,7 +192,7 @@ mod tests {
         let dims: Vec<String> = DIMS.map(str::to_owned).into();
         let mut rows = rows::collect(&usage, &dims, None);
         rows.sort_by_key(|row| Reverse(row.sums.totals.total_tokens));
-        let report = Report {
+        let report = UsageReport {
             kind: ReportKind::Routes,
             dims,
             rows,

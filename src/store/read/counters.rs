@@ -32,7 +32,7 @@ pub struct ReadCounters {
 pub struct ClassKey {
     pub account: AccountId,
     pub model: Arc<str>,
-    pub dialect: Dialect,
+    pub dialect: Option<Dialect>,
     pub class: PriceClass,
 }
 
@@ -81,7 +81,8 @@ impl Snapshot<'_> {
     pub fn sums(&self) -> Result<BTreeMap<ClassKey, Totals>, StoreError> {
         self.reading(|read| {
             let (accounts, models) = (account_ids(read)?, models(read)?);
-            let mut by_number: BTreeMap<(u32, ModelNumber, Dialect, PriceClass), Totals> = BTreeMap::new();
+            let mut by_number: BTreeMap<(u32, ModelNumber, Option<Dialect>, PriceClass), Totals> =
+                BTreeMap::new();
             for_each_series(read, |series, totals| {
                 let key = (series.account, series.model, series.dialect, series.class);
                 *by_number.entry(key).or_default() += totals;
