@@ -115,8 +115,7 @@ pub fn parse(text: &str, now: Millis, zone: &TimeZone, week: WeekStart) -> Resul
         .to_zoned(zone.clone())
         .date();
     if let Some(number) = length(text, 'h') {
-        let hours = number.filter(|hours| (1..=HOURS_MAX).contains(hours));
-        let hours = hours.ok_or_else(|| PeriodError::Length(text.to_owned()))?;
+        let hours = number_within(text, number, HOURS_MAX)?;
         // Sums are kept by quarters of an hour: the range ends with the present one.
         let to = now
             .div_euclid(QUARTER_MS)
@@ -130,8 +129,7 @@ pub fn parse(text: &str, now: Millis, zone: &TimeZone, week: WeekStart) -> Resul
     }
     let days = match length(text, 'd') {
         Some(number) => {
-            let days = number.filter(|days| (1..=DAYS_MAX).contains(days));
-            let days = days.ok_or_else(|| PeriodError::Length(text.to_owned()))?;
+            let days = number_within(text, number, DAYS_MAX)?;
             (plus_days(today, 1 - days), plus_days(today, 1))
         }
         None => match of_word(text, today, week) {
@@ -162,11 +160,19 @@ pub fn start_of(date: Date, zone: &TimeZone) -> Option<Timestamp> {
     Some(noon.start_of_day().ok()?.timestamp())
 }
 
-/// The number in `last-7d` and `7d`; `Some(None)` if it is too large.
-fn length(text: &str, unit: char) -> Option<Option<i64>> {
+fn number_within(text: &str, number: i64, max: i64) -> Result<i64, PeriodError> {
+    if (1..=max).contains(&number) {
+        Ok(number)
+    } else {
+        Err(PeriodError::Length(text.to_owned()))
+    }
+}
+
+/// The number in `last-7d` and `7d`.
+fn length(text: &str, unit: char) -> Option<i64> {
     let digits = text.strip_prefix("last-").unwrap_or(text).strip_suffix(unit)?;
     let is_number = !digits.is_empty() && digits.bytes().all(|letter| letter.is_ascii_digit());
-    is_number.then(|| digits.parse().ok())
+    is_number.then(|| digits.parse().unwrap_or(i64::MAX))
 }
 
 /// The first day of a period with a name, and the day after it; `None` for a day that no calendar has.
@@ -222,10 +228,7 @@ fn of_dates(text: &str) -> Result<(Option<Date>, Option<Date>), PeriodError> {
         return Ok((Some(first), plus_days(last, 1)));
     }
     if let Some(first) = month(text) {
-        let first = first.ok_or_else(|| PeriodError::NoSuchDay {
-            text: text.to_owned(),
-            day: format!("{text}-01"),
-        })?;
+        let first = first?;
         return Ok((Some(first), first.checked_add(Span::new().months(1)).ok()));
     }
     let day = of(text)?;
@@ -247,14 +250,18 @@ fn date(text: &str) -> Option<Result<Date, PeriodError>> {
     }))
 }
 
-/// The first day of a text in the form of a month; `Some(None)` if no calendar has it.
-fn month(text: &str) -> Option<Option<Date>> {
+/// The first day of a text in the form of a month; an error if no calendar has it.
+fn month(text: &str) -> Option<Result<Date, PeriodError>> {
     let (year, month) = text.split_once('-')?;
     if [year.len(), month.len()] != [4, 2] {
         return None;
     }
     let [year, month] = numbers([year, month])?;
-    Some(Date::new(year, i8::try_from(month).ok()?, 1).ok())
+    let first = Date::new(year, i8::try_from(month).ok()?, 1);
+    Some(first.map_err(|_| PeriodError::NoSuchDay {
+        text: text.to_owned(),
+        day: format!("{text}-01"),
+    }))
 }
 
 fn numbers<const N: usize>(parts: [&str; N]) -> Option<[i16; N]> {

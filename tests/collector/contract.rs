@@ -131,6 +131,8 @@ const ASKED: [Asked; 52] = [
         200,
     ),
     get("/v1/usage", "/v1/usage?from=2026-10-05T09:20:00Z", 400),
+    get("/v1/blocks", "/v1/blocks?period=all-time", 200),
+    get("/v1/blocks", "/v1/blocks?period=30s", 400),
     get("/api/usage", "/api/usage?account=nobody", 404),
     get("/api/usage", "/api/usage?account=default", 200),
     get("/api/usage/runs/{id}", "/api/usage/runs/one", 200),

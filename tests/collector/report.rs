@@ -411,3 +411,52 @@ fn a_block_is_the_window_that_was_observed_and_an_active_one_has_a_rate() {
     assert!(table.contains("100 % is the limit, 1,800 tokens."), "{table}");
     collector.stop_cleanly();
 }
+
+#[test]
+fn routes_are_those_of_posted_records() {
+    let (place, collector) = story();
+    let record = |id: &str, route: &str, model: &str, tokens: u64, fallbacks: u64| {
+        json!({"id": id, "source": "inst1", "time": "2026-10-05T10:00:00Z", "provider": "openai", "model": model,
+            "profile": "default", "route": route, "instance": "inst1", "fallbacks": fallbacks,
+            "usage": {"input_tokens": tokens, "output_tokens": 0}})
+    };
+    let failed = json!({"id": "4", "source": "inst1", "time": "2026-10-05T10:00:00Z", "provider": "openai",
+        "model": "gpt-4o", "profile": "default", "route": "/think", "instance": "inst1", "outcome": "failed"});
+    let records = json!([
+        record("1", "/think", "gpt-4o", 25_000_000, 2),
+        record("2", "/think", "gpt-5", 15_000_000, 1),
+        record("3", "/ultrathink", "gpt-5", 5_600_000, 0),
+        failed,
+    ]);
+    let (status, answer) = collector.request("POST", "/v1/records", &records.to_string());
+    assert_eq!((status, &answer["counted"]), (200, &json!(4)), "{answer}");
+    assert_eq!(
+        report(&place, "routes --instance inst1 --no-cost"),
+        "\
+Usage, all time, instance inst1
+  Requests: 3  |  Tokens: 45.6M  |  Fallbacks: 3
+  route                requests      tokens  fallbacks  failed
+  default./think              2  40,000,000          3       1
+  default./ultrathink         1   5,600,000          0       0
+  model          requests      tokens
+  openai.gpt-4o         1  25,000,000
+  openai.gpt-5          2  20,600,000
+"
+    );
+    let document: Value = serde_json::from_str(&report(&place, "routes --json")).unwrap();
+    let (row, totals) = (&document["rows"][0], &document["totals"]);
+    assert_eq!(row["keys"], json!({"profile": "default", "route": "/think"}));
+    assert_eq!(
+        (&row["fallbacks"], &row["failed_attempts"]),
+        (&json!(3), &json!(1))
+    );
+    assert_eq!(
+        (&totals["messages"], &totals["total_tokens"]),
+        (&json!(3), &json!(45_600_000))
+    );
+    // They are in the sums over all runs too, and the sums agree with what they are made of.
+    let document: Value = serde_json::from_str(&report(&place, "models --json")).unwrap();
+    assert_eq!(document["totals"]["total_tokens"], 45_600_000 + 1_501_297);
+    collector.stop_cleanly();
+    place.assert_verified();
+}

@@ -266,7 +266,7 @@ impl AccountBlocks<'_> {
                 .map_or("derived", |window| window.source.into())
                 .to_owned(),
             utilization: span.window.and_then(|window| window.utilization),
-            models: names.map(|name| name.to_string()).collect(),
+            models: names.map(ToString::to_string).collect(),
             projection: burn_rate.map(|rate| projection(&sums, rate, end - self.now)),
             burn_rate,
             sums,

@@ -160,7 +160,7 @@ pub fn rows(
     };
     let is_nameless = apart.runs && places.iter().any(|place| place.project.is_none());
     let runs = if question.names_runs() || is_nameless {
-        snapshot.run_names()?
+        snapshot.run_names(&cells.parts.iter().map(|part| part.run).collect())?
     } else {
         RunNames::default()
     };

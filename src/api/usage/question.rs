@@ -152,6 +152,9 @@ impl Question {
     }
 
     /// The numbers that the filter lets pass; `None` if nothing can.
+    ///
+    /// # Errors
+    /// The store does not answer.
     pub fn filter(
         &self,
         snapshot: &Snapshot<'_>,

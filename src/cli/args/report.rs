@@ -13,6 +13,7 @@ use crate::periods;
 
 /// Arguments of `report`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct ReportArgs {
     /// What the rows are: daily (default), weekly, monthly, runs, sessions, projects, models, accounts, routes or
     /// blocks; then the period, as in today, last-month, 2026-10 or 2026-10-01..2026-10-15 [default: all-time]

@@ -32,6 +32,7 @@ const STRONG: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 
 /// The blocks of a report.
+#[expect(clippy::struct_excessive_bools, reason = "what was asked for")]
 pub struct BlockReport {
     pub blocks: Blocks,
     pub zone: TimeZone,
@@ -148,20 +149,19 @@ pub fn check(args: &ReportArgs) -> Result<(), Failure> {
     }
 }
 
-/// Prints the report.
+/// Prints the report, as a table if its form is not one of these.
 ///
 /// # Errors
 /// Standard output cannot be written.
 pub fn print(report: &BlockReport, format: ReportFormat) -> Result<(), Failure> {
     match format {
-        ReportFormat::Table => {
+        ReportFormat::Table | ReportFormat::Ccusage => {
             let width = output::Screen::stdout().columns;
             output::human(|out| write(out, report, width))
         }
         ReportFormat::Json => output::json(&report.blocks),
         ReportFormat::Ndjson => super::document::print_lines(&report.blocks.blocks),
         ReportFormat::Csv => csv(report),
-        ReportFormat::Ccusage => output::json(&super::ccusage::blocks(report)),
     }
 }
 

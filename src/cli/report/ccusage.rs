@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Report;
+use super::UsageReport;
 use super::blocks::BlockReport;
 use super::rows::ReportRow;
 use crate::api::wire::{UsageBlock, UsageSums};
@@ -19,7 +19,7 @@ const WARNING_PERCENT: f64 = 80.0;
 ///
 /// # Errors
 /// ccusage has no such report.
-pub fn document(report: &Report) -> Result<Value, Failure> {
+pub fn document(report: &UsageReport) -> Result<Value, Failure> {
     let (list, key) = match report.kind {
         ReportKind::Daily => ("daily", "date"),
         ReportKind::Weekly => ("weekly", "week"),
@@ -63,13 +63,13 @@ fn no_such_report() -> Failure {
 }
 
 /// A row of a day, week or month, whose name is at `at` of its key.
-fn dated(report: &Report, row: &ReportRow, key: &str, at: usize) -> Value {
+fn dated(report: &UsageReport, row: &ReportRow, key: &str, at: usize) -> Value {
     let mut value = sums(report, row);
     value[key] = json!(row.keys.get(at).cloned().flatten());
     value
 }
 
-fn session(report: &Report, row: &ReportRow) -> Value {
+fn session(report: &UsageReport, row: &ReportRow) -> Value {
     let mut value = sums(report, row);
     let [session, project] = [0, 1].map(|at| row.keys.get(at).cloned().flatten());
     value["sessionId"] = json!(session);
@@ -84,7 +84,7 @@ fn session(report: &Report, row: &ReportRow) -> Value {
 }
 
 /// The members that all rows have.
-fn sums(report: &Report, row: &ReportRow) -> Value {
+fn sums(report: &UsageReport, row: &ReportRow) -> Value {
     let mut value = tokens(&row.sums);
     value["totalTokens"] = json!(row.sums.totals.total_tokens);
     let models: Vec<&str> = row.models.iter().map(|(model, _)| model.as_str()).collect();
@@ -107,7 +107,7 @@ fn sums(report: &Report, row: &ReportRow) -> Value {
     value
 }
 
-fn totals(report: &Report) -> Value {
+fn totals(report: &UsageReport) -> Value {
     let all = &report.usage.totals;
     let mut value = tokens(all);
     value["totalTokens"] = json!(all.totals.total_tokens);

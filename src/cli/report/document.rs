@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Report;
+use super::UsageReport;
 use super::rows::{MODEL, ReportRow};
 use crate::api::document::time;
 use crate::api::usage::{CSV_COLUMNS, CSV_COST_COLUMNS, csv_cell, csv_values};
@@ -65,7 +65,7 @@ const fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
-fn sums(report: &Report, sums: &UsageSums) -> SumsDocument {
+fn sums(report: &UsageReport, sums: &UsageSums) -> SumsDocument {
     if report.costs {
         return SumsDocument::All(sums.clone());
     }
@@ -80,7 +80,7 @@ fn sums(report: &Report, sums: &UsageSums) -> SumsDocument {
 
 /// The document.
 #[must_use]
-pub fn json(report: &Report) -> ReportDocument {
+pub fn json(report: &UsageReport) -> ReportDocument {
     ReportDocument {
         report: report.kind.into(),
         from: report.span.from.map(time),
@@ -94,7 +94,7 @@ pub fn json(report: &Report) -> ReportDocument {
     }
 }
 
-fn of_row(report: &Report, row: &ReportRow) -> RowDocument {
+fn of_row(report: &UsageReport, row: &ReportRow) -> RowDocument {
     let key = match row.keys.as_slice() {
         [key] => RowKey::Key(key.clone()),
         keys => RowKey::Keys(report.dims.iter().cloned().zip(keys.iter().cloned()).collect()),
@@ -117,7 +117,7 @@ fn of_row(report: &Report, row: &ReportRow) -> RowDocument {
 ///
 /// # Errors
 /// As [`output::raw`].
-pub fn ndjson(report: &Report) -> Result<(), Failure> {
+pub fn ndjson(report: &UsageReport) -> Result<(), Failure> {
     let rows: Vec<RowDocument> = report.rows.iter().map(|row| of_row(report, row)).collect();
     print_lines(&rows)
 }
@@ -153,11 +153,11 @@ pub fn print_csv(
 ///
 /// # Errors
 /// As [`output::raw`].
-pub fn csv(report: &Report) -> Result<(), Failure> {
+pub fn csv(report: &UsageReport) -> Result<(), Failure> {
     print_csv(|writer| write_csv(writer, report))
 }
 
-fn write_csv(writer: &mut csv::Writer<Vec<u8>>, report: &Report) -> Result<(), csv::Error> {
+fn write_csv(writer: &mut csv::Writer<Vec<u8>>, report: &UsageReport) -> Result<(), csv::Error> {
     let by_model = report.breakdown && !report.dims.iter().any(|dim| dim == MODEL);
     for dim in &report.dims {
         writer.write_field(csv_cell(dim).as_ref())?;
@@ -188,7 +188,7 @@ fn write_csv(writer: &mut csv::Writer<Vec<u8>>, report: &Report) -> Result<(), c
 }
 
 /// Costs come last.
-fn columns(report: &Report) -> &'static [&'static str] {
+fn columns(report: &UsageReport) -> &'static [&'static str] {
     let costs = if report.costs { 0 } else { CSV_COST_COLUMNS.len() };
     &CSV_COLUMNS[..CSV_COLUMNS.len() - costs]
 }

@@ -26,7 +26,8 @@ use rows::{DAY, MODEL, ReportRow};
 use source::{Asked, with_source};
 
 /// A report before it is printed.
-pub struct Report {
+#[expect(clippy::struct_excessive_bools, reason = "what was asked for")]
+pub struct UsageReport {
     pub kind: ReportKind,
     /// The groupings of the rows.
     pub dims: Vec<String>,
@@ -57,7 +58,10 @@ pub fn report(global: &Global, args: &ReportArgs) -> Result<Exit, Failure> {
     if kind == ReportKind::Blocks {
         blocks::check(args)?;
         let report = with_source(global, args, |asked| blocks::ask(asked, args, period, format))?;
-        blocks::print(&report, format)?;
+        match format {
+            ReportFormat::Ccusage => output::json(&ccusage::blocks(&report))?,
+            format => blocks::print(&report, format)?,
+        }
         return Ok(Exit::Ok);
     }
     only_blocks(args)?;
@@ -98,7 +102,7 @@ fn ask(
     kind: ReportKind,
     period: Option<&str>,
     format: ReportFormat,
-) -> Result<Report, Failure> {
+) -> Result<UsageReport, Failure> {
     let is_ccusage = format == ReportFormat::Ccusage;
     let zone = words::zone(args, asked.settings)?;
     // Its weeks begin on Sunday.
@@ -129,7 +133,7 @@ fn ask(
     let shown = args.limit.map_or(rows.len(), |limit| limit.get().min(rows.len()));
     let left_out = rows.len() - shown;
     rows.truncate(shown);
-    Ok(Report {
+    Ok(UsageReport {
         kind,
         dims,
         rows,
@@ -221,7 +225,7 @@ fn order(rows: &mut [ReportRow], kind: ReportKind, dims: &[String], order: Optio
     }
 }
 
-fn print(report: &Report, format: ReportFormat) -> Result<(), Failure> {
+fn print(report: &UsageReport, format: ReportFormat) -> Result<(), Failure> {
     match format {
         ReportFormat::Table => {
             let width = output::Screen::stdout().columns;

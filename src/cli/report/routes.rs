@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use anstyle::Style;
 
 use super::rows::{self, MODEL, ReportRow};
-use super::{Report, table};
+use super::{UsageReport, table};
 use crate::api::wire::{Usage, UsageRow, UsageSums};
 use crate::cli::print::grid::{self, Column, GridRow};
 use crate::cli::print::numbers::{grouped, report_style};
@@ -39,7 +39,7 @@ pub fn only_routed(usage: &mut Usage) {
 ///
 /// # Errors
 /// Errors of the writer.
-pub fn write(out: &mut dyn Write, report: &Report, width: Option<usize>) -> io::Result<()> {
+pub fn write(out: &mut dyn Write, report: &UsageReport, width: Option<usize>) -> io::Result<()> {
     let count = |number: u64| {
         if width.is_none() {
             grouped(number)
@@ -47,11 +47,9 @@ pub fn write(out: &mut dyn Write, report: &Report, width: Option<usize>) -> io::
             report_style(number)
         }
     };
-    let mut title = format!("Usage, {}", table::range(report));
-    if let Some(instance) = &report.instance {
-        title += &format!(", instance {}", text::name(instance));
-    }
-    writeln!(out, "{STRONG}{title}{STRONG:#}")?;
+    let instance = report.instance.as_deref().map(text::name);
+    let instance = instance.map_or_else(String::new, |name| format!(", instance {name}"));
+    writeln!(out, "{STRONG}Usage, {}{instance}{STRONG:#}", table::range(report))?;
     let all = &report.usage.totals;
     writeln!(
         out,
@@ -135,4 +133,93 @@ fn line(keys: &[Option<String>], cells: impl Iterator<Item = String>) -> GridRow
     let names: Vec<String> = keys.iter().flatten().map(|name| text::name(name)).collect();
     let name = format!("  {}", names.join("."));
     GridRow::Cells(std::iter::once(name).chain(cells).map(Into::into).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::api::wire::{Cost, Totals};
+    use crate::cli::args::ReportKind;
+    use crate::periods::TimeSpan;
+
+    /// Messages, tokens, fallbacks and failed attempts of a route and a model.
+    fn row(route: Option<&str>, model: &str, [messages, tokens, fallbacks, failed]: [u64; 4]) -> UsageRow {
+        let profile = route.map(|_| "default");
+        let keys = [
+            ("profile", profile),
+            ("route", route),
+            ("provider", Some("openai")),
+            ("model", Some(model)),
+        ];
+        UsageRow {
+            key: None,
+            keys: Some(
+                keys.map(|(name, part)| (name.to_owned(), part.map(str::to_owned)))
+                    .into(),
+            ),
+            sums: UsageSums {
+                messages,
+                totals: Totals {
+                    total_tokens: tokens,
+                    ..Totals::default()
+                },
+                fallbacks,
+                failed_attempts: failed,
+                cost: Cost {
+                    estimated_cost_usd: Some(1.0),
+                    unpriced: None,
+                },
+                ..UsageSums::default()
+            },
+        }
+    }
+
+    #[test]
+    fn routes_are_summed_apart_from_transcripts() {
+        let mut usage = Usage {
+            rows: vec![
+                row(Some("/think"), "gpt-4o", [1, 25_000_000, 2, 0]),
+                row(Some("/think"), "gpt-5", [1, 15_000_000, 1, 0]),
+                row(Some("/think"), "gpt-6", [0, 0, 0, 1]),
+                row(Some("/ultrathink"), "gpt-5", [1, 5_600_000, 0, 0]),
+                row(None, "claude-opus-5", [7, 1_000, 0, 0]),
+            ],
+            ..Usage::default()
+        };
+        only_routed(&mut usage);
+        let dims: Vec<String> = DIMS.map(str::to_owned).into();
+        let mut rows = rows::collect(&usage, &dims, None);
+        rows.sort_by_key(|row| Reverse(row.sums.totals.total_tokens));
+        let report = UsageReport {
+            kind: ReportKind::Routes,
+            dims,
+            rows,
+            left_out: 0,
+            usage,
+            span: TimeSpan::default(),
+            zone: TimeZone::UTC,
+            has_own_dims: true,
+            instance: Some("inst1".to_owned()),
+            breakdown: false,
+            costs: false,
+            compact: false,
+        };
+        let mut out = anstream::StripStream::new(Vec::new());
+        write(&mut out, &report, Some(80)).unwrap();
+        assert_eq!(
+            String::from_utf8(out.into_inner()).unwrap(),
+            "\
+Usage, all time, instance inst1
+  Requests: 3  |  Tokens: 45.6M  |  Fallbacks: 3
+  route                requests  tokens  fallbacks  failed
+  default./think              2   40.0M          3       1
+  default./ultrathink         1    5.6M          0       0
+  model          requests  tokens
+  openai.gpt-4o         1   25.0M
+  openai.gpt-5          2   20.6M
+"
+        );
+    }
 }

@@ -98,12 +98,10 @@ pub fn with_source<T>(
     }
     let CollectorAddress { socket, settings } = asking(global)?;
     match client::get_json_blocking::<wire::Version>(&socket, "/version", client::TIMEOUT) {
-        Ok(_) => {
-            return ask(&Asked {
-                source: UsageSource::Collector(&socket),
-                settings: settings.as_ref().ok(),
-            });
-        }
+        Ok(_) => ask(&Asked {
+            source: UsageSource::Collector(&socket),
+            settings: settings.as_ref().ok(),
+        }),
         Err(error @ ClientError::NotRunning(_)) => of_files(global, &settings?, &error.into(), ask),
         Err(error) => Err(error.into()),
     }

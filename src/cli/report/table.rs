@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use anstyle::Style;
 
 use super::rows::{MODEL, ReportRow};
-use super::{Report, bound};
+use super::{UsageReport, bound};
 use crate::api::wire::UsageSums;
 use crate::cli::args::ReportKind;
 use crate::cli::print::cost::{self, dollars};
@@ -30,13 +30,13 @@ const DIM: Style = Style::new().dimmed();
 ///
 /// # Errors
 /// Errors of the writer.
-pub fn write(out: &mut dyn Write, report: &Report, width: Option<usize>) -> io::Result<()> {
+pub fn write(out: &mut dyn Write, report: &UsageReport, width: Option<usize>) -> io::Result<()> {
     let title = format!("{STRONG}{}{STRONG:#}", title(report));
     writeln!(out, "{}", text::wrapped(&title, width))?;
     if report.rows.is_empty() {
         return writeln!(out, "no usage");
     }
-    let layout = Layout::of(report, width);
+    let layout = TableLayout::of(report, width);
     let columns = layout.columns(report);
     let mut rows: Vec<GridRow> = Vec::new();
     for row in &report.rows {
@@ -48,16 +48,19 @@ pub fn write(out: &mut dyn Write, report: &Report, width: Option<usize>) -> io::
     }
     rows.push(GridRow::Cells(layout.total(report)));
     grid::write(out, &columns, &rows, width)?;
-    if report.costs {
-        if let Some(line) = cost::note(&report.usage.pricing, &report.usage.totals.cost) {
-            writeln!(out, "{DIM}{}{DIM:#}", text::wrapped(&line, width))?;
-        }
+    let note = cost::note(&report.usage.pricing, &report.usage.totals.cost);
+    if let Some(line) = note.filter(|_| report.costs) {
+        writeln!(out, "{DIM}{}{DIM:#}", text::wrapped(&line, width))?;
     }
     Ok(())
 }
 
 /// The columns of this report at this width.
-struct Layout {
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one for each column that may be there"
+)]
+struct TableLayout {
     is_wide: bool,
     /// Every digit, and every model in one line.
     is_full: bool,
@@ -66,8 +69,8 @@ struct Layout {
     names: ModelNames,
 }
 
-impl Layout {
-    fn of(report: &Report, width: Option<usize>) -> Self {
+impl TableLayout {
+    fn of(report: &UsageReport, width: Option<usize>) -> Self {
         let models = report
             .rows
             .iter()
@@ -87,7 +90,7 @@ impl Layout {
         }
     }
 
-    fn columns(&self, report: &Report) -> Vec<Column> {
+    fn columns(&self, report: &UsageReport) -> Vec<Column> {
         let dims = report.dims.iter().map(|dim| Column::names(dim_title(dim), 0));
         let mut columns: Vec<Column> = dims.collect();
         if self.has_models {
@@ -112,7 +115,7 @@ impl Layout {
         columns
     }
 
-    fn push_row(&self, rows: &mut Vec<GridRow>, report: &Report, row: &ReportRow) {
+    fn push_row(&self, rows: &mut Vec<GridRow>, report: &UsageReport, row: &ReportRow) {
         let mut models = if self.has_models {
             self.model_lines(row)
         } else {
@@ -148,14 +151,14 @@ impl Layout {
         }
     }
 
-    fn total(&self, report: &Report) -> Vec<GridCell> {
+    fn total(&self, report: &UsageReport) -> Vec<GridCell> {
         let mut cells = vec![GridCell::default(); report.dims.len() + usize::from(self.has_models)];
         cells[0] = styled("Total".to_owned(), STRONG);
         cells.extend(self.numbers(report, &report.usage.totals, STRONG));
         cells
     }
 
-    fn numbers(&self, report: &Report, sums: &UsageSums, style: Style) -> Vec<GridCell> {
+    fn numbers(&self, report: &UsageReport, sums: &UsageSums, style: Style) -> Vec<GridCell> {
         let totals = &sums.totals;
         let shown: fn(u64) -> String = if self.is_full { grouped_count } else { report_style };
         let mut cells = vec![shown(totals.input_tokens), shown(totals.output_tokens)];
@@ -287,7 +290,7 @@ fn dim_title(dim: &str) -> &'static str {
 }
 
 /// The report, its period and its zone.
-fn title(report: &Report) -> String {
+fn title(report: &UsageReport) -> String {
     let by = match report.kind {
         ReportKind::Daily => "day",
         ReportKind::Weekly => "week",
@@ -308,7 +311,7 @@ fn title(report: &Report) -> String {
 
 /// The period in words.
 #[must_use]
-pub fn range(report: &Report) -> String {
+pub fn range(report: &UsageReport) -> String {
     let day = |at: i64| bound(at, &report.zone).strftime("%Y-%m-%d").to_string();
     let is_day = |at: i64| {
         let at = bound(at, &report.zone);
@@ -362,7 +365,7 @@ mod tests {
         }
     }
 
-    fn report() -> Report {
+    fn report() -> UsageReport {
         let models = [
             "claude-opus-5",
             "claude-haiku-4-5-20251001",
@@ -370,7 +373,7 @@ mod tests {
             "a-model-with-a-long-name-of-its-own",
         ];
         let models = models.map(|model| (model.to_owned(), sums(999_999, Some(0.001))));
-        Report {
+        UsageReport {
             kind: ReportKind::Daily,
             dims: vec!["day".to_owned()],
             rows: vec![ReportRow {
@@ -394,7 +397,7 @@ mod tests {
         }
     }
 
-    fn text(report: &Report, width: Option<usize>) -> String {
+    fn text(report: &UsageReport, width: Option<usize>) -> String {
         let mut out = anstream::StripStream::new(Vec::new());
         write(&mut out, report, width).unwrap();
         String::from_utf8(out.into_inner()).unwrap()
@@ -419,7 +422,7 @@ mod tests {
         );
         for width in [40, 60, 80, 99, 100, 120] {
             for breakdown in [false, true] {
-                let report = Report {
+                let report = UsageReport {
                     breakdown,
                     ..report()
                 };
@@ -443,12 +446,12 @@ mod tests {
                 .any(|line| line.starts_with("Total ") && line.ends_with(" -")),
             "{piped}"
         );
-        let compact = Report {
+        let compact = UsageReport {
             compact: true,
             ..report()
         };
         assert!(!text(&compact, None).contains("Cache Read"));
-        let breakdown = Report {
+        let breakdown = UsageReport {
             breakdown: true,
             ..report()
         };
@@ -457,7 +460,7 @@ mod tests {
             "{}",
             text(&breakdown, None)
         );
-        let empty = Report {
+        let empty = UsageReport {
             rows: Vec::new(),
             ..report()
         };
@@ -502,7 +505,7 @@ mod tests {
                 "2026-10-01 09:15 to 2026-10-01 10:15",
             ),
         ] {
-            let report = Report {
+            let report = UsageReport {
                 span: TimeSpan { from, to },
                 ..report()
             };

@@ -94,6 +94,18 @@ impl Snapshot<'_> {
     /// # Errors
     /// As [`Snapshot::summary`].
     pub fn run_infos(&self) -> Result<BTreeMap<RunId, RunInfo>, StoreError> {
+        self.run_infos_of(|_| true)
+    }
+
+    /// The runs whose numbers are wanted. Their ids are the keys, so the walk is over all runs; the rest is read of
+    /// the wanted ones only.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub(super) fn run_infos_of(
+        &self,
+        is_wanted: impl Fn(RunNumber) -> bool,
+    ) -> Result<BTreeMap<RunId, RunInfo>, StoreError> {
         self.reading(|read| {
             let runs = read.open_table(RUNS)?;
             let tables = run_tables(read)?;
@@ -101,6 +113,9 @@ impl Snapshot<'_> {
             for entry in runs.iter()? {
                 let (id, row) = entry?;
                 let row: RunRow = decode_row("runs", row.value())?;
+                if !is_wanted(row.number) {
+                    continue;
+                }
                 let Ok(id) = RunId::new(id.value()) else {
                     return Err(DbError::row("runs", RowError::Range("id")));
                 };

@@ -1,6 +1,6 @@
 //! Reads the sums of time intervals, from the smallest tables that have them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
@@ -272,12 +272,12 @@ impl Snapshot<'_> {
         })
     }
 
-    /// Names and accounts of run numbers.
+    /// Names and accounts of these run numbers.
     ///
     /// # Errors
     /// As [`Snapshot::summary`].
-    pub fn run_names(&self) -> Result<RunNames, StoreError> {
-        let infos = self.run_infos()?.into_iter();
+    pub fn run_names(&self, numbers: &HashSet<RunNumber>) -> Result<RunNames, StoreError> {
+        let infos = self.run_infos_of(|number| numbers.contains(&number))?.into_iter();
         Ok(infos.map(|(id, info)| (info.number, (id, info))).collect())
     }
 

@@ -129,13 +129,13 @@ fn a_difference_in_any_table_of_sums_is_reported_and_repaired() {
         ("of all runs, model", |write| one_more(write, MODEL_QUARTERS)),
         ("of all runs, model", |write| one_less(write, MODEL_QUARTERS)),
         ("of all runs, model", |write| {
-            invented(write, MODEL_QUARTERS, (7, 0, 0, 0, 0))
+            invented(write, MODEL_QUARTERS, (7, 0, 0, 0, 0));
         }),
         ("of all runs, model", |write| unreadable(write, MODEL_QUARTERS)),
         ("of all runs, model", |write| one_more(write, MODEL_DAYS)),
         ("of all runs, model", |write| one_less(write, MODEL_DAYS)),
         ("of all runs, model", |write| {
-            invented(write, MODEL_DAYS, (7, 0, 0, 0, 0))
+            invented(write, MODEL_DAYS, (7, 0, 0, 0, 0));
         }),
         ("of all runs, model", |write| unreadable(write, MODEL_DAYS)),
         ("total of run one, session a, model", |write| {
