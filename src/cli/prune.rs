@@ -1,6 +1,5 @@
 //! `prune`: removes old details, sums, or everything that was counted.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
 use super::args::{self, Global};
@@ -8,7 +7,7 @@ use super::client::{self, ClientError};
 use super::compact;
 use super::exit::{Exit, Failure};
 use super::print::numbers::{bytes, counted, grouped};
-use super::print::output;
+use super::print::{output, text};
 use super::settings;
 use crate::api::document::prune::{PruneFigures, PruneScope, answer};
 use crate::api::wire;
@@ -31,12 +30,15 @@ pub fn prune(global: &Global, command: args::Prune) -> Result<Exit, Failure> {
     };
     let lacks_yes = !command.yes && !command.dry_run && !matches!(scope, PruneScope::Details(_));
     let done = pruned(global, scope, command.dry_run || lacks_yes)?;
+    let mut lines = lines(&done);
+    if lacks_yes {
+        lines.push("Nothing was removed; add --yes to do it.".to_owned());
+    }
+    let width = output::Screen::stdout().columns;
     output::document(global.json, &done, |out| {
-        print(out, &done)?;
-        if lacks_yes {
-            writeln!(out, "Nothing was removed; add --yes to do it.")?;
-        }
-        Ok(())
+        lines
+            .iter()
+            .try_for_each(|line| writeln!(out, "{}", text::wrapped(line, width)))
     })?;
     Ok(if lacks_yes { Exit::No } else { Exit::Ok })
 }
@@ -102,7 +104,7 @@ fn prune_file(settings: &Settings, scope: PruneScope, dry_run: bool) -> Result<w
     }))
 }
 
-fn print(out: &mut dyn Write, done: &wire::PruneAnswer) -> io::Result<()> {
+fn lines(done: &wire::PruneAnswer) -> Vec<String> {
     let verb = if done.dry_run { "Would prune" } else { "Pruned" };
     let responses = counted(done.responses, "response");
     let older = done
@@ -112,20 +114,21 @@ fn print(out: &mut dyn Write, done: &wire::PruneAnswer) -> io::Result<()> {
     let free = done.free_bytes.map_or_else(String::new, |free| {
         format!("; {} free inside the file", bytes(free))
     });
+    let mut lines = Vec::new();
     if done.what == "details" {
-        writeln!(out, "{verb} {responses}{older}; totals unchanged{free}.")?;
+        lines.push(format!("{verb} {responses}{older}; totals unchanged{free}."));
     } else {
-        let sums = counted(done.days, "sum by day");
-        writeln!(out, "{verb} {responses} and {sums}{older}{free}.")?;
-        let (before, after) = (&done.counted_before, &done.counted_after);
-        writeln!(
-            out,
-            "Total before: {} in {}; after: {} in {}.",
-            tokens(before),
-            counted(before.messages, "message"),
-            tokens(after),
-            counted(after.messages, "message")
-        )?;
+        let sums = match done.days {
+            1 => "1 sum by day".to_owned(),
+            days => format!("{} sums by day", grouped(days)),
+        };
+        lines.push(format!("{verb} {responses} and {sums}{older}{free}."));
+        let said = |totals: &wire::PruneTotals| {
+            let tokens = counted(totals.total_tokens, "token");
+            format!("{tokens} in {}", counted(totals.messages, "message"))
+        };
+        let (before, after) = (said(&done.counted_before), said(&done.counted_after));
+        lines.push(format!("Total before: {before}; after: {after}."));
     }
     let further = [
         (done.keys, "key of an earlier prune", "keys of earlier prunes"),
@@ -144,15 +147,11 @@ fn print(out: &mut dyn Write, done: &wire::PruneAnswer) -> io::Result<()> {
         .map(|(count, one, many)| format!("{} {}", grouped(count), if count == 1 { one } else { many }))
         .collect();
     if !further.is_empty() {
-        writeln!(out, "Beside them: {}.", further.join(", "))?;
+        lines.push(format!("Beside them: {}.", further.join(", ")));
     }
     if let Some(before) = &done.before {
         let goes = if done.dry_run { "would go" } else { "are gone" };
-        writeln!(out, "Days before {before} (UTC) {goes}.")?;
+        lines.push(format!("Days before {before} (UTC) {goes}."));
     }
-    Ok(())
-}
-
-fn tokens(totals: &wire::PruneTotals) -> String {
-    counted(totals.total_tokens, "token")
+    lines
 }
