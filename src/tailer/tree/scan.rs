@@ -385,7 +385,7 @@ impl Tree {
             if let Some(&(home, offset)) = orphaned.get(&stat.inode)
                 && home != path
                 && offset <= stat.size
-                && !self.files.get(path).is_some_and(|file| file.has_unread_end())
+                && !self.files.get(path).is_some_and(FileState::has_unread_end)
             {
                 renamed.entry(home.clone()).or_insert_with(|| path.clone());
             }
