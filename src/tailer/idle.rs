@@ -22,10 +22,10 @@ pub struct IdleState {
 
 /// The slot of one tailer.
 #[derive(Clone, Debug, Default)]
-pub struct IdleSlot(Arc<Slot>);
+pub struct IdleSlot(Arc<SlotState>);
 
 #[derive(Debug, Default)]
-struct Slot {
+struct SlotState {
     state: Mutex<Option<IdleState>>,
     put_back: Notify,
 }
