@@ -18,9 +18,9 @@ pub const MOUNT: &str = "mount";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDir {
     /// The directory that is opened; the stored paths are relative to it.
-    pub path: PathBuf,
+    pub path: Box<Path>,
     /// Its path for globs: below the runs directory.
-    pub in_runs: PathBuf,
+    pub in_runs: Box<Path>,
     /// It is not in the runs directory: a request named it.
     pub is_own: bool,
 }
@@ -54,13 +54,13 @@ impl RunDir {
     pub fn of(runs_dir: &Path, name: &Path, own: Option<&Path>) -> Self {
         match own {
             Some(path) => Self {
-                path: path.to_owned(),
-                in_runs: name.join(MOUNT),
+                path: path.into(),
+                in_runs: name.join(MOUNT).into(),
                 is_own: true,
             },
             None => Self {
-                path: runs_dir.join(name),
-                in_runs: name.to_owned(),
+                path: runs_dir.join(name).into(),
+                in_runs: name.into(),
                 is_own: false,
             },
         }
@@ -232,7 +232,7 @@ mod tests {
         let base = resolve(directory.path());
         fs::create_dir_all(base.join("a/logs")).unwrap();
         let home = RunDir::of(Path::new("/runs"), Path::new("r"), Some(&base.join("a/logs")));
-        assert_eq!(home.in_runs, Path::new("r/mount"));
+        assert_eq!(&*home.in_runs, Path::new("r/mount"));
         assert!(home.open().is_ok());
         fs::rename(base.join("a"), base.join("b")).unwrap();
         symlink(base.join("b"), base.join("a")).unwrap();

@@ -1,6 +1,7 @@
 //! A run: its id, its labels, and its events.
 
 use std::fmt;
+use std::sync::Arc;
 
 use strum::IntoStaticStr;
 
@@ -12,7 +13,7 @@ pub const RUN_ID_BYTES_MAX: usize = 128;
 /// 1 to 128 bytes of `A-Z a-z 0-9 . _ -`, neither `.` nor `..`, so that it is
 /// safe in paths, URLs and tables.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RunId(Box<str>);
+pub struct RunId(Arc<str>);
 
 /// Reason for which a name is not a run id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -205,10 +205,10 @@ mod tests {
         let mut places = places();
         places.take(&id("a"), "/agents/c".into());
         assert_eq!(places.run_at(Path::new("/agents/a/logs/x")), PathOwner::Elsewhere);
-        assert_eq!(places.home(&id("a")).path, Path::new("/agents/c"));
+        assert_eq!(&*places.home(&id("a")).path, Path::new("/agents/c"));
         places.give_up(&id("a"));
         assert!(!places.has(&id("a")));
-        assert_eq!(places.home(&id("a")).path, Path::new("/runs/a"));
+        assert_eq!(&*places.home(&id("a")).path, Path::new("/runs/a"));
         assert_eq!(places.own().len(), 1);
     }
 }

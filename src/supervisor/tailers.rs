@@ -128,8 +128,7 @@ impl Supervisor {
             handle.clone(),
             stop.clone(),
         ));
-        let id = run.clone();
-        self.tasks.spawn(async move { (id, tailer.run().await) });
+        self.tasks.spawn(tailer.run());
         let running = RunningTailer {
             handle,
             stop,

@@ -2,7 +2,6 @@
 //! may hang.
 
 use std::path::Path;
-use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -116,14 +115,15 @@ async fn admit(
         } else {
             let mut permits = Vec::new();
             for suspect in suspects.among(&plan.devices) {
+                // Boxed, as all waits that are rare: thousands of runs may wait for a permit of their kind.
                 let permit = suspect.permit(|| reports(UNANSWERED));
-                permits.extend(unless_stopped(stop, permit).await?);
+                permits.extend(Box::pin(unless_stopped(stop, permit)).await?);
             }
             Access::new(suspects, &plan.devices, permits)
         };
         let taken = if held.0.is_on_suspect {
             // The others there may take long.
-            unless_stopped(stop, shared.permits.take(plan.kind, true)).await?
+            Box::pin(unless_stopped(stop, shared.permits.take(plan.kind, true))).await?
         } else {
             let taken = shared.permits.take(plan.kind, false).await;
             if !suspects.among(&plan.devices).is_empty() {
@@ -137,8 +137,8 @@ async fn admit(
             return Ok((held, taken));
         }
         drop(taken);
-        let mut waits = pin!(held.wait_for_slot(&shared.pool));
-        let within = tokio::time::timeout(STALLED_AFTER, &mut waits);
+        let mut waits = Box::pin(held.wait_for_slot(&shared.pool));
+        let within = Box::pin(tokio::time::timeout(STALLED_AFTER, &mut waits));
         if unless_stopped(stop, within).await?.is_err() {
             reports(NO_THREAD);
             unless_stopped(stop, waits).await?;

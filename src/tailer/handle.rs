@@ -57,7 +57,8 @@ pub struct TailerHandle {
 
 #[derive(Debug, Default)]
 struct Mailbox {
-    pending: Mutex<Pending>,
+    /// `None` most of the time, as most of thousands of runs rest.
+    pending: Mutex<Option<Box<Pending>>>,
     notify: Notify,
     due: Option<Due>,
 }
@@ -130,13 +131,13 @@ impl TailerHandle {
     }
 
     fn send(&self, change: impl FnOnce(&mut Pending)) {
-        change(&mut self.pending());
+        change(self.pending().get_or_insert_default());
         self.mailbox.notify.notify_one();
     }
 
     /// Takes all messages. For the tailer.
     pub(super) fn take(&self) -> Pending {
-        std::mem::take(&mut self.pending())
+        self.pending().take().map(|pending| *pending).unwrap_or_default()
     }
 
     /// Waits for a message. For the tailer.
@@ -171,7 +172,7 @@ impl TailerHandle {
         self.mailbox.due.as_ref().map_or(0, Due::group)
     }
 
-    fn pending(&self) -> MutexGuard<'_, Pending> {
+    fn pending(&self) -> MutexGuard<'_, Option<Box<Pending>>> {
         lock(&self.mailbox.pending)
     }
 }

@@ -22,16 +22,19 @@ pub struct IdleState {
 
 /// The slot of one tailer.
 #[derive(Clone, Debug, Default)]
-pub struct IdleSlot {
-    state: Arc<Mutex<Option<IdleState>>>,
-    put_back: Arc<Notify>,
+pub struct IdleSlot(Arc<SlotState>);
+
+#[derive(Debug, Default)]
+struct SlotState {
+    state: Mutex<Option<IdleState>>,
+    put_back: Notify,
 }
 
 impl IdleSlot {
     /// Puts a tree into the slot.
     pub fn leave(&self, state: IdleState) {
         *self.lock() = Some(state);
-        self.put_back.notify_one();
+        self.0.put_back.notify_one();
     }
 
     /// Takes the tree as soon as no visitor has it. For the tailer.
@@ -40,7 +43,7 @@ impl IdleSlot {
             if let Some(state) = self.lock().take() {
                 return state;
             }
-            self.put_back.notified().await;
+            self.0.put_back.notified().await;
         }
     }
 
@@ -55,7 +58,7 @@ impl IdleSlot {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<IdleState>> {
-        lock(&self.state)
+        lock(&self.0.state)
     }
 }
 

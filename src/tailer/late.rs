@@ -1,6 +1,6 @@
 //! Late runs: health names a run that is not looked at, or not read, for long, although nothing failed.
 
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +34,7 @@ impl Tailer {
 
 impl LateNote {
     /// Waits for the step.
-    pub(super) async fn during<T>(self, step: impl Future<Output = T>) -> T {
-        let mut step = pin!(step);
+    pub(super) async fn during<T>(self, mut step: Pin<Box<impl Future<Output = T>>>) -> T {
         if let Ok(done) = tokio::time::timeout(LATE_AFTER, &mut step).await {
             return done;
         }

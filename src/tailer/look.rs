@@ -121,17 +121,18 @@ impl Tailer {
         // Of a provider that the run has an account of the store keeps that.
         self.accounts = Arc::new(settings.accounts.of_providers(&self.run, &self.labels, own));
         let wanted = settings.accounts.of_labelled(&self.run, &self.labels);
+        let wanted = (wanted != *self.accounts.own()).then(|| Box::new(wanted));
         if wanted == self.wanted {
             return;
         }
-        self.wanted = wanted.clone();
-        if self.wanted != *self.accounts.own() {
+        if let Some(wanted) = &wanted {
             tracing::warn!(
                 run = %self.run,
                 "it stays with account {}, by which it is counted; new runs of its name go to {wanted}",
                 self.accounts.own()
             );
         }
+        self.wanted = wanted;
     }
 }
 

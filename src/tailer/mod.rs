@@ -22,7 +22,7 @@ mod suspects;
 mod sweep;
 pub mod tree;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -74,13 +74,14 @@ pub struct Tailer {
     labels: Labels,
     /// The accounts that count the run.
     accounts: Arc<RunAccounts>,
-    /// The account that the settings name for a new run of this name, as of the last rescan.
-    wanted: AccountId,
+    /// The account that the settings name for a new run of this name, as of the last rescan, if the run has
+    /// another one.
+    wanted: Option<Box<AccountId>>,
     shared: Arc<TailerContext>,
     handle: TailerHandle,
     stop: CancellationToken,
     /// The directory with its logs.
-    home: PathBuf,
+    home: Box<Path>,
     /// The devices of its logs, as of the last look.
     devices: Vec<u64>,
     /// Those of them that not only this kernel changes; `None` before the first look.
@@ -118,7 +119,7 @@ impl Tailer {
             .settings
             .borrow()
             .accounts
-            .of_providers(&run, &labels, account.clone());
+            .of_providers(&run, &labels, account);
         // Spreads the full scans of the runs over different rounds.
         let round_offset = run.as_str().bytes().fold(0u8, u8::wrapping_add);
         Self {
@@ -128,7 +129,7 @@ impl Tailer {
             is_stalled: false,
             tree: Some(Box::new(Tree::new(run.clone(), home, positions))),
             run,
-            wanted: account,
+            wanted: None,
             accounts: Arc::new(accounts),
             labels,
             shared,
@@ -138,52 +139,53 @@ impl Tailer {
         }
     }
 
-    /// Works until it is stopped or the run's directory is gone.
-    ///
-    /// # Errors
-    /// When the run cannot go on; a new tailer may.
+    /// Works until it is stopped or the run's directory is gone, or cannot go on; a new tailer may.
     // Boxed: a future reserves room for each value that is moved into it, and there may be thousands of
-    // tailers.
-    pub async fn run(mut self: Box<Self>) -> Result<Ended, TailerError> {
-        let ended = match self.follow().await {
-            Err(TailerError::Stopped) => Ok(Ended::Stopped),
-            ended => ended,
+    // tailers. For the same reason each step has a box of its own, which is free while the tailer rests.
+    pub async fn run(mut self: Box<Self>) -> (RunId, Result<Ended, TailerError>) {
+        self.handle.rescan();
+        let ended = loop {
+            let goes_on = self.rest().await;
+            match Box::pin(self.step(goes_on)).await {
+                Ok(None) => {}
+                Ok(Some(ended)) => break Ok(ended),
+                Err(TailerError::Stopped) => break Ok(Ended::Stopped),
+                Err(error) => break Err(error),
+            }
         };
         // Files are closed on a thread of the pool, because that may hang too.
         if let Some(tree) = self.tree.take() {
             self.shared.pool.start(move || drop(tree));
         }
-        ended
+        (self.run, ended)
     }
 
-    async fn follow(&mut self) -> Result<Ended, TailerError> {
-        self.handle.rescan();
-        loop {
-            if !self.rest().await? {
-                // The hints that came before the stop are still worked off.
-                let pending = self.handle.take();
-                Box::pin(self.work(pending)).await?;
-                return Ok(Ended::Stopped);
-            }
-            let mut pending = self.handle.take();
-            let mut stops = std::mem::take(&mut pending.stops);
-            // A closed channel was answered already: the filesystem of the run stalled.
-            stops.retain(|stop| !stop.done.is_closed());
-            // Boxed, so that the memory is free while the tailer rests: there may be thousands.
-            if let Some(ended) = Box::pin(self.work(pending)).await? {
-                // Open files were read to their ends; the supervisor notes that the run vanished.
-                return Ok(ended);
-            }
-            if !stops.is_empty() && !self.stop_for(stops).await? {
-                continue;
-            }
-            let idle_stop = self.shared.settings.borrow().runs.idle_stop;
-            if !self.schedule.retired && self.schedule.last_news.elapsed() > idle_stop {
-                tracing::info!(run = %self.run, "no news for long; it is stopped until there are some");
-                // Incomplete is enough: a stopped run is still scanned for logs that cannot be read now.
-                Box::pin(self.stop_run(StopReason::Idle, true)).await?;
-            }
+    /// Does the work of all messages, the last one if the tailer does not go on; returns the reason if it ends.
+    async fn step(&mut self, goes_on: bool) -> Result<Option<Ended>, TailerError> {
+        self.take_back().await?;
+        let mut pending = self.handle.take();
+        if !goes_on {
+            // The hints that came before the stop are still worked off.
+            self.work(pending).await?;
+            return Ok(Some(Ended::Stopped));
         }
+        let mut stops = std::mem::take(&mut pending.stops);
+        // A closed channel was answered already: the filesystem of the run stalled.
+        stops.retain(|stop| !stop.done.is_closed());
+        if let Some(ended) = self.work(pending).await? {
+            // Open files were read to their ends; the supervisor notes that the run vanished.
+            return Ok(Some(ended));
+        }
+        if !stops.is_empty() && !self.stop_for(stops).await? {
+            return Ok(None);
+        }
+        let idle_stop = self.shared.settings.borrow().runs.idle_stop;
+        if !self.schedule.retired && self.schedule.last_news.elapsed() > idle_stop {
+            tracing::info!(run = %self.run, "no news for long; it is stopped until there are some");
+            // Incomplete is enough: a stopped run is still scanned for logs that cannot be read now.
+            Box::pin(self.stop_run(StopReason::Idle, true)).await?;
+        }
+        Ok(None)
     }
 
     /// Stops the run after a last sweep, and answers each request for that; `false` if the sweep was cut
@@ -203,26 +205,33 @@ impl Tailer {
     }
 
     /// Leaves the tree to the poller until there is a message; `false` if that is the stop.
-    async fn rest(&mut self) -> Result<bool, TailerError> {
+    async fn rest(&mut self) -> bool {
         let hole_due = self.tree.as_deref().and_then(Tree::hole_due);
-        if let Some(tree) = self.tree.take() {
+        if let Some(mut tree) = self.tree.take() {
+            tree.shrink();
             let schedule = self.schedule;
             self.handle.leave_idle(IdleState { tree, schedule });
         }
-        let woken = async {
-            tokio::select! {
-                biased;
-                () = self.handle.woken() => true,
-                () = self.stop.cancelled() => false,
+        match hole_due {
+            None => self.woken().await,
+            Some(due) => {
+                let woken = Box::pin(tokio::time::timeout_at(due.into(), self.woken()));
+                woken.await.unwrap_or(true)
             }
-        };
-        let goes_on = match hole_due {
-            None => woken.await,
-            Some(due) => Box::pin(tokio::time::timeout_at(due.into(), woken))
-                .await
-                .unwrap_or(true),
-        };
-        // A visitor that has the tree may hang.
+        }
+    }
+
+    /// Waits for a message; `false` if that is the stop.
+    async fn woken(&self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.handle.woken() => true,
+            () = self.stop.cancelled() => false,
+        }
+    }
+
+    /// Takes the tree back from the poller. A visitor that has it may hang.
+    async fn take_back(&mut self) -> Result<(), TailerError> {
         let taking = self.handle.take_idle();
         tokio::pin!(taking);
         let idle = tokio::select! {
@@ -237,7 +246,7 @@ impl Tailer {
         let IdleState { tree, schedule } = idle;
         self.tree = Some(tree);
         self.schedule = schedule;
-        Ok(goes_on)
+        Ok(())
     }
 
     /// Looks where the messages point, then reads and commits until there is no news.
@@ -246,7 +255,8 @@ impl Tailer {
             return Ok(None);
         }
         let note = self.late_note(false);
-        let gone = note.during(self.look(pending)).await?;
+        // Boxed, since thousands of tailers may wait for the others afterwards, or in the look for a permit.
+        let gone = note.during(Box::pin(self.look(pending))).await?;
         self.report_lag();
         if !self.schedule.watched {
             self.schedule.watched = true;
@@ -257,10 +267,10 @@ impl Tailer {
         // A stop does not wait for a backlog: the rest is read at the next start.
         while self.tree.as_deref().is_some_and(Tree::has_news) && !(had_news && self.stop.is_cancelled()) {
             let note = self.late_note(true);
-            let share = note.during(self.read_share(false)).await?;
+            let share = note.during(Box::pin(self.read_share(false))).await?;
             had_news |= !share.batches.is_empty();
             had_lines |= share.batches.iter().any(|batch| batch.lines.read > 0);
-            self.commit(share).await?;
+            Box::pin(self.commit(share)).await?;
             self.report_lag();
         }
         if had_news {

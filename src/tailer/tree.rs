@@ -6,6 +6,7 @@
 
 mod holes;
 mod open_files;
+mod path_map;
 mod read;
 mod scan;
 mod unchanged;
@@ -29,6 +30,7 @@ use crate::logfile::unread::{Unread, UnreadKind};
 use crate::reader::PartialLine;
 use holes::Holes;
 use open_files::OpenFile;
+use path_map::PathMap;
 use scan::ScanFindings;
 
 /// Records of one share of reading; more wait for the next share.
@@ -88,7 +90,8 @@ struct FileState {
     /// The state of the parser after the lines before that cursor.
     state: ParserState,
     seen: Option<FileStamp>,
-    partial: PartialLine,
+    /// `None` as long as nothing of an unfinished line was searched.
+    partial: Option<Box<PartialLine>>,
     open: Option<OpenFile>,
     active: Option<Instant>,
     renamed_from: Option<RelativePath>,
@@ -154,7 +157,7 @@ struct Directory {
     changed_ns: i64,
     /// The mark of its entries when it was listed, see [`crate::logfile::Root::mark`].
     mark: u64,
-    below: Vec<RelativePath>,
+    below: Box<[RelativePath]>,
     /// Its unread entries, if there are any.
     unread: Option<Box<Unread>>,
 }
@@ -184,9 +187,8 @@ struct Failed {
 pub struct Tree {
     run: RunId,
     home: RunDir,
-    /// Boxed, because most runs have few files and a node of the map has room for eleven.
-    files: BTreeMap<RelativePath, Box<FileState>>,
-    directories: BTreeMap<RelativePath, Box<Directory>>,
+    files: PathMap<FileState>,
+    directories: PathMap<Directory>,
     queue: VecDeque<RelativePath>,
     /// The number of scans.
     scans: u64,
@@ -230,7 +232,7 @@ impl Tree {
                 .into_iter()
                 .map(|(path, position)| (path, tracked(position)))
                 .collect(),
-            directories: BTreeMap::new(),
+            directories: PathMap::default(),
             queue: VecDeque::new(),
             scans: 0,
             open: VecDeque::new(),
@@ -249,6 +251,17 @@ impl Tree {
     #[must_use]
     pub fn has_news(&self) -> bool {
         !self.queue.is_empty()
+    }
+
+    /// Gives memory back that a tree at rest does not need: there may be thousands.
+    pub fn shrink(&mut self) {
+        for queue in [&mut self.queue, &mut self.open] {
+            if queue.is_empty() {
+                *queue = VecDeque::new();
+            }
+        }
+        self.files.shrink();
+        self.directories.shrink();
     }
 
     /// When a log changed last, as of the reading of its end.
@@ -480,11 +493,11 @@ impl Tree {
 
     /// Replaces the position of a file by the stored one, from which it is read again.
     pub fn rewind_to(&mut self, path: &RelativePath, stored: Option<Position>) {
-        let file = self.files.entry(path.clone()).or_default();
+        let file = self.files.or_default(path);
         file.set_position(stored);
         file.seen = None;
         file.content = ContentKind::default();
-        file.partial = PartialLine::default();
+        file.partial = None;
         file.holes = None;
         file.renamed_from = None;
         self.enqueue(path.clone());

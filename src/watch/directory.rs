@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::WatchError;
+use crate::model::Inode;
 
 /// A directory to be watched, and its identity.
 pub(super) type FoundDirectory = (PathBuf, Result<DirectoryIdentity, WatchError>);
@@ -13,22 +14,19 @@ pub(super) type FoundDirectory = (PathBuf, Result<DirectoryIdentity, WatchError>
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct DirectoryIdentity {
     pub(super) device: u64,
-    inode: u64,
-    /// `None` where the filesystem keeps no birth times; then equal numbers prove nothing.
-    born: Option<SystemTime>,
+    /// Where the filesystem keeps no birth times equal numbers prove nothing.
+    inode: Inode,
 }
 
 impl DirectoryIdentity {
     /// True if both are certainly the same directory.
     pub(super) fn is_surely(&self, other: &Self) -> bool {
-        self.born.is_some() && self == other
+        self.inode.born_ns != 0 && self == other
     }
 
     /// True if both are certainly different directories.
     pub(super) fn is_surely_not(&self, other: &Self) -> bool {
-        let numbers = |of: &Self| (of.device, of.inode);
-        numbers(self) != numbers(other)
-            || (self.born.is_some() && other.born.is_some() && self.born != other.born)
+        self.device != other.device || !self.inode.may_be(other.inode)
     }
 }
 
@@ -43,10 +41,16 @@ pub(super) fn identify(path: &Path) -> Result<DirectoryIdentity, WatchError> {
             path: path.to_owned(),
         });
     }
+    let born = found.created().ok();
+    let born = born.and_then(|born| born.duration_since(SystemTime::UNIX_EPOCH).ok());
     Ok(DirectoryIdentity {
         device: found.dev(),
-        inode: found.ino(),
-        born: found.created().ok(),
+        inode: Inode {
+            number: found.ino(),
+            born_ns: born
+                .and_then(|born| i64::try_from(born.as_nanos()).ok())
+                .unwrap_or(0),
+        },
     })
 }
 

@@ -14,6 +14,7 @@
 mod directory;
 mod hints;
 mod shard;
+mod watched;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,11 +26,12 @@ use directory::{FoundDirectory, identify_all};
 pub use hints::Hints;
 use hints::SharedHints;
 use shard::{Shard, THREAD_ENDED, build};
+use watched::PathHash;
 
-/// Most watches of one watcher, as long as more watchers can be made: as many as fit into a hash table of
-/// 1024 places, of which an eighth stays free. One more would double its tables, and each removal walks over
-/// all of them.
-const SHARD_WATCHES_MAX: usize = 896;
+/// Most watches of one watcher, as long as more watchers can be made. A hash table of 1024 places has room for
+/// 896; beyond that, also if a watch is set again in a full one, the watcher's tables double, and each removal
+/// walks over all of them.
+const SHARD_WATCHES_MAX: usize = 880;
 /// Most watchers: a user has 128 inotify instances by default.
 const SHARDS_MAX: usize = 64;
 /// The reason why a directory is not watched. None of these stops the counting.
@@ -132,11 +134,12 @@ impl Watch {
 
     /// Stops watching a directory; without effect if it is not watched.
     pub fn forget_dir(&self, path: &Path) {
+        let hash = PathHash::of(path);
         for shard in self.shards() {
             let is_watched = {
                 let mut state = lock(&shard.state);
                 state.unwatched.remove(path);
-                state.paths.contains_key(path)
+                state.paths.contains(hash)
             };
             if is_watched {
                 shard.unwatch(&mut lock(&shard.watcher), path);
@@ -213,14 +216,15 @@ impl Watch {
         let mut sorted: Vec<(Arc<Shard>, Vec<FoundDirectory>)> = Vec::new();
         for (path, identity) in found {
             let device = identity.as_ref().ok().map(|identity| identity.device);
+            let hash = PathHash::of(&path);
             let shards = self.shards();
             let has_path = |shard: &&Arc<Shard>| {
                 let state = lock(&shard.state);
-                state.paths.contains_key(&path) || state.unwatched.contains(&path)
+                state.paths.contains(hash) || state.unwatched.contains(&path)
             };
             let shard = match (shards.iter().find(has_path), device) {
                 (Some(shard), _) if device.is_none() || shard.device.get().copied() == device => {
-                    Arc::clone(shard)
+                    expecting(shard)
                 }
                 (Some(elsewhere), Some(device)) => {
                     // The path is on another device now. The old one may hang, so its watcher is not waited
@@ -230,13 +234,13 @@ impl Watch {
                     }
                     let mut state = lock(&elsewhere.state);
                     state.unwatched.remove(&path);
-                    state.paths.remove(&path);
+                    state.paths.remove(hash);
                     state.replaced += 1;
                     drop(state);
-                    self.shard_of(device, &sorted)
+                    self.shard_of(device)
                 }
-                (None, Some(device)) => self.shard_of(device, &sorted),
-                (_, None) => Arc::clone(&shards[0]),
+                (None, Some(device)) => self.shard_of(device),
+                (_, None) => expecting(&shards[0]),
             };
             match sorted.iter_mut().find(|(one, _)| Arc::ptr_eq(one, &shard)) {
                 Some((_, found)) => found.push((path, identity)),
@@ -246,19 +250,14 @@ impl Watch {
         sorted
     }
 
-    /// A shard of this device with room beside the directories that are `sorted` already; a new one if there
-    /// is none.
-    fn shard_of(&self, device: u64, sorted: &[(Arc<Shard>, Vec<FoundDirectory>)]) -> Arc<Shard> {
+    /// A shard of this device with room for a directory, which it expects from now on; a new one if there is
+    /// none.
+    fn shard_of(&self, device: u64) -> Arc<Shard> {
         let mut shards = lock(&self.shards);
         let is_of_device = |shard: &&Arc<Shard>| *shard.device.get_or_init(|| device) == device;
-        let load = |shard: &Arc<Shard>| {
-            let waiting = sorted.iter().find(|(one, _)| Arc::ptr_eq(one, shard));
-            let waiting = waiting.map_or(0, |(_, found)| found.len());
-            lock(&shard.state).paths.len() + waiting
-        };
-        let has_room = |shard: &&Arc<Shard>| load(shard) < SHARD_WATCHES_MAX;
+        let has_room = |shard: &&Arc<Shard>| shard.load() < SHARD_WATCHES_MAX;
         if let Some(shard) = shards.iter().filter(is_of_device).find(has_room) {
-            return Arc::clone(shard);
+            return expecting(shard);
         }
         if shards.len() < SHARDS_MAX
             && let Ok(watcher) = build(&self.shared)
@@ -266,13 +265,20 @@ impl Watch {
             let shard = Arc::new(Shard::new(Ok(watcher)));
             shard.device.get_or_init(|| device);
             shards.push(Arc::clone(&shard));
-            return shard;
+            return expecting(&shard);
         }
         // No further watcher can be made, so one is shared, if possible one of the device.
-        let of_device = shards.iter().filter(is_of_device).min_by_key(|shard| load(shard));
-        let shared = of_device.or(shards.last());
-        shared.map_or_else(|| Arc::new(Shard::new(Err(THREAD_ENDED.to_owned()))), Arc::clone)
+        let of_device = shards.iter().filter(is_of_device);
+        let shared = of_device.min_by_key(|shard| shard.load()).or(shards.last());
+        let none = || Arc::new(Shard::new(Err(THREAD_ENDED.to_owned())));
+        shared.map_or_else(|| expecting(&none()), expecting)
     }
+}
+
+/// The shard, after it expects one more directory.
+fn expecting(shard: &Arc<Shard>) -> Arc<Shard> {
+    shard.expect_one();
+    Arc::clone(shard)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -13,6 +14,7 @@ use notify::{
 
 use super::directory::{DirectoryIdentity, FoundDirectory, identify, identify_all};
 use super::hints::SharedHints;
+use super::watched::{PathHash, WatchedPaths};
 use super::{Mode, WatchError};
 use crate::sync::lock;
 
@@ -47,6 +49,8 @@ pub(super) struct Shard {
     /// Requests made while the watcher is locked; the thread that locks it next executes all of them at once.
     /// At the start, when every run has directories to watch, that saves most of the calls.
     pub(super) requests: Mutex<Vec<WatchRequest>>,
+    /// The number of directories in requests that are made or about to be made.
+    expected: AtomicUsize,
     /// **Invariant**: not locked while the watcher works or a path is looked up.
     pub(super) state: Mutex<ShardState>,
 }
@@ -70,7 +74,7 @@ pub(super) struct WatcherState {
 pub(super) struct ShardState {
     /// The paths with an entry in the watcher. **Invariant**: no entry of the watcher is missing, because
     /// adding a path that has an entry does nothing, even if that was for another directory.
-    pub(super) paths: HashMap<PathBuf, DirectoryIdentity>,
+    pub(super) paths: WatchedPaths,
     /// Directories that were refused because there are no more watches.
     pub(super) unwatched: HashSet<PathBuf>,
     /// The reason why the last of them was refused.
@@ -114,12 +118,30 @@ impl Shard {
             device: OnceLock::new(),
             watcher: Mutex::new(WatcherState { inner: watcher }),
             requests: Mutex::default(),
+            expected: AtomicUsize::new(0),
             state: Mutex::new(state),
         }
     }
 
-    /// Watches directories; returns those that are refused.
+    /// Notes that a request will have one more directory.
+    pub(super) fn expect_one(&self) {
+        self.expected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The number of watches, with those that are expected: many requests may be made at the same time.
+    pub(super) fn load(&self) -> usize {
+        self.expected.load(Ordering::Relaxed) + lock(&self.state).paths.len()
+    }
+
+    /// Watches expected directories; returns those that are refused.
     pub(super) fn watch_dirs(&self, found: Vec<FoundDirectory>, shared: &SharedHints) -> Vec<WatchError> {
+        let count = found.len();
+        let refused = self.request(found, shared);
+        self.expected.fetch_sub(count, Ordering::Relaxed);
+        refused
+    }
+
+    fn request(&self, found: Vec<FoundDirectory>, shared: &SharedHints) -> Vec<WatchError> {
         let (refused, answer) = sync_channel(ANSWERS_WAITING_MAX);
         lock(&self.requests).push(WatchRequest { found, refused });
         let mut watcher = lock(&self.watcher);
@@ -191,7 +213,7 @@ impl Shard {
             let wanted = waiting.iter().map(|(path, _)| path.clone());
             let batch = wanted.map(|path| PathOp::Watch(path, how.clone())).collect();
             let Err(error) = inner.update_paths(batch) else {
-                lock(&self.state).paths.extend(waiting.drain(..));
+                lock(&self.state).paths.add(waiting.drain(..).map(hashed));
                 break;
             };
             self.refuse(watcher, error, &mut waiting, &mut refused);
@@ -226,13 +248,14 @@ impl Shard {
             _ => None,
         };
         let mut state = lock(&self.state);
-        state.paths.extend(waiting.drain(..place));
+        state.paths.add(waiting.drain(..place).map(hashed));
         let (path, _) = waiting.remove(0);
-        state.paths.remove(&path);
+        state.paths.remove(PathHash::of(&path));
         match (none, source.kind) {
             (Some(reason), _) => {
                 // Watched paths are added again; the others would be refused for the same reason.
-                let is_watched = |(path, _): &(PathBuf, DirectoryIdentity)| state.paths.contains_key(path);
+                let is_watched =
+                    |(path, _): &(PathBuf, DirectoryIdentity)| state.paths.contains(PathHash::of(path));
                 let (watched, others): (Vec<_>, Vec<_>) = waiting.drain(..).partition(is_watched);
                 *waiting = watched;
                 for path in std::iter::once(path).chain(others.into_iter().map(|(path, _)| path)) {
@@ -262,10 +285,11 @@ impl Shard {
         if let Err(reason) = &watcher.inner {
             return Err(polling(path.to_owned(), reason));
         }
+        let hash = PathHash::of(path);
         // To remove a watch the watcher walks over all its watches, so that is done only where it is needed.
         let is_known = |now: &Result<DirectoryIdentity, WatchError>| {
             let state = lock(&self.state);
-            matches!((now, state.paths.get(path)), (Ok(now), Some(then)) if now.is_surely(then))
+            matches!((now, state.paths.get(hash)), (Ok(now), Some(then)) if now.is_surely(then))
         };
         lock(&self.state).unwatched.remove(path);
         // It was identified before the watcher was locked, and may have been replaced since.
@@ -277,7 +301,7 @@ impl Shard {
         let same = is_known(&identity);
         {
             let mut state = lock(&self.state);
-            if let (Ok(now), Some(then)) = (&identity, state.paths.get(path)) {
+            if let (Ok(now), Some(then)) = (&identity, state.paths.get(hash)) {
                 let is_another = now.is_surely_not(then);
                 state.replaced += u64::from(is_another);
             }
@@ -289,7 +313,8 @@ impl Shard {
     }
 
     pub(super) fn unwatch(&self, watcher: &mut WatcherState, path: &Path) {
-        let is_known = lock(&self.state).paths.contains_key(path);
+        let hash = PathHash::of(path);
+        let is_known = lock(&self.state).paths.contains(hash);
         if !is_known {
             return;
         }
@@ -297,7 +322,7 @@ impl Shard {
         match inner.unwatch(path).map_err(|error| error.kind) {
             // Not found: the watch ended with its directory.
             Ok(()) | Err(ErrorKind::WatchNotFound | ErrorKind::Io(_)) => {
-                lock(&self.state).paths.remove(path);
+                lock(&self.state).paths.remove(hash);
             }
             Err(_) => self.drop_watcher(watcher, THREAD_ENDED),
         }
@@ -348,6 +373,10 @@ impl Drop for WatcherState {
     fn drop(&mut self) {
         self.drop_watcher("stopped");
     }
+}
+
+fn hashed((path, identity): (PathBuf, DirectoryIdentity)) -> (PathHash, DirectoryIdentity) {
+    (PathHash::of(&path), identity)
 }
 
 fn polling(path: PathBuf, reason: &str) -> WatchError {

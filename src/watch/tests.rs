@@ -366,6 +366,29 @@ async fn further_watchers_are_made_for_other_devices_and_for_many_watches() {
 }
 
 #[test]
+fn directories_on_their_way_to_a_watcher_count_as_its_watches() {
+    let (folder, watch) = started();
+    let make = |number: usize| {
+        let path = folder.path().join(number.to_string());
+        fs::create_dir(&path).unwrap();
+        path
+    };
+    let (some, others) = (
+        (1..SHARD_WATCHES_MAX).map(make),
+        (SHARD_WATCHES_MAX..SHARD_WATCHES_MAX + 7).map(make),
+    );
+    let (some, others) = (identify_all(some.collect()), identify_all(others.collect()));
+    // Both are sorted before either is watched, as by two threads.
+    let sorted = [watch.sorted(some), watch.sorted(others)];
+    for (shard, found) in sorted.into_iter().flatten() {
+        assert!(shard.watch_dirs(found, &watch.shared).is_empty());
+    }
+    let loads: Vec<usize> = lock(&watch.shards).iter().map(|shard| shard.load()).collect();
+    assert_eq!(loads, [SHARD_WATCHES_MAX, 7]);
+    assert_eq!(watch.health().watches, SHARD_WATCHES_MAX + 7);
+}
+
+#[test]
 fn a_device_that_hangs_holds_up_nobody_on_another() {
     let (folder, watch) = started();
     let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();

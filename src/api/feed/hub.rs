@@ -17,7 +17,7 @@ use crate::sync::lock;
 /// Commits kept for subscribers that resume.
 const HISTORY_COMMITS_MAX: usize = 4096;
 /// The memory they take, in bytes.
-const HISTORY_BYTES_MAX: usize = 8 << 20;
+const HISTORY_BYTES_MAX: usize = 4 << 20;
 /// Commits buffered for the slowest subscriber.
 const WAITING_COMMITS_MAX: usize = 512;
 

@@ -140,7 +140,7 @@ impl Tree {
             return;
         }
         self.hole_due = None;
-        for (path, file) in &mut self.files {
+        for (path, file) in self.files.iter_mut() {
             let Some(due) = file.hole_due().filter(|_| !file.queued) else {
                 continue;
             };

@@ -175,8 +175,10 @@ impl FileState {
     /// The searched part of the unfinished line, as far as it holds at the position to read from.
     fn partial_line(&self, same_place: bool) -> PartialLine {
         match same_place {
-            true if self.is_reading_on() => self.partial,
-            true => self.partial.without_nuls(),
+            true if self.is_reading_on() => self.partial.as_deref().copied().unwrap_or_default(),
+            true => {
+                (self.partial.as_deref()).map_or_else(PartialLine::default, |partial| partial.without_nuls())
+            }
             false => PartialLine::default(),
         }
     }
@@ -193,7 +195,7 @@ impl FileState {
             ContentKind::TooShort | ContentKind::Strange => unread::content_kind(log),
             decided => decided,
         };
-        self.partial = chunk.partial;
+        self.partial = (chunk.partial != PartialLine::default()).then(|| Box::new(chunk.partial));
         self.active = Some(Instant::now());
     }
 

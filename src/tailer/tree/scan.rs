@@ -270,7 +270,7 @@ impl Tree {
             inode: stat.inode,
             changed_ns: stat.changed_ns,
             mark,
-            below: there,
+            below: there.into(),
             unread: (!unread.is_empty()).then(|| Box::new(unread)),
         };
         self.directories.insert(directory.clone(), Box::new(known));
@@ -374,7 +374,7 @@ impl Tree {
             return;
         }
         let mut orphaned = HashMap::new();
-        for (home, file) in &self.files {
+        for (home, file) in self.files.iter() {
             let left = file.gone || removed.contains(home) || new_inodes.contains_key(home);
             if let Some(cursor) = file.cursor.filter(|_| left) {
                 orphaned.entry(cursor.inode).or_insert((home, cursor.offset));
@@ -385,14 +385,14 @@ impl Tree {
             if let Some(&(home, offset)) = orphaned.get(&stat.inode)
                 && home != path
                 && offset <= stat.size
-                && !self.files.get(path).is_some_and(|file| file.has_unread_end())
+                && !self.files.get(path).is_some_and(FileState::has_unread_end)
             {
                 renamed.entry(home.clone()).or_insert_with(|| path.clone());
             }
         }
         self.rename(in_order(renamed));
         for (path, stat) in new_inodes {
-            self.files.entry(path.clone()).or_default();
+            self.files.or_default(&path);
             if self.consider(&path, &stat) {
                 found.news += 1;
             }

@@ -263,7 +263,7 @@ fn a_hole_is_waited_for_read_over_and_read_again_when_it_is_filled() {
         !tree.has_news() && tree.hole_due() == Some(due),
         "not long enough"
     );
-    for file in tree.files.values_mut() {
+    for (_, file) in tree.files.iter_mut() {
         file.end_hole_wait();
     }
     tree.enqueue_due_holes(due);
@@ -281,7 +281,7 @@ fn a_hole_is_waited_for_read_over_and_read_again_when_it_is_filled() {
     fs::write(&log, "{\"type\":\"user\"}\n{}\n{}\n{}\n\0\0\0").unwrap();
     tree.scan(Depth::Everything, context).unwrap();
     assert_eq!(lines(&mut tree, false), 1);
-    for file in tree.files.values_mut() {
+    for (_, file) in tree.files.iter_mut() {
         file.end_hole_wait();
     }
     tree.enqueue_due_holes(tree.hole_due().unwrap());
@@ -337,7 +337,7 @@ fn what_could_not_be_read_is_tried_again_by_the_next_scan_of_any_depth() {
     tree.rescan(context(&settings, &watch)).unwrap();
     let log: RelativePath = Path::new("mount/deep/a.jsonl").into();
     tree.queue.clear();
-    tree.files.values_mut().for_each(|file| file.queued = false);
+    tree.files.iter_mut().for_each(|(_, file)| file.queued = false);
     let error = || "no descriptor was left".to_owned();
     tree.problem_at(&log, error());
     tree.failed().files.insert(log.clone());
@@ -348,7 +348,7 @@ fn what_could_not_be_read_is_tried_again_by_the_next_scan_of_any_depth() {
         (None, Some(log.clone()))
     );
     // A file whose metadata could not be read when its directory was listed.
-    tree.files.clear();
+    tree.files = PathMap::default();
     tree.problem_at(&log, error());
     tree.failed().directories.insert(parent(&log));
     tree.scan(Depth::Changed, context(&settings, &watch)).unwrap();

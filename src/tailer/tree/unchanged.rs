@@ -33,7 +33,11 @@ impl Tree {
             return directories.all(|(path, known)| {
                 // A link would be followed if the path ended with a slash.
                 let is_top = path.as_os_str().is_empty();
-                let full = if is_top { home.clone() } else { home.join(path) };
+                let full = if is_top {
+                    home.to_path_buf()
+                } else {
+                    home.join(path)
+                };
                 stat_path(&full).is_ok_and(|stat| known.is_unchanged(&stat))
             });
         }
