@@ -94,7 +94,7 @@ const fn prune(body: &'static str, status: u16) -> Asked {
     }
 }
 
-const ASKED: [Asked; 52] = [
+const ASKED: [Asked; 54] = [
     prune(r#"{"what":"totals","older_than":"30d","dry_run":true}"#, 200),
     prune(r#"{"what":"details","older_than":"30s"}"#, 400),
     get("/v1/runs/{id}", "/v1/runs/one", 200),

@@ -315,8 +315,9 @@ fn by_run(summary: &Summary, rows_max: Option<usize>) -> Section<'_> {
     // No run can have this name.
     let without = summary.without_run.as_ref().map(|run| TableEntry {
         name: "(no run)",
-        messages: Some(run.messages),
-        totals: &run.totals,
+        messages: Some(run.sums.messages),
+        totals: &run.sums.totals,
+        cost: &run.cost,
     });
     let (entries, left_out) = table::most_first(entries.chain(without).collect(), rows_max);
     let sum = TableEntry {
