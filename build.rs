@@ -83,7 +83,7 @@ impl Listed<'_> {
             request = request.with_price_context(key, value);
         }
         let cost = self.calculator.calculate(&request).ok()?;
-        (cost.model_id == self.model).then(|| CallCost {
+        (cost.model_id == self.model).then_some(CallCost {
             input: cost.input_price,
             output: cost.output_price,
             other: cost.total_price - cost.input_price - cost.output_price,
@@ -212,7 +212,7 @@ impl Table {
         }
         let mut text = format!("TableModel {{ name: {:?}, columns: &[\n", listed.model);
         for (name, steps) in columns.iter().filter(|(_, steps)| !steps.is_empty()) {
-            let _ = writeln!(text, "    (Column::{name}, &[");
+            let _ = writeln!(text, "    (PriceColumn::{name}, &[");
             for (from, sizes) in steps {
                 let sizes =
                     sizes.map(|sizes| sizes.map(|(rates, is_cut)| (self.rates_number(rates), is_cut)));
@@ -258,6 +258,7 @@ impl Table {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "so cargo names the directory")]
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let calculator = Calculator::bundled();
@@ -267,7 +268,7 @@ fn main() {
         let found = found
             .expect("the package's expressions work")
             .expect("it has the provider");
-        let models: Vec<&str> = found.models().map(|model| model.id()).collect();
+        let models: Vec<&str> = found.models().map(genai_prices::ModelInfo::id).collect();
         for model in &models {
             table.add(&Listed {
                 calculator,

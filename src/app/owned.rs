@@ -115,6 +115,10 @@ fn look(socket: Option<&SocketKeeper>, settings: &Settings, mut there: BTreeSet<
             settings.config_file.as_ref(),
             "what was read stays in effect until a restart",
         ),
+        (
+            settings.prices_file.as_ref(),
+            "the prices that were read stay in effect until a restart",
+        ),
     ];
     for (path, then) in files {
         let Some(path) = path else { continue };

@@ -48,7 +48,7 @@ struct ModelTable {
     cache_write_1h: Option<Usd>,
     web_search: Option<Usd>,
     long: Option<LongTable>,
-    since: Option<Day>,
+    since: Option<FirstDay>,
 }
 
 /// The prices of long prompts; one that is left out is that of short ones.
@@ -59,7 +59,7 @@ struct ModelTable {
     expecting = "a table with the prices of long prompts"
 )]
 struct LongTable {
-    above: Option<Bound>,
+    above: Option<PromptBound>,
     input: Option<Usd>,
     output: Option<Usd>,
     cache_read: Option<Usd>,
@@ -77,20 +77,20 @@ struct Factor(u32);
 
 /// A length of prompts.
 #[derive(Clone, Copy, Debug)]
-struct Bound(u32);
+struct PromptBound(u32);
 
 /// A UTC day since 1970.
 #[derive(Clone, Copy, Debug)]
-struct Day(u32);
+struct FirstDay(u32);
 
 /// A number with a fixed number of parts of one.
-struct Parts {
-    parts: f64,
+struct NumberVisitor {
+    in_one: f64,
     max: f64,
     expecting: &'static str,
 }
 
-impl Visitor<'_> for Parts {
+impl Visitor<'_> for NumberVisitor {
     type Value = u32;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,7 +110,7 @@ impl Visitor<'_> for Parts {
         reason = "the range is checked"
     )]
     fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<u32, E> {
-        let parts = number * self.parts;
+        let parts = number * self.in_one;
         if !(0.0..=self.max).contains(&number) || (parts - parts.round()).abs() > PART_ERROR_MAX {
             return Err(E::custom(format!("{number} is not {}", self.expecting)));
         }
@@ -120,8 +120,8 @@ impl Visitor<'_> for Parts {
 
 impl<'de> Deserialize<'de> for Usd {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let parts = Parts {
-            parts: 1e6,
+        let parts = NumberVisitor {
+            in_one: 1e6,
             max: USD_MAX,
             expecting: "a price in US dollars, 0 to 4000 with at most six decimals, as in 2.5",
         };
@@ -131,8 +131,8 @@ impl<'de> Deserialize<'de> for Usd {
 
 impl<'de> Deserialize<'de> for Factor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let parts = Parts {
-            parts: 1e3,
+        let parts = NumberVisitor {
+            in_one: 1e3,
             max: FACTOR_MAX,
             expecting: "a multiplier, 0 to 1000 with at most three decimals, as in 2.0",
         };
@@ -140,10 +140,10 @@ impl<'de> Deserialize<'de> for Factor {
     }
 }
 
-impl<'de> Deserialize<'de> for Bound {
+impl<'de> Deserialize<'de> for PromptBound {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let parts = Parts {
-            parts: 1.0,
+        let parts = NumberVisitor {
+            in_one: 1.0,
             max: f64::from(u32::MAX),
             expecting: "a number of tokens",
         };
@@ -161,29 +161,29 @@ impl<'de> Deserialize<'de> for Bound {
 struct DayVisitor;
 
 impl<'de> Visitor<'de> for DayVisitor {
-    type Value = Day;
+    type Value = FirstDay;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a date, as in 2026-11-18")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Day, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FirstDay, A::Error> {
         let date = toml::value::Datetime::deserialize(MapAccessDeserializer::new(map));
         let date = date.map_err(|_| A::Error::invalid_type(Unexpected::Map, &self))?;
         self.visit_str(&date.to_string())
     }
 
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Day, E> {
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<FirstDay, E> {
         let date = text.parse::<Date>().ok();
         let date = date.filter(|_| text.len() == "2026-11-18".len());
         let days = date.map(|date| date - Date::constant(1970, 1, 1));
         let days = days.and_then(|days| u32::try_from(days.get_days()).ok());
-        days.map(Day)
+        days.map(FirstDay)
             .ok_or_else(|| E::custom(format!("{text:?} is not a date, as in 2026-11-18")))
     }
 }
 
-impl<'de> Deserialize<'de> for Day {
+impl<'de> Deserialize<'de> for FirstDay {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(DayVisitor)
     }
@@ -208,7 +208,7 @@ pub fn read_prices(path: &Path) -> Result<OperatorPrices, Mistakes> {
             (Ok(models), Ok(sizes)) => prices.models.push(OperatorModel {
                 models,
                 name: name.as_str().into(),
-                since: table.since.map_or(0, |Day(day)| day),
+                since: table.since.map_or(0, |FirstDay(day)| day),
                 sizes,
             }),
             (Err(what), _) => refuse(what),
@@ -277,7 +277,7 @@ impl ModelTable {
         let Some(long) = &self.long else {
             return Ok([short; 4]);
         };
-        let Some(Bound(above)) = long.above else {
+        let Some(PromptBound(above)) = long.above else {
             return Err("long.above is required, as in long = { above = 272000, input = 4.0 }".to_owned());
         };
         let or = |price: Option<Usd>, short: u32| price.map_or(short, |Usd(price)| price);
@@ -350,6 +350,26 @@ mod tests {
         assert_eq!(read("").unwrap(), OperatorPrices::default());
         let dated = "[model.m]\ninput = 1\noutput = 2\ncache_read = 0.5\nsince = 2026-11-18\n";
         assert_eq!(read(dated).unwrap().models[0].since, 20_775);
+    }
+
+    #[test]
+    fn every_cut_of_a_file_is_read_or_refused() {
+        const FILE: &str = "[model.\"a.b*\"]\ninput = 1.5\noutput = 2\ncache_read = 0.1\nsince = 2026-11-18\n\
+                            long = { above = 200000, input = 3 }\n[us]\nm = 1.1\n[fast]\n\"\u{e9}\" = 2\n";
+        for at in 0..FILE.len() {
+            let cut = FILE.get(..at).unwrap_or_default();
+            if let Err(mistakes) = read(cut) {
+                assert!(!mistakes.is_empty(), "{cut}");
+            }
+            // A byte of its own everywhere.
+            let start = FILE.floor_char_boundary(at);
+            for other in ["*", "[", "\"", "-", "9", "\n", "."] {
+                let changed = format!("{}{other}{}", &FILE[..start], &FILE[start..]);
+                if let Ok(prices) = read(&changed) {
+                    assert!(prices.models.len() <= 2, "{changed}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub struct Rates {
 
 /// The columns of a price list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Column {
+pub enum PriceColumn {
     Standard,
     Batch,
     Priority,
@@ -151,18 +151,21 @@ impl PriceList {
     /// The same without the operator's prices of models.
     fn base_steps(&self, rows: &ModelRows<'_>, class: PriceClass) -> PriceSteps {
         let column = match class.service.tier {
-            Tier::Unknown | Tier::Standard => Column::Standard,
-            Tier::Batch => Column::Batch,
-            Tier::Priority => Column::Priority,
-            Tier::Flex => Column::Flex,
+            Tier::Unknown | Tier::Standard => PriceColumn::Standard,
+            Tier::Batch => PriceColumn::Batch,
+            Tier::Priority => PriceColumn::Priority,
+            Tier::Flex => PriceColumn::Flex,
             Tier::Other => return PriceSteps::new(),
         };
         let mut factor = self.factor(rows, class);
         if let Some(table) = rows.table {
             let mut steps = table.steps(column);
-            if factor.is_none() && column == Column::Standard && !table.steps(Column::Fast).is_empty() {
+            if factor.is_none()
+                && column == PriceColumn::Standard
+                && !table.steps(PriceColumn::Fast).is_empty()
+            {
                 // The list has prices of fast mode instead of a factor.
-                steps = table.steps(Column::Fast);
+                steps = table.steps(PriceColumn::Fast);
                 factor = self.us_factor(&rows.key).map(|us| product(us, FACTOR_ONE));
             }
             let step = |step: &table::TableStep| {
@@ -177,7 +180,7 @@ impl PriceList {
             };
             return steps.iter().map(step).collect();
         }
-        let rates = rows.ours.filter(|_| column == Column::Standard);
+        let rates = rows.ours.filter(|_| column == PriceColumn::Standard);
         let price = rates.zip(factor).map(|(rates, factor)| Price {
             rates,
             factor,

@@ -1,15 +1,26 @@
 //! The table of list prices that `build.rs` makes from the package genai-prices.
 
-use super::{Column, Rates};
+use super::{PriceColumn, Rates};
 use crate::model::PromptSize;
 
-include!(concat!(env!("OUT_DIR"), "/prices.rs"));
+#[expect(
+    clippy::unreadable_literal,
+    reason = "build.rs writes it, and people read docs/prices.md"
+)]
+mod made {
+    use super::{PriceColumn, TableModel, TableStep};
+
+    include!(concat!(env!("OUT_DIR"), "/prices.rs"));
+}
+
+pub use made::{MODELS, VERSION};
+use made::{NAMES, RATES};
 
 /// A model and its prices.
 pub struct TableModel {
     /// As the package names it.
     pub name: &'static str,
-    columns: &'static [(Column, &'static [TableStep])],
+    columns: &'static [(PriceColumn, &'static [TableStep])],
 }
 
 /// Prices from a day on.
@@ -40,7 +51,7 @@ impl TableStep {
 
 impl TableModel {
     /// The steps of a column, in the order of time; empty if the model does not have it.
-    pub fn steps(&self, column: Column) -> &'static [TableStep] {
+    pub fn steps(&self, column: PriceColumn) -> &'static [TableStep] {
         let found = self.columns.iter().find(|(it, _)| *it == column);
         found.map_or(&[], |(_, steps)| steps)
     }

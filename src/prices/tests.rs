@@ -383,11 +383,11 @@ fn the_sizes_of_prompts_are_those_of_the_list() {
     let mut cut = Vec::new();
     for model in table::MODELS {
         let columns = [
-            Column::Standard,
-            Column::Batch,
-            Column::Priority,
-            Column::Flex,
-            Column::Fast,
+            PriceColumn::Standard,
+            PriceColumn::Batch,
+            PriceColumn::Priority,
+            PriceColumn::Flex,
+            PriceColumn::Fast,
         ];
         let steps = columns.iter().flat_map(|column| model.steps(*column));
         let is_cut = |step: &table::TableStep| {

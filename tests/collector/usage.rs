@@ -348,7 +348,9 @@ fn it_is_csv_for_those_who_accept_that() {
         lines[0].ends_with(",fallbacks,failed_attempts,estimated_tokens,estimated_cost_usd,unpriced_tokens"),
         "{body}"
     );
+    // claude-haiku-5 has no price: the cost is that of the other two responses.
     assert_eq!(lines[1], "a,3,0,30,321,0,0,0,0,0,0,351,0,0,0,0.007625,30");
+    assert_eq!(lines[3], "c,1,0,10,50000,0,0,0,0,0,0,50010,0,0,0,,50010");
     assert_eq!(lines.len(), 4);
     let (status, _, body) = collector.exchange("GET", "/v1/usage", "Accept: text/html\r\n", "");
     assert_eq!(status, 406, "{body}");

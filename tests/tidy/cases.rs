@@ -186,6 +186,8 @@ fn nobody_goes_around_the_layers() {
         );
     }
     check_file("src/store/commit.rs", "//! C.\nuse super::*;", &[]);
+    let made = "//! W.\ninclude!(concat!(env!(\"OUT_DIR\"), \"/made.rs\"));";
+    check_file("src/watch.rs", made, &[]);
 }
 
 #[test]

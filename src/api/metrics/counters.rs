@@ -11,11 +11,11 @@ use crate::store::Reader;
 
 /// The counter values of earlier scrapes since this start of the collector, and its estimated costs.
 #[derive(Debug, Default)]
-pub struct Counters(pub(super) Arc<Mutex<Held>>);
+pub struct Counters(pub(super) Arc<Mutex<HeldCounters>>);
 
 /// The values behind [`Counters`].
 #[derive(Debug, Default)]
-pub struct Held {
+pub struct HeldCounters {
     pub peaks: Peaks,
     pub costs: CostMeter,
 }

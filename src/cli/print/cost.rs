@@ -1,5 +1,7 @@
 //! Estimated costs for people. An unknown cost is never shown as zero.
 
+use std::fmt::Write as _;
+
 use super::numbers::{counted, grouped};
 use super::text;
 use crate::api::wire::{Cost, Pricing};
@@ -62,7 +64,8 @@ pub fn note(pricing: &Pricing, all: &Cost) -> Option<String> {
             0 => String::new(),
             more => format!(" and {} more", grouped(more as u64)),
         };
-        note += &format!(
+        let _ = write!(
+            note,
             "; +?: no price of {}{more} ({})",
             names.join(", "),
             counted(unpriced.tokens, "token")
