@@ -1,7 +1,7 @@
 //! The clock: the source of the time of day.
 //!
 //! A command takes the system's clock and hands it to the parts that use the time, so a test can hand over
-//! one that stands. A request and a commit read it once. Lengths of time are measured with `Instant`.
+//! one that is stopped. A request and a commit read it once. Lengths of time are measured with `Instant`.
 
 use jiff::Timestamp;
 
@@ -10,7 +10,7 @@ use crate::model::Millis;
 /// A source of the time of day.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    /// The time of a clock that stands; `None` for the system's.
+    /// The time of a stopped clock; `None` for the system's.
     standing: Option<Timestamp>,
 }
 
@@ -18,7 +18,7 @@ impl Clock {
     /// The clock of this machine.
     pub const SYSTEM: Self = Self { standing: None };
 
-    /// A clock that stands.
+    /// A stopped clock.
     ///
     /// # Panics
     /// The time is outside of the calendar.

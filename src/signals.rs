@@ -68,11 +68,11 @@ impl Signals {
         let grace = Grace::default();
         let backstop = Backstop::start(grace.clone(), say)?;
         let thread = thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            let mut asked = false;
+            let mut is_second = false;
             for signal in stream.forever() {
-                match reaction(signal, asked) {
+                match reaction(signal, is_second) {
                     Reaction::Stop => {
-                        asked = true;
+                        is_second = true;
                         backstop.arm();
                         token.cancel();
                     }
@@ -129,9 +129,9 @@ pub fn outlive_file_limit() {
     let _ = flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
 }
 
-fn reaction(signal: c_int, asked: bool) -> Reaction {
+fn reaction(signal: c_int, is_second: bool) -> Reaction {
     match signal {
-        SIGTERM | SIGINT if asked => Reaction::Exit(EXIT_SIGNAL_BASE + signal),
+        SIGTERM | SIGINT if is_second => Reaction::Exit(EXIT_SIGNAL_BASE + signal),
         SIGTERM | SIGINT => Reaction::Stop,
         SIGHUP => Reaction::Reload,
         _ => Reaction::Nothing,
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_second_signal_exits_with_its_own_code() {
-        for (signal, asked, expect) in [
+        for (signal, is_second, expect) in [
             (SIGTERM, false, Reaction::Stop),
             (SIGINT, false, Reaction::Stop),
             (SIGTERM, true, Reaction::Exit(143)),
@@ -165,7 +165,7 @@ mod tests {
             (SIGHUP, true, Reaction::Reload),
             (signal_hook::consts::SIGUSR1, true, Reaction::Nothing),
         ] {
-            assert_eq!(reaction(signal, asked), expect, "{signal} {asked}");
+            assert_eq!(reaction(signal, is_second), expect, "{signal} {is_second}");
         }
     }
 

@@ -162,12 +162,12 @@ mod tests {
             keep(&mut unsent, &state);
         }
         assert!(send(&mut unsent, &path).is_err());
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         let mut message = [0; 64];
         while let Ok(length) = manager.recv(&mut message) {
-            heard.push(String::from_utf8_lossy(&message[..length]).into_owned());
+            received.push(String::from_utf8_lossy(&message[..length]).into_owned());
         }
-        assert!(heard.iter().all(|message| message == "X=1\n"), "{heard:?}");
+        assert!(received.iter().all(|message| message == "X=1\n"), "{received:?}");
         send(&mut unsent, &path).unwrap();
         for expected in ["RELOADING=1\n", "STATUS=two\n", "READY=1\n"] {
             let length = manager.recv(&mut message).unwrap();

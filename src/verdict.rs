@@ -143,27 +143,27 @@ pub fn may_start(
         is_wanted(&question.provider, &id.provider) && is_wanted(&question.account, &id.name)
     };
     let configured = context.accounts.rules().iter();
-    let mut asked: Vec<Cow<'_, Account>> = configured
+    let mut accounts: Vec<Cow<'_, Account>> = configured
         .filter(|rules| is_asked(&rules.id))
         .map(Cow::Borrowed)
         .collect();
-    if asked.is_empty() && context.accounts.is_open() {
+    if accounts.is_empty() && context.accounts.is_open() {
         let seen = known.keys().filter(|id| is_asked(id)).cloned();
-        asked.extend(seen.map(|id| Cow::Owned(Account::new(id))));
-        if asked.is_empty() {
+        accounts.extend(seen.map(|id| Cow::Owned(Account::new(id))));
+        if accounts.is_empty() {
             // The account that a run with these labels would be counted under.
             let AccountId { provider, name } = AccountId::default();
-            asked.push(Cow::Owned(Account::new(AccountId {
+            accounts.push(Cow::Owned(Account::new(AccountId {
                 provider: question.provider.as_deref().map_or(provider, Into::into),
                 name: question.account.as_deref().map_or(name, Into::into),
             })));
         }
     }
     let (model, day) = (question.model.as_deref(), context.day());
-    let candidates = asked.iter();
+    let candidates = accounts.iter();
     let candidates = candidates.map(|rules| judge_one(rules, known, model, day, context.now).assessment);
     let mut admission = admit(candidates.collect(), context.unseen, context.now);
-    if asked.is_empty() {
+    if accounts.is_empty() {
         let (provider, name) = (question.provider.as_deref(), question.account.as_deref());
         admission.sentence = context.accounts.unknown(provider, name).to_string();
     }

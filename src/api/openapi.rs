@@ -1,6 +1,6 @@
 //! Tags and error responses shared by the operations of the OpenAPI document.
 
-use utoipa::ToResponse;
+use utoipa::{IntoResponses, ToResponse};
 
 use crate::api::wire;
 
@@ -42,3 +42,44 @@ pub struct Unavailable(#[expect(dead_code, reason = "the shape of what is answer
 #[derive(ToResponse)]
 #[response(content_type = "application/problem+json")]
 pub struct Refused(#[expect(dead_code, reason = "the shape of what is answered")] wire::Problem);
+
+/// Errors of a route that reads.
+#[derive(IntoResponses)]
+pub enum ReadErrors {
+    #[response(status = 400)]
+    BadRequest(#[ref_response] BadRequest),
+    #[response(status = 503)]
+    Unavailable(#[ref_response] Unavailable),
+}
+
+/// Errors of a route about one run or account.
+#[derive(IntoResponses)]
+pub enum ItemErrors {
+    #[response(status = 400)]
+    BadRequest(#[ref_response] BadRequest),
+    #[response(status = 404)]
+    NotFound(#[ref_response] NotFound),
+    #[response(status = 503)]
+    Unavailable(#[ref_response] Unavailable),
+}
+
+/// Errors of the body of a request.
+#[derive(IntoResponses)]
+pub enum BodyErrors {
+    #[response(status = 413)]
+    TooLarge(#[ref_response] BadRequest),
+    #[response(status = 415)]
+    OtherType(#[ref_response] BadRequest),
+    #[response(status = 422)]
+    OtherContent(#[ref_response] BadRequest),
+}
+
+/// Answers to a request for a WebSocket.
+#[derive(IntoResponses)]
+pub enum UpgradeAnswers {
+    /// The connection is a WebSocket now.
+    #[response(status = 101)]
+    Upgraded,
+    #[response(status = 426)]
+    Refused(#[ref_response] Refused),
+}

@@ -14,10 +14,10 @@ use utoipa_axum::routes;
 
 use crate::api::document::cost::CostBook;
 use crate::api::document::{self, summary};
-use crate::api::http::problem::{Problem, blocking};
+use crate::api::http::problem::{JsonAnswer, Problem, blocking};
 use crate::api::http::query::{NoQuery, StrictQuery, flag};
 use crate::api::http::run_path::{RunParam, RunPath, run_id};
-use crate::api::openapi::{BadRequest, Conflict, NotFound, RUNS, Unavailable};
+use crate::api::openapi::{Conflict, ItemErrors, RUNS, ReadErrors};
 use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::config::{ACCOUNT_LABEL, PROVIDER_LABEL};
@@ -83,16 +83,12 @@ struct RunsQuery {
     path = "/v1/runs",
     tag = RUNS,
     params(RunsQuery),
-    responses(
-        (status = 200, body = Vec<wire::Run>),
-        (status = 400, response = BadRequest),
-        (status = 503, response = Unavailable)
-    )
+    responses((status = 200, body = Vec<wire::Run>), ReadErrors)
 )]
 async fn get_runs(
     State(api): Shared,
     StrictQuery(query): StrictQuery<RunsQuery>,
-) -> Result<Json<Vec<wire::Run>>, Problem> {
+) -> JsonAnswer<Vec<wire::Run>> {
     const STATES: [&str; 6] = ["waiting", "live", "idle", "stopped", "gone", "failing"];
     if let Some(state) = query
         .state
@@ -145,18 +141,9 @@ async fn get_runs(
     path = "/v1/runs/{id}",
     tag = RUNS,
     params(RunParam),
-    responses(
-        (status = 200, body = wire::RunDetail),
-        (status = 400, response = BadRequest),
-        (status = 404, response = NotFound),
-        (status = 503, response = Unavailable)
-    )
+    responses((status = 200, body = wire::RunDetail), ItemErrors)
 )]
-async fn get_run(
-    State(api): Shared,
-    id: RunPath,
-    StrictQuery(NoQuery {}): StrictQuery<NoQuery>,
-) -> Result<Json<wire::RunDetail>, Problem> {
+async fn get_run(State(api): Shared, id: RunPath, _: StrictQuery<NoQuery>) -> JsonAnswer<wire::RunDetail> {
     let run = run_id(id)?;
     detail(api, run).await.map(Json)
 }
@@ -176,10 +163,8 @@ async fn get_run(
     responses(
         (status = 200, body = wire::RunDetail, description = "It was known."),
         (status = 201, body = wire::RunDetail, description = "It is new."),
-        (status = 400, response = BadRequest),
-        (status = 404, response = NotFound),
-        (status = 409, response = Conflict),
-        (status = 503, response = Unavailable)
+        ItemErrors,
+        (status = 409, response = Conflict)
     )
 )]
 async fn put_run(
@@ -268,9 +253,7 @@ struct StopQuery {
     responses(
         (status = 200, body = wire::RunDetail, description = "It is stopped; these are its totals."),
         (status = 202, body = wire::RunDetail, description = "It is being stopped; these are the totals so far."),
-        (status = 400, response = BadRequest),
-        (status = 404, response = NotFound),
-        (status = 503, response = Unavailable)
+        ItemErrors
     )
 )]
 async fn post_stop(
@@ -323,10 +306,8 @@ async fn post_stop(
     params(RunParam),
     responses(
         (status = 204, description = "It is forgotten."),
-        (status = 400, response = BadRequest),
-        (status = 404, response = NotFound),
-        (status = 409, response = Conflict),
-        (status = 503, response = Unavailable)
+        ItemErrors,
+        (status = 409, response = Conflict)
     )
 )]
 async fn delete_run(State(api): Shared, id: RunPath) -> Result<StatusCode, Problem> {

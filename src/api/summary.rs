@@ -9,9 +9,9 @@ use utoipa_axum::routes;
 
 use crate::api::document::summary;
 use crate::api::health::{eval_context, snapshot_and_unseen};
-use crate::api::http::problem::{Problem, blocking};
+use crate::api::http::problem::{JsonAnswer, blocking};
 use crate::api::http::query::{NoQuery, StrictQuery};
-use crate::api::openapi::{BadRequest, USAGE, Unavailable};
+use crate::api::openapi::{ReadErrors, USAGE};
 use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 
@@ -28,16 +28,9 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     get,
     path = "/v1/summary",
     tag = USAGE,
-    responses(
-        (status = 200, body = wire::Summary),
-        (status = 400, response = BadRequest),
-        (status = 503, response = Unavailable)
-    )
+    responses((status = 200, body = wire::Summary), ReadErrors)
 )]
-async fn get_summary(
-    State(api): Shared,
-    StrictQuery(NoQuery {}): StrictQuery<NoQuery>,
-) -> Result<Json<wire::Summary>, Problem> {
+async fn get_summary(State(api): Shared, _: StrictQuery<NoQuery>) -> JsonAnswer<wire::Summary> {
     blocking(move || {
         let settings = Arc::clone(&api.settings.borrow());
         let (snapshot, unseen) = snapshot_and_unseen(&api)?;

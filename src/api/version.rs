@@ -49,7 +49,7 @@ async fn get_version() -> Json<wire::Version> {
 )]
 async fn get_settings(
     State(api): State<Arc<ApiState>>,
-    StrictQuery(NoQuery {}): StrictQuery<NoQuery>,
+    _: StrictQuery<NoQuery>,
 ) -> Json<wire::SettingsInEffect> {
     let settings = Arc::clone(&api.settings.borrow());
     let config_file = settings.config_file.as_ref();

@@ -102,16 +102,16 @@ static WIRE: Target = Target {
 #[test]
 fn any_request_is_answered() {
     fuzz::run(&HTTP, || {
-        let mut asked = TestCollector::new();
-        move |input: &[u8]| asked.judge_request(input)
+        let mut request = TestCollector::new();
+        move |input: &[u8]| request.judge_request(input)
     });
 }
 
 #[test]
 fn any_bytes_leave_the_door_open() {
     fuzz::run(&WIRE, || {
-        let mut asked = TestCollector::new();
-        move |input: &[u8]| asked.judge_bytes(input)
+        let mut request = TestCollector::new();
+        move |input: &[u8]| request.judge_bytes(input)
     });
 }
 
@@ -141,7 +141,7 @@ impl TestCollector {
             .enable_all()
             .build()
             .unwrap();
-        let mut asked = Self {
+        let mut request = Self {
             runtime,
             running: None,
             directory: place(),
@@ -149,8 +149,8 @@ impl TestCollector {
             requests: 0,
             answers: [0; 6],
         };
-        asked.start();
-        asked
+        request.start();
+        request
     }
 
     fn start(&mut self) {
@@ -201,8 +201,8 @@ impl TestCollector {
             self.stream = Some(stream);
         }
         self.answers[usize::from(said.status / 100).min(5)] += 1;
-        let asked = String::from_utf8_lossy(&bytes[..bytes.len().min(400)]);
-        judge_answer(&said, is_head, &asked);
+        let request = String::from_utf8_lossy(&bytes[..bytes.len().min(400)]);
+        judge_answer(&said, is_head, &request);
     }
 
     fn judge_bytes(&mut self, input: &[u8]) {
@@ -360,26 +360,26 @@ fn read_answer(stream: &mut UnixStream, is_head: bool) -> (CommandOutput, bool) 
     (said, stays)
 }
 
-fn judge_answer(said: &CommandOutput, is_head: bool, asked: &str) {
+fn judge_answer(said: &CommandOutput, is_head: bool, request: &str) {
     let CommandOutput { status, head, body } = said;
-    assert!((200..600).contains(status) && *status != 500, "{asked}\n{head}");
+    assert!((200..600).contains(status) && *status != 500, "{request}\n{head}");
     // The collector itself has no problem.
-    assert!(*status != 503, "{asked}\n{head}{}", body.escape_ascii());
+    assert!(*status != 503, "{request}\n{head}{}", body.escape_ascii());
     if is_head {
         return;
     }
     if *status >= 400 {
         assert!(
             head.contains("content-type: application/problem+json\r\n"),
-            "{asked}\n{head}"
+            "{request}\n{head}"
         );
         let problem: Value = serde_json::from_slice(body).expect("a problem is JSON");
-        assert_eq!(problem["status"], *status, "{asked}\n{problem}");
+        assert_eq!(problem["status"], *status, "{request}\n{problem}");
         assert!(
             problem["title"].is_string() && problem["detail"].is_string(),
             "{problem}"
         );
     } else if head.contains("content-type: application/json\r\n") && head.contains("content-length") {
-        serde_json::from_slice::<Value>(body).unwrap_or_else(|error| panic!("{error}: {asked}"));
+        serde_json::from_slice::<Value>(body).unwrap_or_else(|error| panic!("{error}: {request}"));
     }
 }

@@ -63,33 +63,33 @@ async fn a_threshold_is_published_after_its_commit_and_once() {
     let mut listener = running.live().subscribe();
     running.backlog_done().cancelled().await;
     let path = directory.path().join("runs/r/mount/a.jsonl");
-    let mut told = Vec::new();
+    let mut published = Vec::new();
     for share in [0.5, 0.76, 0.8, 0.93] {
         let mut log = fs::OpenOptions::new().append(true).open(&path).unwrap();
         std::io::Write::write_all(&mut log, event(share, 3).as_bytes()).unwrap();
-        let heard = async {
+        let seen = async {
             loop {
                 let Event::Update(update) = listener.next().await else {
                     panic!("the listener was too slow")
                 };
-                told.extend(update.fired.iter().map(|fired| (fired.number, fired.percent)));
+                published.extend(update.fired.iter().map(|fired| (fired.number, fired.percent)));
                 let view = running.core.shared.store.snapshot().unwrap().quota(0).unwrap();
                 let window = view
                     .accounts
                     .values()
                     .find_map(|account| account.windows.get("five_hour"));
                 // Only committed thresholds are published, so the store has at least as many.
-                assert!(told.len() <= view.fired.len());
+                assert!(published.len() <= view.fired.len());
                 if window.is_some_and(|window| window.utilization == Some(share)) {
                     return;
                 }
             }
         };
-        tokio::time::timeout(WAIT_MAX, heard)
+        tokio::time::timeout(WAIT_MAX, seen)
             .await
             .expect("the line is merged");
     }
-    assert_eq!(told, [(1, 75), (2, 90)]);
+    assert_eq!(published, [(1, 75), (2, 90)]);
     assert!(matches!(running.shutdown(WAIT_MAX).await, ShutdownOutcome::Clean));
 }
 
@@ -268,7 +268,7 @@ async fn health_is_answered_while_the_database_is_held_for_a_close() {
     let close = std::thread::Builder::new().name("close".to_owned());
     let closing = close.spawn(move || control.end()).unwrap();
     // The close waits for the snapshot, and a new snapshot for the close.
-    let (tell, told) = sync_channel(1);
+    let (tell, published) = sync_channel(1);
     let ask = std::thread::Builder::new().name("ask".to_owned());
     let asking = ask.spawn(move || tell.send(store.snapshot().is_ok())).unwrap();
     let at = directory.path().to_owned();
@@ -277,7 +277,7 @@ async fn health_is_answered_while_the_database_is_held_for_a_close() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
     drop(release);
-    let _ = told.recv().unwrap();
+    let _ = published.recv().unwrap();
     asking.join().unwrap().unwrap();
     closing.join().unwrap();
     running.shutdown(Duration::from_millis(100)).await;
@@ -302,10 +302,10 @@ fn runs_start_and_health_answers_while_slow_answers_have_all_threads() {
         let started = tokio::time::timeout(WAIT_MAX, running.supervisor().start(request)).await;
         assert!(matches!(started, Ok(Ok(StartAnswer::New))), "{started:?}");
         let at = directory.path().to_owned();
-        let (tell, told) = tokio::sync::oneshot::channel();
+        let (tell, published) = tokio::sync::oneshot::channel();
         let ask = std::thread::Builder::new().name("ask".to_owned());
         let asking = ask.spawn(move || tell.send(get(&at, "/healthz"))).unwrap();
-        let answer = told.await.unwrap();
+        let answer = published.await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         asking.join().unwrap().unwrap();
         assert!(matches!(running.shutdown(WAIT_MAX).await, ShutdownOutcome::Clean));

@@ -173,13 +173,13 @@ mod tests {
         let checks = PathChecks::default();
         checks.is_late.store(true, Ordering::Relaxed);
         let (_go, gate) = sync_channel::<()>(1);
-        let (tell, told) = sync_channel(1);
+        let (done, is_done) = sync_channel(1);
         let hung = checks.run(Path::new("/a"), move |touched| {
             touched.set(Path::new("/a/mount"));
-            tell.send(()).unwrap();
+            done.send(()).unwrap();
             gate.recv()
         });
-        told.recv().unwrap();
+        is_done.recv().unwrap();
         let unanswered = hung.unwrap_err();
         assert_eq!(unanswered.path, Path::new("/a/mount"));
         let finding = unanswered.finding();

@@ -44,7 +44,7 @@ pub struct Accounts {
 /// No configured account has this name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownAccount {
-    asked: String,
+    wanted: String,
     /// The configured account with the most similar name.
     near: Option<AccountId>,
     /// The first configured accounts, and the number of further ones.
@@ -54,7 +54,7 @@ pub struct UnknownAccount {
 
 impl fmt::Display for UnknownAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is not a configured account; ", self.asked)?;
+        write!(f, "{} is not a configured account; ", self.wanted)?;
         if let Some(near) = &self.near {
             write!(f, "did you mean {near}? ")?;
         }
@@ -209,19 +209,19 @@ impl Accounts {
     /// The error for an account that is not configured.
     #[must_use]
     pub fn unknown(&self, provider: Option<&str>, name: Option<&str>) -> UnknownAccount {
-        let asked = match (provider, name) {
+        let wanted = match (provider, name) {
             (Some(provider), Some(name)) => format!("{provider}/{name}"),
             (Some(one), None) | (None, Some(one)) => one.to_owned(),
             (None, None) => AccountId::default().to_string(),
         };
         let distance = |id: &AccountId| match (provider, name) {
-            (Some(_), None) => strsim::osa_distance(&asked, &id.provider),
-            (None, Some(_)) => strsim::osa_distance(&asked, &id.name),
-            _ => strsim::osa_distance(&asked, &id.to_string()),
+            (Some(_), None) => strsim::osa_distance(&wanted, &id.provider),
+            (None, Some(_)) => strsim::osa_distance(&wanted, &id.name),
+            _ => strsim::osa_distance(&wanted, &id.to_string()),
         };
         let ids = || self.rules.iter().map(|rules| &rules.id);
         // A short word is similar to many.
-        let letters_max = NEAR_LETTERS_MAX.min(asked.chars().count() / 3);
+        let letters_max = NEAR_LETTERS_MAX.min(wanted.chars().count() / 3);
         let near = ids()
             .map(|id| (distance(id), id))
             .min_by_key(|(distance, _)| *distance);
@@ -229,7 +229,7 @@ impl Accounts {
             near: (near.filter(|(distance, _)| *distance <= letters_max)).map(|(_, id)| id.clone()),
             known: ids().take(KNOWN_NAMED_MAX).cloned().collect(),
             more: self.rules.len().saturating_sub(KNOWN_NAMED_MAX),
-            asked,
+            wanted,
         }
     }
 

@@ -35,19 +35,44 @@ pub trait MemberValue<'de> {
     fn take(&mut self, value: &mut Scanner<'de>) -> Result<(), NotJson>;
 }
 
-/// Implements [`Members`] for a struct with the lifetime of the text: which members go into which fields, and
-/// which field takes the others; without one they are passed over. An object in it is read again each time it
-/// comes.
+/// Declares a struct with the lifetime of the text, whose fields take the members of an object.
+///
+/// A field has the names of its member, or in braces those of its own fields; a field without names takes none. Without
+/// a type it is of [`RawBytes`]. The last one, after `..`, takes all other members; without it they are passed over. A
+/// nested object is read again each time it comes.
 ///
 /// ```text
-/// members!(Iteration {
-///     b"type" => kind,
-///     b"model" | b"modelName" => model,
-///     _ => usage,
-/// });
+/// members! {
+///     struct Iteration<'de> {
+///         kind = b"type",
+///         model = b"model" | b"modelName",
+///         message: MessageMembers<'de> = b"message",
+///         ..usage: UsageFields<'de>,
+///     }
+/// }
 /// ```
 macro_rules! members {
-    ($name:ident { $($($key:literal)|+ => $($field:ident).+,)+ $(_ => $others:ident,)? }) => {
+    (
+        $(#[$attribute:meta])*
+        $vis:vis struct $name:ident<'de> {
+            $(
+                $(#[$field_attribute:meta])*
+                $field_vis:vis $field:ident $(: $value:ty)?
+                $(= $($key:literal)|+)?
+                $({ $($inner:ident = $inner_key:literal,)+ })?,
+            )*
+            $(
+                ..$others_vis:vis $others:ident: $others_value:ty,
+            )?
+        }
+    ) => {
+        #[derive(Debug, Default)]
+        $(#[$attribute])*
+        $vis struct $name<'de> {
+            $($(#[$field_attribute])* $field_vis $field: $crate::json::members!(@value $($value)?),)*
+            $($others_vis $others: $others_value,)?
+        }
+
         impl<'de> $crate::json::Members<'de> for $name<'de> {
             fn member(
                 &mut self,
@@ -55,7 +80,10 @@ macro_rules! members {
                 value: &mut $crate::json::scanner::Scanner<'de>,
             ) -> Result<(), $crate::json::scanner::NotJson> {
                 match key {
-                    $($($key)|+ => $crate::json::MemberValue::take(&mut self.$($field).+, value),)+
+                    $(
+                        $($($key)|+ => $crate::json::MemberValue::take(&mut self.$field, value),)?
+                        $($($inner_key => $crate::json::MemberValue::take(&mut self.$field.$inner, value),)+)?
+                    )*
                     _ => $crate::json::members!(@others self key value $($others)?),
                 }
             }
@@ -72,6 +100,8 @@ macro_rules! members {
             }
         }
     };
+    (@value) => { $crate::json::RawBytes<'de> };
+    (@value $value:ty) => { $value };
     (@others $this:ident $key:ident $value:ident) => {
         $value.skip()
     };

@@ -132,7 +132,7 @@ pub enum JobPace<T> {
     /// This number of calls returned.
     Moves(u64),
     /// No call has returned for this long.
-    Stands(Duration),
+    Blocked(Duration),
 }
 
 impl Pool {
@@ -232,8 +232,8 @@ impl<T> Job<T> {
         loop {
             match self.pace().await {
                 JobPace::Done(done) => return Progress::Done(done),
-                JobPace::Stands(time) if time >= STALLED_AFTER => return Progress::Stalled,
-                JobPace::Queued | JobPace::Moves(_) | JobPace::Stands(_) => {}
+                JobPace::Blocked(time) if time >= STALLED_AFTER => return Progress::Stalled,
+                JobPace::Queued | JobPace::Moves(_) | JobPace::Blocked(_) => {}
             }
         }
     }
@@ -246,13 +246,13 @@ impl<T> Job<T> {
         }
         self.looked = Instant::now();
         if !self.state.has_begun.load(Ordering::Relaxed) {
-            // Its calls stand from its beginning on, which this check may miss by its interval.
+            // Its calls may be blocked from its beginning on, which this check may miss by its interval.
             self.since = Instant::now();
             return JobPace::Queued;
         }
         let returned = self.state.calls.load(Ordering::Relaxed);
         if returned == self.returned {
-            return JobPace::Stands(self.since.elapsed());
+            return JobPace::Blocked(self.since.elapsed());
         }
         let moved = returned - self.returned;
         (self.returned, self.since) = (returned, Instant::now());
@@ -296,15 +296,18 @@ mod tests {
     fn what_hangs_is_not_waited_for_at_the_end() {
         let pool = Pool::new().unwrap();
         let (go, gate) = sync_channel::<()>(1);
-        let (tell, ended) = sync_channel::<()>(1);
+        let (send, changes) = sync_channel(2);
         let _job = pool.start(move || {
+            send.send("begun").unwrap();
             let _ = gate.recv();
-            let _ = tell.send(());
+            let _ = send.send("ended");
         });
+        // The end drops jobs that have not begun.
+        assert_eq!(changes.recv(), Ok("begun"));
         drop(pool);
-        assert!(ended.try_recv().is_err());
+        assert!(changes.try_recv().is_err());
         drop(go);
-        ended.recv().unwrap();
+        assert_eq!(changes.recv(), Ok("ended"));
     }
 
     #[tokio::test(start_paused = true)]
@@ -340,12 +343,12 @@ mod tests {
         let pool = Pool::new().unwrap();
         let (go, gate) = sync_channel::<()>(1);
         let gate = Arc::new(Mutex::new(gate));
-        let (tell, begun) = sync_channel(THREADS_MAX);
+        let (send, begun) = sync_channel(THREADS_MAX);
         let jobs: Vec<Job<bool>> = (0..THREADS_MAX)
             .map(|_| {
-                let (gate, tell) = (Arc::clone(&gate), tell.clone());
+                let (gate, send) = (Arc::clone(&gate), send.clone());
                 pool.start(move || {
-                    tell.send(()).unwrap();
+                    send.send(()).unwrap();
                     lock(&gate).recv().is_ok()
                 })
             })

@@ -63,7 +63,7 @@ struct Limit {
     /// The last share shown by each terminal.
     terminals: [f64; SESSIONS],
     /// The highest share of this window in any live reading that reached the engine.
-    told: f64,
+    reported: f64,
 }
 
 impl Limit {
@@ -81,7 +81,7 @@ impl Limit {
             highest: 0.0,
             polls: 0,
             terminals: [0.0; SESSIONS],
-            told: 0.0,
+            reported: 0.0,
         }
     }
 
@@ -97,7 +97,7 @@ impl Limit {
     /// Ends the window by the clock, and notes whether it is used up.
     fn pass(&mut self, now: Millis) {
         if self.ends.is_some_and(|ends| ends <= now) {
-            (self.ends, self.used, self.told) = (None, 0.0, 0.0);
+            (self.ends, self.used, self.reported) = (None, 0.0, 0.0);
             self.fall(now);
         }
         self.is_known &= self.ends.is_some();
@@ -417,13 +417,13 @@ impl SimulatedWorld {
                         self.limits[place].spend(amount, now);
                     }
                 }
-                self.tell(model, number, answer == SimulatedAnswer::Paid, at);
+                self.report(model, number, answer == SimulatedAnswer::Paid, at);
             }
         }
     }
 
     /// Sends the lines of a request that was served.
-    fn tell(&mut self, model: usize, number: usize, is_paid: bool, at: Millis) {
+    fn report(&mut self, model: usize, number: usize, is_paid: bool, at: Millis) {
         let session = Some(number as u64);
         // For a paying account an answer alone does not show that it was not billed.
         let is_free = !self.has_bought || self.account.use_overage;
@@ -585,7 +585,7 @@ impl SimulatedWorld {
                     .is_some_and(|ends| ends - five.length < self.now - 5 * MINUTE_MS)
                 {
                     (five.used, five.ends, five.is_known) = (0.0, None, false);
-                    five.told = 0.0;
+                    five.reported = 0.0;
                     five.fall(self.now);
                     self.log.push(format!("{} restarted", self.now - START));
                 }
@@ -660,7 +660,7 @@ impl SimulatedWorld {
                         }
                     }
                     if is_this && is_live && !is_late {
-                        limit.told = limit.told.max(saw.utilization.unwrap_or(0.0));
+                        limit.reported = limit.reported.max(saw.utilization.unwrap_or(0.0));
                     }
                     if is_this && is_live && !is_late && letter.at > limit.grows_since + IN_FLIGHT_MS {
                         limit.highest = limit.highest.max(saw.utilization.unwrap_or(0.0));
@@ -759,7 +759,7 @@ impl SimulatedWorld {
                     ));
                 }
                 // Use that only a terminal showed before an upgrade cannot be distinguished from later use.
-                let is_old = share <= limit.told + 0.01;
+                let is_old = share <= limit.reported + 0.01;
                 if is_old && limit.polls >= 2 && share > limit.share() + 0.21 {
                     return Err(format!("{} {name} still shows {share}", now - START));
                 }

@@ -146,9 +146,9 @@ mod tests {
         }
     }
 
-    fn throttles(told: &[(Millis, Option<Millis>, Option<u64>)]) -> Throttles {
+    fn throttles(throttled: &[(Millis, Option<Millis>, Option<u64>)]) -> Throttles {
         let mut throttles = Throttles::default();
-        for (at, until, request) in told {
+        for (at, until, request) in throttled {
             throttles.take(&refusal(*until, *request), *at);
         }
         throttles
@@ -170,23 +170,29 @@ mod tests {
 
     #[test]
     fn each_in_a_row_lasts_longer_until_something_is_served() {
-        let mut told = Vec::new();
+        let mut throttled = Vec::new();
         let mut at = T;
         for seconds in [60, 120, 240, 480, 900, 900] {
-            told.push((at, None, None));
-            assert_eq!(until(&throttles(&told), None, at), Some(at - T + seconds * 1000));
+            throttled.push((at, None, None));
+            assert_eq!(
+                until(&throttles(&throttled), None, at),
+                Some(at - T + seconds * 1000)
+            );
             at += seconds * 1000 + 1;
         }
-        let served = told[3].0 + SERVED_AFTER_MS + 1;
+        let served = throttled[3].0 + SERVED_AFTER_MS + 1;
         assert_eq!(
-            until(&throttles(&told[..5]), Some(served), told[4].0),
-            Some(told[4].0 - T + 60_000),
+            until(&throttles(&throttled[..5]), Some(served), throttled[4].0),
+            Some(throttled[4].0 - T + 60_000),
             "the first again"
         );
-        assert_eq!(until(&throttles(&told), Some(at), at), None);
-        let later = told[5].0 + 900_000 + FORGOTTEN_AFTER_MS;
-        told.push((later, None, None));
-        assert_eq!(until(&throttles(&told), None, later), Some(later - T + 60_000));
+        assert_eq!(until(&throttles(&throttled), Some(at), at), None);
+        let later = throttled[5].0 + 900_000 + FORGOTTEN_AFTER_MS;
+        throttled.push((later, None, None));
+        assert_eq!(
+            until(&throttles(&throttled), None, later),
+            Some(later - T + 60_000)
+        );
     }
 
     #[test]
@@ -236,17 +242,17 @@ mod tests {
     proptest! {
         #[test]
         fn the_order_of_refusals_changes_nothing(
-            told in proptest::collection::vec((0i64..40, proptest::option::of(0i64..100), 0u64..4), 1..12),
+            throttled in proptest::collection::vec((0i64..40, proptest::option::of(0i64..100), 0u64..4), 1..12),
             seed in any::<u64>(), served in proptest::option::of(0i64..400), now in 0i64..600,
         ) {
-            let told: Vec<_> = told
+            let throttled: Vec<_> = throttled
                 .into_iter()
                 .map(|(at, until, request)| (T + at * 10_000, until.map(|s| T + s * 10_000), Some(request)))
                 .collect();
-            let mut shuffled = told.clone();
+            let mut shuffled = throttled.clone();
             fastrand::Rng::with_seed(seed).shuffle(&mut shuffled);
             let at = |s: i64| T + s * 1000;
-            let (one, other) = (throttles(&told), throttles(&shuffled));
+            let (one, other) = (throttles(&throttled), throttles(&shuffled));
             let served = served.map(at);
             prop_assert_eq!(one.cause(served, at(now)), other.cause(served, at(now)));
             prop_assert!(one.cause(served, at(now)).is_none_or(|cause| cause.until > at(now)));

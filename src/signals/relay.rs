@@ -71,14 +71,14 @@ impl Relay {
         let ending = Arc::new(AtomicBool::new(false));
         let is_ending = Arc::clone(&ending);
         let thread = thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            let mut asked = false;
+            let mut is_second = false;
             for signal in stream.forever() {
                 let signal = Received(signal);
-                match reaction(signal, is_ending.load(Ordering::SeqCst), asked) {
+                match reaction(signal, is_ending.load(Ordering::SeqCst), is_second) {
                     // If the queue is full, it contains a signal of the same kind.
                     RelayReaction::HandOut => drop(sender.try_send(signal)),
                     RelayReaction::Finish => {
-                        asked = true;
+                        is_second = true;
                         say("tokentail: reading what was written to the end; a second signal ends at once");
                     }
                     RelayReaction::Exit(code) => exit_now(signal.0, code, say),
@@ -119,10 +119,10 @@ impl Drop for Relay {
     }
 }
 
-fn reaction(signal: Received, ending: bool, asked: bool) -> RelayReaction {
+fn reaction(signal: Received, ending: bool, is_second: bool) -> RelayReaction {
     match (ending, signal.asks_to_stop()) {
         (false, _) => RelayReaction::HandOut,
-        (true, true) if asked => RelayReaction::Exit(EXIT_SIGNAL_BASE + signal.0),
+        (true, true) if is_second => RelayReaction::Exit(EXIT_SIGNAL_BASE + signal.0),
         (true, true) => RelayReaction::Finish,
         (true, false) => RelayReaction::Nothing,
     }
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn signals_are_the_commands_while_it_runs_and_ours_afterwards() {
-        for (signal, ending, asked, expect) in [
+        for (signal, ending, is_second, expect) in [
             (SIGTERM, false, false, RelayReaction::HandOut),
             (SIGUSR1, false, true, RelayReaction::HandOut),
             (SIGTERM, true, false, RelayReaction::Finish),
@@ -151,9 +151,9 @@ mod tests {
             (SIGUSR2, true, true, RelayReaction::Nothing),
         ] {
             assert_eq!(
-                reaction(Received(signal), ending, asked),
+                reaction(Received(signal), ending, is_second),
                 expect,
-                "{signal} {ending} {asked}"
+                "{signal} {ending} {is_second}"
             );
         }
     }

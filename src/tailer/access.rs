@@ -235,18 +235,18 @@ async fn within_time<T: Send + 'static>(
         loop {
             match job.pace().await {
                 JobPace::Done(done) => return done.ok(),
-                JobPace::Stands(time) if time >= STALLED_AFTER => {
+                JobPace::Blocked(time) if time >= STALLED_AFTER => {
                     shared.suspects.note_stalled(&shared_devices, time);
                     return None;
                 }
-                JobPace::Stands(time) if !is_slow && !shared_devices.is_empty() => {
+                JobPace::Blocked(time) if !is_slow && !shared_devices.is_empty() => {
                     is_slow = true;
                     shared.suspects.note_slow(&shared_devices, time);
                     if !access.0.is_on_suspect {
                         access.free();
                     }
                 }
-                JobPace::Queued | JobPace::Moves(_) | JobPace::Stands(_) => {}
+                JobPace::Queued | JobPace::Moves(_) | JobPace::Blocked(_) => {}
             }
         }
     };

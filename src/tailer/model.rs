@@ -125,7 +125,7 @@ struct Model {
     /// The time of the first write, by the clock of the filesystem.
     written_from: Millis,
     /// The observations of limits, by time and window.
-    told: BTreeMap<(Millis, Box<str>), Observation>,
+    observed: BTreeMap<(Millis, Box<str>), Observation>,
     /// The times of all readings.
     readings: BTreeSet<Millis>,
     lines: u32,
@@ -174,7 +174,7 @@ impl Model {
             line_times: BTreeSet::new(),
             // The clock of the filesystem is as coarse as the kernel's tick.
             written_from: Clock::SYSTEM.now() - TICK_MS_MAX,
-            told: BTreeMap::new(),
+            observed: BTreeMap::new(),
             readings: BTreeSet::new(),
             lines: 0,
             changed: false,
@@ -702,7 +702,8 @@ impl Model {
                 self.line_times.extend(parsed.time);
                 for observation in observations {
                     let at = observation.observed_at.unwrap();
-                    self.told.insert((at, observation.window.clone()), observation);
+                    self.observed
+                        .insert((at, observation.window.clone()), observation);
                 }
                 let Says::Response { output, time, llm } = line.says else {
                     continue;
@@ -751,12 +752,16 @@ impl Model {
     fn check_limits(&self) -> Result<(), String> {
         let (is, must_be) = (
             Limits::of(&self.snapshot()).unwrap(),
-            Limits::must_be(self.told.values()),
+            Limits::must_be(self.observed.values()),
         );
         if is != must_be {
             return Err(format!("limits are\n{is:#?}\nand must be\n{must_be:#?}"));
         }
-        check_fired(&self.snapshot().quota(0).unwrap().fired, &is, self.told.values())
+        check_fired(
+            &self.snapshot().quota(0).unwrap().fired,
+            &is,
+            self.observed.values(),
+        )
     }
 
     /// The checks after a look.
@@ -874,22 +879,22 @@ fn difference(is: &Picture, must_be: &Picture) -> String {
     let differ = keys
         .into_iter()
         .filter(|key| is.responses.get(key) != must_be.responses.get(key));
-    let told: Vec<String> = differ
+    let lines: Vec<String> = differ
         .map(|key| {
             let (is, must_be) = (is.responses.get(key), must_be.responses.get(key));
             format!("{key:032x}: {is:?}, must be {must_be:?}")
         })
         .collect();
-    if told.is_empty() {
+    if lines.is_empty() {
         return format!("the database says\n{is:#?}\nand must say\n{must_be:#?}");
     }
-    told.join("\n")
+    lines.join("\n")
 }
 
 fn part(number: u64) {
     let first = number_setting("TOKENTAIL_SEED").unwrap_or(0);
     let count = number_setting("TOKENTAIL_MODELS").unwrap_or(MODELS);
-    let (mut counted, mut undated, mut told) = (0, 0, 0);
+    let (mut counted, mut undated, mut observed) = (0, 0, 0);
     for seed in (first..first + count).filter(|seed| seed % 2 == number) {
         let mut model = Model::new(seed);
         if let Err(what) = model.run() {
@@ -900,12 +905,12 @@ fn part(number: u64) {
         }
         counted += model.counted.len();
         undated += model.undated.len();
-        told += model.told.len();
+        observed += model.observed.len();
     }
     eprintln!(
-        "{counted} responses, {undated} of them without a time, each counted once; {told} words about limits"
+        "{counted} responses, {undated} of them without a time, each counted once; {observed} words about limits"
     );
-    assert!(count < 100 || (undated > 0 && told > 0));
+    assert!(count < 100 || (undated > 0 && observed > 0));
 }
 
 // Two halves, so that two processors share them.

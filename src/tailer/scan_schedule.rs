@@ -153,18 +153,18 @@ mod tests {
 
     #[test]
     fn files_are_looked_at_one_by_one_as_long_as_no_event_is_known_to_arrive() {
-        let (mut new, mut distrusted, mut heard) = (
+        let (mut new, mut distrusted, mut hinted_run) = (
             ScanSchedule::new(0, false),
             ScanSchedule::new(0, false),
             ScanSchedule::new(0, false),
         );
         distrusted.hinted = true;
         distrusted.distrust_events();
-        heard.hinted = true;
+        hinted_run.hinted = true;
         assert_eq!(full(&depths(&mut new, Depth::Changed, false)), 30);
         assert_eq!(full(&depths(&mut distrusted, Depth::Changed, false)), 30);
-        assert_eq!(full(&depths(&mut heard, Depth::Changed, true)), 30);
-        assert_eq!(full(&depths(&mut heard, Depth::Everything, false)), 30);
+        assert_eq!(full(&depths(&mut hinted_run, Depth::Changed, true)), 30);
+        assert_eq!(full(&depths(&mut hinted_run, Depth::Everything, false)), 30);
     }
 
     #[test]

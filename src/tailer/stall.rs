@@ -36,7 +36,7 @@ impl Tailer {
             match job.pace().await {
                 JobPace::Done(done) => break done,
                 JobPace::Queued => {}
-                JobPace::Stands(time) if time >= STALLED_AFTER => {
+                JobPace::Blocked(time) if time >= STALLED_AFTER => {
                     *permits = JobPermits::default();
                     self.stalls(time, &access);
                     is_slow = true;
@@ -45,7 +45,7 @@ impl Tailer {
                         () = self.stop.cancelled() => return Err(TailerError::Stopped),
                     }
                 }
-                JobPace::Stands(time) => {
+                JobPace::Blocked(time) => {
                     is_slow = true;
                     if !self.shared_devices().is_empty() {
                         permits.common = None;

@@ -237,11 +237,11 @@ fn watch_says_what_is_not_there_and_ends_when_nobody_reads() {
     let mut collector = place.serve();
     collector.wait_for_messages(1);
     let unknown = place.run(&["watch", "--account", "nobody"]);
-    let told = text(&unknown.stderr);
-    assert_eq!(unknown.status.code(), Some(66), "{told}");
+    let message = text(&unknown.stderr);
+    assert_eq!(unknown.status.code(), Some(66), "{message}");
     assert!(
-        told.contains("nobody is not a configured account; there is claude/default"),
-        "{told}"
+        message.contains("nobody is not a configured account; there is claude/default"),
+        "{message}"
     );
     // One line is read; nothing happens after it.
     for words in [
@@ -261,14 +261,14 @@ fn watch_says_what_is_not_there_and_ends_when_nobody_reads() {
         }
         drop(out);
         let ended = watching.wait_with_output().unwrap();
-        let told = text(&ended.stderr);
-        assert_eq!(ended.status.code(), Some(0), "{told}");
+        let message = text(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(0), "{message}");
         assert_eq!(
-            told.contains("no run later yet; waiting for it"),
+            message.contains("no run later yet; waiting for it"),
             words.len() > 2,
-            "{told}"
+            "{message}"
         );
-        assert!(!told.contains("no run r yet"), "{told}");
+        assert!(!message.contains("no run r yet"), "{message}");
     }
     collector.stop_cleanly();
     let mut collector = place.serve_open();
@@ -279,14 +279,17 @@ fn watch_says_what_is_not_there_and_ends_when_nobody_reads() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let mut told = String::new();
+    let mut message = String::new();
     let mut err = may_come.stderr.take().unwrap();
-    while !told.ends_with('\n') {
+    while !message.ends_with('\n') {
         let mut byte = [0];
         std::io::Read::read_exact(&mut err, &mut byte).unwrap();
-        told.push(char::from(byte[0]));
+        message.push(char::from(byte[0]));
     }
-    assert!(told.contains("no account later yet; waiting for it"), "{told}");
+    assert!(
+        message.contains("no account later yet; waiting for it"),
+        "{message}"
+    );
     may_come.kill().unwrap();
     may_come.wait().unwrap();
     collector.stop_cleanly();

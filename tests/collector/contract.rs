@@ -305,12 +305,12 @@ fn every_route_answers_as_the_document_says() {
     let contract = Contract::new();
     let place = Place::new();
     let collector = collector(&place);
-    let mut asked = BTreeSet::new();
+    let mut requested = BTreeSet::new();
     for (route, item) in contract.paths().iter().filter(|(_, item)| is_plain(&item["get"])) {
         let answer = collector.ask("GET", route);
         assert_eq!(answer.0, 200, "{route}: {}", answer.2);
         contract.check("GET", route, &answer);
-        asked.insert(route.clone());
+        requested.insert(route.clone());
         assert!(
             item["get"]["summary"]
                 .as_str()
@@ -337,21 +337,21 @@ fn every_route_answers_as_the_document_says() {
                 ask.path
             );
         }
-        asked.insert(ask.route.to_owned());
+        requested.insert(ask.route.to_owned());
     }
     // The route that answers with a file.
     let backup = collector.ask("POST", "/v1/backup");
     assert_eq!(backup.0, 200);
     contract.check("POST", "/v1/backup", &backup);
-    asked.insert("/v1/backup".to_owned());
+    requested.insert("/v1/backup".to_owned());
     let windows = collector.get("/v1/quota").1["windows"].as_array().unwrap().len();
     assert_eq!(windows, 2, "the documents were not empty");
     let left: Vec<_> = contract
         .paths()
         .keys()
-        .filter(|route| !asked.contains(*route))
+        .filter(|route| !requested.contains(*route))
         .collect();
-    assert!(left.is_empty(), "nobody asked {left:?}");
+    assert!(left.is_empty(), "nobody requested {left:?}");
     collector.stop_cleanly();
 }
 

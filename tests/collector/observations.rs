@@ -5,7 +5,7 @@ use tokentail::clock::Clock;
 
 use crate::harness::{Collector, Place, append, response};
 
-fn tell(collector: &Collector, body: &Value) -> (u16, Value) {
+fn post(collector: &Collector, body: &Value) -> (u16, Value) {
     collector.request("POST", "/v1/observations", &body.to_string())
 }
 
@@ -36,14 +36,14 @@ fn an_observation_is_a_window_like_any_other_and_a_repeated_one_changes_nothing(
     let (at, _) = from_now(-60);
     let (_, reset) = from_now(3600);
     let body = json!({"observed_at": at, "statusline": status_line(42.0, reset)});
-    let (status, first) = tell(&collector, &body);
+    let (status, first) = post(&collector, &body);
     assert_eq!((status, &first["observations"]), (200, &json!(1)), "{first}");
     let five_hour = window(&first["windows"], "five_hour");
     assert_eq!(
         (&five_hour["utilization"], &five_hour["source"]),
         (&json!(0.42), &json!("statusline"))
     );
-    let (_, again) = tell(&collector, &body);
+    let (_, again) = post(&collector, &body);
     let pace = |answer: &Value| {
         let mut window = window(&answer["windows"], "five_hour").clone();
         // They change with the clock.
@@ -60,12 +60,12 @@ fn an_observation_is_a_window_like_any_other_and_a_repeated_one_changes_nothing(
         "anthropic-ratelimit-unified-representative-claim": "five_hour",
         "anthropic-ratelimit-unified-5h-utilization": ["1.0"],
         "anthropic-ratelimit-unified-5h-reset": reset.to_string()}});
-    assert_eq!(tell(&collector, &headers).0, 200);
+    assert_eq!(post(&collector, &headers).0, 200);
     let answer = collector.get("/v1/may-start").1;
     assert_eq!(answer["decision"], "wait", "{answer}");
     // An older one goes into the history only.
     let (old, _) = from_now(-600);
-    let (_, answer) = tell(
+    let (_, answer) = post(
         &collector,
         &json!({"observed_at": old, "statusline": status_line(7.0, reset)}),
     );
@@ -90,7 +90,7 @@ fn they_go_to_the_account_of_a_run_or_to_one_that_is_known() {
     let (_, reset) = from_now(3600);
     let event = json!({"type": "rate_limit_event", "rate_limit_info":
         {"status": "allowed", "rateLimitType": "seven_day", "resetsAt": reset, "utilization": 0.5}});
-    let (status, answer) = tell(
+    let (status, answer) = post(
         &collector,
         &json!([
             {"run": "r", "rate_limit_event": event},
@@ -225,7 +225,7 @@ fn an_observation_without_content_is_refused_by_its_name_and_nothing_of_it_is_ta
         ),
         (Value::Array(vec![good.clone(); 101]), 400, "body"),
     ] {
-        let (answered, problem) = tell(&collector, &body);
+        let (answered, problem) = post(&collector, &body);
         assert_eq!(
             (answered, &problem["field"]),
             (status, &json!(field)),
@@ -275,7 +275,7 @@ fn the_body_of_a_usage_api_is_taken_value_by_value() {
             7,
         ],
     });
-    let (status, answer) = tell(&collector, &json!({"usage": body}));
+    let (status, answer) = post(&collector, &json!({"usage": body}));
     assert_eq!(status, 200, "{answer}");
     let mut found = shares(&answer);
     found.sort_by_key(|found| found.0);
@@ -308,7 +308,7 @@ fn the_body_of_a_usage_api_is_taken_value_by_value() {
         json!({"usage": copy}),
         json!({"usage": {"cachedUsageUtilization": copy}}),
     ] {
-        let (status, answer) = tell(&collector, &body);
+        let (status, answer) = post(&collector, &body);
         assert_eq!(status, 200, "{answer}");
         let haiku = window(&answer["windows"], "seven_day_haiku");
         assert_eq!(
@@ -320,7 +320,7 @@ fn the_body_of_a_usage_api_is_taken_value_by_value() {
     }
     // A status line's share of money may exceed all of it.
     let body = json!({"statusline": {"rate_limits": {"spend_limit": {"used_percentage": 130, "resets_at": seconds}}}});
-    let (status, answer) = tell(&collector, &body);
+    let (status, answer) = post(&collector, &body);
     assert_eq!(
         (status, &window(&answer["windows"], "spend_limit")["utilization"]),
         (200, &json!(1.3))
@@ -390,7 +390,7 @@ fn limits_of_codex_are_named_by_their_length() {
             201
         );
         body["run"] = json!(run);
-        let (status, answer) = tell(&collector, &body);
+        let (status, answer) = post(&collector, &body);
         assert_eq!(status, 200, "{body}: {answer}");
         let windows = answer["windows"].as_array().unwrap();
         assert_eq!(windows.len(), want.as_object().unwrap().len(), "{answer}");
@@ -419,7 +419,7 @@ fn a_bare_429_pauses_the_account() {
     ] {
         let now = Clock::SYSTEM.timestamp();
         let body = json!({"status": 429, "headers": headers, "observed_at": now.to_string()});
-        let (status, answer) = tell(&collector, &body);
+        let (status, answer) = post(&collector, &body);
         // A pause concerns the account; it is no window.
         assert_eq!((status, &answer["windows"]), (200, &json!([])), "{answer}");
         let answer = collector.get("/v1/may-start").1;
@@ -432,6 +432,6 @@ fn a_bare_429_pauses_the_account() {
             "{answer}"
         );
     }
-    assert_eq!(tell(&collector, &json!({"status": 429, "headers": {}})).0, 200);
+    assert_eq!(post(&collector, &json!({"status": 429, "headers": {}})).0, 200);
     collector.stop_cleanly();
 }

@@ -120,12 +120,15 @@ fn beside_the_database_of_another_user_the_run_is_counted_in_ones_own_directory(
         .env("TOKENTAIL__DB", &db)
         .current_dir(place.directory.path());
     let output = command.output().unwrap();
-    let told = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(3), "{told}");
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{message}");
     assert_eq!(document(&output)["output_tokens"], 5);
-    assert_eq!(fs::read_dir(&state).unwrap().count(), 0, "{told}");
+    assert_eq!(fs::read_dir(&state).unwrap().count(), 0, "{message}");
     let own = place.path("home/.local/state/tokentail/run-r.redb");
-    assert!(own.exists() && told.contains(own.to_str().unwrap()), "{told}");
+    assert!(
+        own.exists() && message.contains(own.to_str().unwrap()),
+        "{message}"
+    );
 }
 
 #[test]
@@ -197,11 +200,11 @@ fn signals_are_passed_on_and_the_totals_follow() {
             out.read_exact(&mut byte).unwrap();
             said.push(char::from(byte[0]));
         }
-        let told = Command::new("kill")
+        let kill = Command::new("kill")
             .arg(format!("-{signal}"))
             .arg(child.id().to_string())
             .status();
-        assert!(told.unwrap().success());
+        assert!(kill.unwrap().success());
         let mut rest = String::new();
         out.read_to_string(&mut rest).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(9), "{signal}");
@@ -309,14 +312,14 @@ fn runs_are_listed_stopped_and_forgotten_from_the_command_line() {
     let unknown = |run: &str, why: &str| {
         for words in [["forget", run], ["stop", run]] {
             let output = place.run(&words);
-            let told = text(&output.stderr);
-            assert_eq!(output.status.code(), Some(66), "{words:?}: {told}");
-            assert!(told.contains(why), "{words:?}: {told}");
+            let message = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(66), "{words:?}: {message}");
+            assert!(message.contains(why), "{words:?}: {message}");
         }
         for (method, path) in [("GET", ""), ("DELETE", ""), ("POST", "/stop?wait=true")] {
             let (status, problem) = collector.request(method, &format!("/v1/runs/{run}{path}"), "");
-            let told = problem["detail"].as_str().unwrap();
-            assert!(status == 404 && told.contains(why), "{method}: {problem}");
+            let message = problem["detail"].as_str().unwrap();
+            assert!(status == 404 && message.contains(why), "{method}: {problem}");
         }
     };
     unknown("r", "run r was forgotten; start it to create it again");

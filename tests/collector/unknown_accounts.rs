@@ -27,19 +27,19 @@ fn an_unknown_account_is_refused_everywhere_and_changes_nothing() {
     for (method, path, body, _) in REQUESTS {
         let (status, problem) = collector.request(method, path, body);
         assert_eq!(status, 404, "{method} {path}: {problem}");
-        let told = problem.to_string();
+        let message = problem.to_string();
         assert!(
-            told.contains("max-1") && told.contains("max-2"),
-            "{method} {path}: {told}"
+            message.contains("max-1") && message.contains("max-2"),
+            "{method} {path}: {message}"
         );
     }
     let output = place
         .command_with_config(&["may-start", "--account", "max-3"])
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(66), "{told}");
-    assert!(told.contains("did you mean"), "{told}");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(66), "{message}");
+    assert!(message.contains("did you mean"), "{message}");
     assert_eq!(collector.get("/v1/quota").1["accounts"], before);
     assert_eq!(collector.get("/api/runs").1, json!([]));
     collector.stop_cleanly();

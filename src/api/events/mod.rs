@@ -20,7 +20,7 @@ use utoipa_axum::routes;
 use crate::api::feed::encode::{EventId, Filter};
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::StrictQuery;
-use crate::api::openapi::{BadRequest, EVENTS, NotFound, Unavailable};
+use crate::api::openapi::{EVENTS, ItemErrors};
 use crate::api::state::{ApiState, RequestSnapshot};
 use crate::model::Millis;
 
@@ -65,9 +65,7 @@ struct EventsQuery {
     ),
     responses(
         (status = 200, description = "The stream.", body = String, content_type = "text/event-stream"),
-        (status = 400, response = BadRequest),
-        (status = 404, response = NotFound),
-        (status = 503, response = Unavailable)
+        ItemErrors
     )
 )]
 async fn get_events(

@@ -10,6 +10,9 @@ use crate::committer::handle::CommitterGone;
 use crate::store::StoreError;
 use crate::supervisor::handle::ShuttingDown;
 
+/// The answer of a route: its document, or why there is none.
+pub type JsonAnswer<T> = Result<Json<T>, Problem>;
+
 /// `Retry-After` of a subscriber without a place, in seconds.
 const SUBSCRIBE_AGAIN_AFTER_S: u64 = 5;
 

@@ -26,7 +26,7 @@ use crate::verdict::{self, Verdicts};
 /// Models with series of their own: the first ones seen, so that no series changes its meaning. Names come
 /// from transcripts, which may contain any number of them.
 const MODELS_MAX: usize = 256;
-/// Stands for all models after those.
+/// Blocked for all models after those.
 const OTHER: &str = "(other)";
 
 const RUN_STATES: [&str; 6] = ["waiting", "live", "idle", "stopped", "gone", "failing"];

@@ -10,8 +10,8 @@ use utoipa_axum::routes;
 
 use super::account::usable;
 use crate::api::document::quota;
-use crate::api::http::problem::{Problem, blocking};
-use crate::api::openapi::{BadRequest, Conflict, NotFound, QUOTA, Unavailable};
+use crate::api::http::problem::{JsonAnswer, Problem, blocking};
+use crate::api::openapi::{BodyErrors, Conflict, ItemErrors, QUOTA};
 use crate::api::quota::quota_at;
 use crate::api::state::{ApiState, RequestSnapshot, Shared};
 use crate::api::wire;
@@ -38,21 +38,13 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
         ("account" = String, Path, description = "The account's name, as in the configuration.")
     ),
     request_body = wire::Mark,
-    responses(
-        (status = 200, body = wire::Quota),
-        (status = 400, response = BadRequest),
-        (status = 404, response = NotFound),
-        (status = 413, response = BadRequest),
-        (status = 415, response = BadRequest),
-        (status = 422, response = BadRequest),
-        (status = 503, response = Unavailable)
-    )
+    responses((status = 200, body = wire::Quota), ItemErrors, BodyErrors)
 )]
 async fn post_mark(
     State(api): Shared,
     path: Result<Path<(String, String)>, PathRejection>,
     mark: Result<Json<wire::Mark>, JsonRejection>,
-) -> Result<Json<wire::Quota>, Problem> {
+) -> JsonAnswer<wire::Quota> {
     let Path((provider, name)) = path.map_err(|rejection| Problem::bad("path", rejection.body_text()))?;
     let Json(mark) = mark.map_err(|rejection| Problem::body(&rejection))?;
     let account = account_named(&api, Some(provider), name).await?;
@@ -70,20 +62,16 @@ async fn post_mark(
     request_body = wire::Mark,
     responses(
         (status = 200, body = wire::Quota),
-        (status = 400, response = BadRequest),
-        (status = 404, response = NotFound),
+        ItemErrors,
         (status = 409, response = Conflict),
-        (status = 413, response = BadRequest),
-        (status = 415, response = BadRequest),
-        (status = 422, response = BadRequest),
-        (status = 503, response = Unavailable)
+        BodyErrors
     )
 )]
 async fn post_mark_by_name(
     State(api): Shared,
     path: Result<Path<String>, PathRejection>,
     mark: Result<Json<wire::Mark>, JsonRejection>,
-) -> Result<Json<wire::Quota>, Problem> {
+) -> JsonAnswer<wire::Quota> {
     let Path(name) = path.map_err(|rejection| Problem::bad("path", rejection.body_text()))?;
     let Json(mark) = mark.map_err(|rejection| Problem::body(&rejection))?;
     let (provider, name) = match name.split_once(':') {
@@ -107,11 +95,7 @@ async fn account_named(
     .await
 }
 
-async fn set(
-    api: Arc<ApiState>,
-    account: AccountId,
-    mark: &wire::Mark,
-) -> Result<Json<wire::Quota>, Problem> {
+async fn set(api: Arc<ApiState>, account: AccountId, mark: &wire::Mark) -> JsonAnswer<wire::Quota> {
     let now = api.clock.now();
     let cause = quota::cause_of(mark, now).map_err(|why| Problem::bad("body", why))?;
     api.writes.mark(account, cause).await?;

@@ -13,9 +13,9 @@ use utoipa_axum::routes;
 
 use crate::api::document::quota;
 use crate::api::health::{eval_context, hanging_store, snapshot_and_unseen};
-use crate::api::http::problem::{Problem, blocking};
+use crate::api::http::problem::{JsonAnswer, Problem, blocking};
 use crate::api::http::query::{NoQuery, StrictQuery};
-use crate::api::openapi::{BadRequest, NotFound, QUOTA, Unavailable};
+use crate::api::openapi::{ItemErrors, QUOTA, ReadErrors};
 use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::model::{AccountId, Millis};
@@ -42,22 +42,15 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     get,
     path = "/v1/quota",
     tag = QUOTA,
-    responses(
-        (status = 200, body = wire::Quota),
-        (status = 400, response = BadRequest),
-        (status = 503, response = Unavailable)
-    )
+    responses((status = 200, body = wire::Quota), ReadErrors)
 )]
-async fn get_quota(
-    State(api): Shared,
-    StrictQuery(NoQuery {}): StrictQuery<NoQuery>,
-) -> Result<Json<wire::Quota>, Problem> {
+async fn get_quota(State(api): Shared, _: StrictQuery<NoQuery>) -> JsonAnswer<wire::Quota> {
     let now = api.clock.now();
     quota_at(api, now).await
 }
 
 /// The quota document as of a time.
-async fn quota_at(api: Arc<ApiState>, now: Millis) -> Result<Json<wire::Quota>, Problem> {
+async fn quota_at(api: Arc<ApiState>, now: Millis) -> JsonAnswer<wire::Quota> {
     blocking(move || {
         let settings = Arc::clone(&api.settings.borrow());
         let (snapshot, unseen) = snapshot_and_unseen(&api)?;
@@ -88,16 +81,12 @@ struct HistoryQuery {
     path = "/v1/quota/history",
     tag = QUOTA,
     params(HistoryQuery),
-    responses(
-        (status = 200, body = Vec<wire::HistoryPoint>),
-        (status = 400, response = BadRequest),
-        (status = 503, response = Unavailable)
-    )
+    responses((status = 200, body = Vec<wire::HistoryPoint>), ReadErrors)
 )]
 async fn get_history(
     State(api): Shared,
     StrictQuery(query): StrictQuery<HistoryQuery>,
-) -> Result<Json<Vec<wire::HistoryPoint>>, Problem> {
+) -> JsonAnswer<Vec<wire::HistoryPoint>> {
     if query.window.is_empty() {
         return Err(Problem::bad("window", "it is empty"));
     }
@@ -137,17 +126,12 @@ struct MayStartQuery {
     path = "/v1/may-start",
     tag = QUOTA,
     params(MayStartQuery),
-    responses(
-        (status = 200, body = wire::MayStart),
-        (status = 400, response = BadRequest),
-        (status = 404, response = NotFound),
-        (status = 503, response = Unavailable)
-    )
+    responses((status = 200, body = wire::MayStart), ItemErrors)
 )]
 async fn get_may_start(
     State(api): Shared,
     StrictQuery(query): StrictQuery<MayStartQuery>,
-) -> Result<Json<wire::MayStart>, Problem> {
+) -> JsonAnswer<wire::MayStart> {
     let question = AdmissionQuestion {
         provider: query.provider,
         account: query.account,
@@ -171,7 +155,7 @@ fn may_start(
     unseen: Option<&Unseen>,
     question: &AdmissionQuestion,
     known: impl FnOnce(Millis) -> Result<KnownAccounts, StoreError>,
-) -> Result<Json<wire::MayStart>, Problem> {
+) -> JsonAnswer<wire::MayStart> {
     let settings = Arc::clone(&api.settings.borrow());
     let context = eval_context(&settings, unseen, api.clock.now());
     let known = known(context.since())?;

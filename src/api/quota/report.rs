@@ -15,8 +15,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::document::quota;
-use crate::api::http::problem::{Problem, blocking};
-use crate::api::openapi::{BadRequest, Conflict, NotFound, QUOTA, Unavailable};
+use crate::api::http::problem::{JsonAnswer, Problem, blocking};
+use crate::api::openapi::{BodyErrors, Conflict, ItemErrors, QUOTA};
 use crate::api::quota::account;
 use crate::api::runs::no_such_run;
 use crate::api::state::{ApiState, RequestSnapshot};
@@ -73,19 +73,15 @@ struct Given {
     request_body = wire::TellObservations,
     responses(
         (status = 200, body = wire::Observed, description = "The observations are committed; these are the current windows."),
-        (status = 400, response = BadRequest),
-        (status = 404, response = NotFound),
+        ItemErrors,
         (status = 409, response = Conflict),
-        (status = 413, response = BadRequest),
-        (status = 415, response = BadRequest),
-        (status = 422, response = BadRequest),
-        (status = 503, response = Unavailable)
+        BodyErrors
     )
 )]
 async fn post_observations(
     State(api): State<Arc<ApiState>>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<wire::Observed>, Problem> {
+) -> JsonAnswer<wire::Observed> {
     let body = body.map_err(|rejection| {
         Problem::new(
             rejection.status(),

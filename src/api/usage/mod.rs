@@ -23,7 +23,7 @@ use crate::api::document::{self, cost};
 use crate::api::http::accept::AnswerFormat;
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::StrictQuery;
-use crate::api::openapi::{BadRequest, Refused, USAGE, Unavailable};
+use crate::api::openapi::{ReadErrors, Refused, USAGE};
 use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::model::Millis;
@@ -158,9 +158,8 @@ pub fn usage_in(
     params(UsageQuery),
     responses(
         (status = 200, description = "The sums.", content((wire::Usage = "application/json"), (String = "text/csv"))),
-        (status = 400, response = BadRequest),
-        (status = 406, response = Refused),
-        (status = 503, response = Unavailable)
+        ReadErrors,
+        (status = 406, response = Refused)
     )
 )]
 async fn get_usage(

@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::document::summary;
-use crate::api::http::problem::{Problem, blocking};
+use crate::api::http::problem::{JsonAnswer, blocking};
 use crate::api::http::query::{self, Lenient};
 use crate::api::openapi::{USAGE, Unavailable};
 use crate::api::state::ApiState;
@@ -48,15 +48,12 @@ struct DailyQuery {
     path = "/api/usage/daily",
     tag = USAGE,
     params(DailyQuery),
-    responses(
-        (status = 200, body = Vec<wire::DailyUsage>),
-        (status = 503, response = Unavailable)
-    )
+    responses((status = 200, body = Vec<wire::DailyUsage>), (status = 503, response = Unavailable))
 )]
 async fn get_daily(
     State(api): State<Arc<ApiState>>,
     Lenient(query): Lenient<DailyQuery>,
-) -> Result<Json<Vec<wire::DailyUsage>>, Problem> {
+) -> JsonAnswer<Vec<wire::DailyUsage>> {
     let days = query.days.as_deref().and_then(query::number);
     let days = days.unwrap_or(DAYS_DEFAULT).clamp(1, DAYS_MAX);
     blocking(move || Ok(Json(daily(&api.store.snapshot()?, days, api.clock.now())?))).await

@@ -17,10 +17,10 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::http::problem::{Problem, blocking};
+use crate::api::http::problem::{JsonAnswer, Problem, blocking};
 use crate::api::http::query::{self, Lenient};
 use crate::api::http::run_path::{RunPath, run_id};
-use crate::api::openapi::{BadRequest, NotFound, Unavailable, WEB};
+use crate::api::openapi::{ItemErrors, ReadErrors, WEB};
 use crate::api::quota::account;
 use crate::api::state::{ApiState, RequestSnapshot, Shared};
 use crate::api::wire;
@@ -82,17 +82,9 @@ impl AccountQuery {
     operation_id = "web_usage",
     tag = WEB,
     params(AccountQuery),
-    responses(
-        (status = 200, body = wire::WebUsage),
-        (status = 400, response = BadRequest),
-        (status = 404, response = NotFound),
-        (status = 503, response = Unavailable)
-    )
+    responses((status = 200, body = wire::WebUsage), ItemErrors)
 )]
-async fn get_usage(
-    State(api): Shared,
-    Lenient(query): Lenient<AccountQuery>,
-) -> Result<Json<wire::WebUsage>, Problem> {
+async fn get_usage(State(api): Shared, Lenient(query): Lenient<AccountQuery>) -> JsonAnswer<wire::WebUsage> {
     blocking(move || {
         let mut snapshot = RequestSnapshot::of(&api);
         let account = query.account(&api, &mut snapshot)?;
@@ -114,13 +106,9 @@ async fn get_usage(
     operation_id = "web_usage_of_run",
     tag = WEB,
     params(("id" = String, Path, description = "The run.")),
-    responses(
-        (status = 200, body = Vec<wire::WebModel>),
-        (status = 400, response = BadRequest),
-        (status = 503, response = Unavailable)
-    )
+    responses((status = 200, body = Vec<wire::WebModel>), ReadErrors)
 )]
-async fn get_usage_of_run(State(api): Shared, id: RunPath) -> Result<Json<Vec<wire::WebModel>>, Problem> {
+async fn get_usage_of_run(State(api): Shared, id: RunPath) -> JsonAnswer<Vec<wire::WebModel>> {
     let run = run_id(id)?;
     blocking(move || {
         let view = api.store.snapshot()?.run(&run)?.unwrap_or_default();
@@ -171,16 +159,9 @@ impl PageQuery {
     operation_id = "web_runs",
     tag = WEB,
     params(PageQuery),
-    responses(
-        (status = 200, body = wire::WebRunsAnswer),
-        (status = 400, response = BadRequest),
-        (status = 503, response = Unavailable)
-    )
+    responses((status = 200, body = wire::WebRunsAnswer), ReadErrors)
 )]
-async fn get_runs(
-    State(api): Shared,
-    Lenient(query): Lenient<PageQuery>,
-) -> Result<Json<wire::WebRunsAnswer>, Problem> {
+async fn get_runs(State(api): Shared, Lenient(query): Lenient<PageQuery>) -> JsonAnswer<wire::WebRunsAnswer> {
     let (limit, offset) = query.page()?;
     blocking(move || {
         let statuses = api.statuses.runs();

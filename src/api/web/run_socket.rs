@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -14,7 +12,7 @@ use super::socket::{self, SocketFeed, text};
 use crate::api::document::summary;
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::run_path::{RunPath, run_id};
-use crate::api::openapi::{BadRequest, Refused, Unavailable, WEB};
+use crate::api::openapi::{ReadErrors, UpgradeAnswers, WEB};
 use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::dedup::Totals;
@@ -39,17 +37,12 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     operation_id = "web_run_socket",
     tag = WEB,
     params(("id" = String, Path, description = "The run.")),
-    responses(
-        (status = 101, description = "The connection is a WebSocket now."),
-        (status = 400, response = BadRequest),
-        (status = 426, response = Refused),
-        (status = 503, response = Unavailable)
-    )
+    responses(UpgradeAnswers, ReadErrors)
 )]
 async fn get_socket(
     State(api): State<Arc<ApiState>>,
     id: RunPath,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    upgrade: socket::UpgradeRequest,
 ) -> Result<Response, Problem> {
     let run = run_id(id)?;
     socket::open(&api, upgrade, |api| OfRun {
@@ -69,17 +62,12 @@ async fn get_socket(
     operation_id = "web_run_socket_under_its_other_name",
     tag = WEB,
     params(("id" = String, Path, description = "The run.")),
-    responses(
-        (status = 101, description = "The connection is a WebSocket now."),
-        (status = 400, response = BadRequest),
-        (status = 426, response = Refused),
-        (status = 503, response = Unavailable)
-    )
+    responses(UpgradeAnswers, ReadErrors)
 )]
 async fn get_shell(
     api: State<Arc<ApiState>>,
     id: RunPath,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    upgrade: socket::UpgradeRequest,
 ) -> Result<Response, Problem> {
     get_socket(api, id, upgrade).await
 }

@@ -14,6 +14,9 @@ use crate::api::server::Permit;
 use crate::api::state::ApiState;
 use crate::live::{Event, Listener};
 
+/// A request for a WebSocket, as a handler takes it.
+pub type UpgradeRequest = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+
 /// Largest client message, in bytes; its content is ignored.
 const MESSAGE_BYTES_MAX: usize = 4096;
 /// Interval of pings.
@@ -48,7 +51,7 @@ enum SocketEnd {
 /// The request is no WebSocket upgrade, or all places are taken.
 pub fn open<T: SocketFeed>(
     api: &Arc<ApiState>,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    upgrade: UpgradeRequest,
     make: impl FnOnce(Arc<ApiState>) -> T,
 ) -> Result<Response, Problem> {
     let upgrade = upgrade.map_err(|rejection| {

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::Response;
 use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
@@ -15,7 +13,7 @@ use super::socket::{self, SocketFeed, text};
 use super::{AccountQuery, THRESHOLDS, documents};
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::http::query::Lenient;
-use crate::api::openapi::{BadRequest, NotFound, Refused, Unavailable, WEB};
+use crate::api::openapi::{ItemErrors, UpgradeAnswers, WEB};
 use crate::api::state::{ApiState, RequestSnapshot};
 use crate::api::wire;
 use crate::live::Event;
@@ -43,18 +41,12 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     operation_id = "web_usage_socket",
     tag = WEB,
     params(AccountQuery),
-    responses(
-        (status = 101, description = "The connection is a WebSocket now."),
-        (status = 400, response = BadRequest),
-        (status = 404, response = NotFound),
-        (status = 426, response = Refused),
-        (status = 503, response = Unavailable)
-    )
+    responses(UpgradeAnswers, ItemErrors)
 )]
 async fn get_socket(
     State(api): State<Arc<ApiState>>,
     Lenient(query): Lenient<AccountQuery>,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    upgrade: socket::UpgradeRequest,
 ) -> Result<Response, Problem> {
     let asked = Arc::clone(&api);
     let account = blocking(move || query.account(&asked, &mut RequestSnapshot::of(&asked))).await?;

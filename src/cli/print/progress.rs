@@ -15,7 +15,7 @@ use crate::sync::lock;
 /// Width of a terminal that does not report one.
 const COLUMNS: u16 = 80;
 
-/// A progress bar on stderr. It is erased if dropped before its end, so that an error stands alone.
+/// A progress bar on stderr. It is erased if dropped before its end, so that an error is alone.
 #[derive(Debug)]
 pub struct ProgressLine {
     bar: Option<ProgressBar>,

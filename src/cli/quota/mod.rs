@@ -136,8 +136,8 @@ fn marked(account: Option<&wire::Account>, word: &str, mark: &wire::Mark) -> Vec
             .map_or_else(String::new, |reason| format!(": {}", text::one_line(reason)));
         format!("{name}: marked as exhausted {until}{reason}")
     };
-    let stands = account.map(|account| format!("now: {}", text::one_line(&account.sentence)));
-    std::iter::once(done).chain(stands).collect()
+    let verdict = account.map(|account| format!("now: {}", text::one_line(&account.sentence)));
+    std::iter::once(done).chain(verdict).collect()
 }
 
 /// Provider and account named by a word of the command line; `None` leaves the choice to the collector, which

@@ -120,23 +120,30 @@ fn strict(
     Ok(Parsed { class, time, report })
 }
 
-#[derive(Debug, Default)]
-struct Envelope<'de> {
-    kind: RawBytes<'de>,
-    timestamp: RawBytes<'de>,
-    uuid: RawBytes<'de>,
-    request_id: RawBytes<'de>,
-    request_ref: RawBytes<'de>,
-    session_id: RawBytes<'de>,
-    forked_from: ForkedFrom<'de>,
-    captured: Captured<'de>,
-    event: RawBytes<'de>,
-    model_usage: RawBytes<'de>,
-    is_sidechain: RawBytes<'de>,
-    message: MessageMembers<'de>,
-    /// Boxed, since few lines have it and it is large.
-    data: Option<Box<ProgressData<'de>>>,
-    limits: LimitFields<'de>,
+members! {
+    struct Envelope<'de> {
+        kind = b"type",
+        timestamp = b"timestamp",
+        uuid = b"uuid",
+        request_id = b"requestId",
+        request_ref = b"requestRef",
+        session_id = b"sessionId",
+        forked_from: ForkedFrom<'de> = b"forkedFrom",
+        captured: Captured<'de> {
+            session_id = b"session_id",
+            request_id = b"request_id",
+            parent = b"parent_tool_use_id",
+            message_id = b"api_message_id",
+            timestamp = b"_audit_timestamp",
+        },
+        event = b"event",
+        model_usage = b"modelUsage",
+        is_sidechain = b"isSidechain",
+        message: MessageMembers<'de> = b"message",
+        /// Boxed, since few lines have it and it is large.
+        data: Option<Box<ProgressData<'de>>> = b"data",
+        ..limits: LimitFields<'de>,
+    }
 }
 
 impl<'de> Envelope<'de> {
@@ -147,27 +154,6 @@ impl<'de> Envelope<'de> {
         }
     }
 }
-
-members!(Envelope {
-    b"type" => kind,
-    b"timestamp" => timestamp,
-    b"uuid" => uuid,
-    b"requestId" => request_id,
-    b"requestRef" => request_ref,
-    b"sessionId" => session_id,
-    b"forkedFrom" => forked_from,
-    b"session_id" => captured.session_id,
-    b"request_id" => captured.request_id,
-    b"parent_tool_use_id" => captured.parent,
-    b"api_message_id" => captured.message_id,
-    b"_audit_timestamp" => captured.timestamp,
-    b"modelUsage" => model_usage,
-    b"event" => event,
-    b"isSidechain" => is_sidechain,
-    b"message" => message,
-    b"data" => data,
-    _ => limits,
-});
 
 impl Envelope<'_> {
     /// A hash of the line's session.
@@ -484,15 +470,12 @@ impl Captured<'_> {
     }
 }
 
-/// The original of a line that a fork copied.
-#[derive(Debug, Default)]
-struct ForkedFrom<'de> {
-    session_id: RawBytes<'de>,
+members! {
+    /// The original of a line that a fork copied.
+    struct ForkedFrom<'de> {
+        session_id = b"sessionId",
+    }
 }
-
-members!(ForkedFrom {
-    b"sessionId" => session_id,
-});
 
 /// Caches of the last parsed members, which mostly repeat.
 #[derive(Clone, Debug, Default)]
@@ -626,26 +609,18 @@ impl<'de> MemberValue<'de> for Option<Box<ProgressData<'de>>> {
     }
 }
 
-/// `data` of a progress line.
-#[derive(Debug, Default)]
-struct ProgressData<'de> {
-    message: QuotedLine<'de>,
+members! {
+    /// `data` of a progress line.
+    struct ProgressData<'de> {
+        message: QuotedLine<'de> = b"message",
+    }
 }
 
-members!(ProgressData {
-    b"message" => message,
-});
-
-/// The sub-agent's line quoted by a progress line.
-#[derive(Debug, Default)]
-struct QuotedLine<'de> {
-    request_id: RawBytes<'de>,
-    request_ref: RawBytes<'de>,
-    message: MessageMembers<'de>,
+members! {
+    /// The sub-agent's line quoted by a progress line.
+    struct QuotedLine<'de> {
+        request_id = b"requestId",
+        request_ref = b"requestRef",
+        message: MessageMembers<'de> = b"message",
+    }
 }
-
-members!(QuotedLine {
-    b"requestId" => request_id,
-    b"requestRef" => request_ref,
-    b"message" => message,
-});

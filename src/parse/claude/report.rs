@@ -35,20 +35,14 @@ impl<'de> Members<'de> for Models {
     }
 }
 
-#[derive(Debug, Default)]
-struct ReportedModel<'de> {
-    input: RawBytes<'de>,
-    output: RawBytes<'de>,
-    cache_read: RawBytes<'de>,
-    cache_creation: RawBytes<'de>,
+members! {
+    struct ReportedModel<'de> {
+        input = b"inputTokens",
+        output = b"outputTokens",
+        cache_read = b"cacheReadInputTokens",
+        cache_creation = b"cacheCreationInputTokens",
+    }
 }
-
-members!(ReportedModel {
-    b"inputTokens" => input,
-    b"outputTokens" => output,
-    b"cacheReadInputTokens" => cache_read,
-    b"cacheCreationInputTokens" => cache_creation,
-});
 
 #[cfg(test)]
 mod tests {

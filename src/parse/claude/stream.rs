@@ -217,33 +217,23 @@ impl Streams {
     }
 }
 
-/// `event` of a line of type `stream_event`.
-#[derive(Debug, Default)]
-struct StreamEvent<'de> {
-    kind: RawBytes<'de>,
-    message: MessageStart<'de>,
-    usage: Option<UsageFields<'de>>,
+members! {
+    /// `event` of a line of type `stream_event`.
+    struct StreamEvent<'de> {
+        kind = b"type",
+        message: MessageStart<'de> = b"message",
+        usage: Option<UsageFields<'de>> = b"usage",
+    }
 }
 
-members!(StreamEvent {
-    b"type" => kind,
-    b"message" => message,
-    b"usage" => usage,
-});
-
-/// `message` of a `message_start`.
-#[derive(Debug, Default)]
-struct MessageStart<'de> {
-    id: RawBytes<'de>,
-    model: RawBytes<'de>,
-    usage: UsageFields<'de>,
+members! {
+    /// `message` of a `message_start`.
+    struct MessageStart<'de> {
+        id = b"id",
+        model = b"model",
+        usage: UsageFields<'de> = b"usage",
+    }
 }
-
-members!(MessageStart {
-    b"id" => id,
-    b"model" => model,
-    b"usage" => usage,
-});
 
 #[cfg(test)]
 mod tests {

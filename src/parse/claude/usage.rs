@@ -8,7 +8,7 @@ use memchr::memmem;
 
 use super::model_name::MODEL_SYNTHETIC;
 use crate::json::scanner::Scanner;
-use crate::json::{self, RawBytes, members};
+use crate::json::{self, members};
 
 use crate::model::{Geography, Service, Speed, Tier, Usage};
 
@@ -24,37 +24,23 @@ const FALLBACK: &str = "fallback_message";
 /// Longest cached `usage` object, in bytes; a usual one has some 300.
 const REMEMBERED_BYTES_MAX: usize = 4096;
 
-/// The members of a `usage` object, raw.
-#[derive(Debug, Default)]
-pub struct UsageFields<'de> {
-    input: RawBytes<'de>,
-    output: RawBytes<'de>,
-    cache_read: RawBytes<'de>,
-    cache_creation: RawBytes<'de>,
-    cache_split: CacheSplit<'de>,
-    total: RawBytes<'de>,
-    tools: ServerTools<'de>,
-    details: OutputDetails<'de>,
-    tier: RawBytes<'de>,
-    speed: RawBytes<'de>,
-    geography: RawBytes<'de>,
-    iterations: RawBytes<'de>,
+members! {
+    /// The members of a `usage` object, raw.
+    pub struct UsageFields<'de> {
+        input = b"input_tokens",
+        output = b"output_tokens",
+        cache_read = b"cache_read_input_tokens",
+        cache_creation = b"cache_creation_input_tokens",
+        cache_split: CacheSplit<'de> = b"cache_creation",
+        total = b"total_tokens",
+        tools: ServerTools<'de> = b"server_tool_use",
+        details: OutputDetails<'de> = b"output_tokens_details",
+        tier = b"service_tier",
+        speed = b"speed",
+        geography = b"inference_geo",
+        iterations = b"iterations",
+    }
 }
-
-members!(UsageFields {
-    b"input_tokens" => input,
-    b"output_tokens" => output,
-    b"cache_read_input_tokens" => cache_read,
-    b"cache_creation_input_tokens" => cache_creation,
-    b"total_tokens" => total,
-    b"cache_creation" => cache_split,
-    b"server_tool_use" => tools,
-    b"output_tokens_details" => details,
-    b"service_tier" => tier,
-    b"speed" => speed,
-    b"inference_geo" => geography,
-    b"iterations" => iterations,
-});
 
 /// The parsed `usage` object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -253,48 +239,33 @@ impl UsageMemory {
     }
 }
 
-/// One element of `usage.iterations`.
-#[derive(Debug, Default)]
-struct Iteration<'de> {
-    kind: RawBytes<'de>,
-    model: RawBytes<'de>,
-    usage: UsageFields<'de>,
+members! {
+    /// One element of `usage.iterations`.
+    struct Iteration<'de> {
+        kind = b"type",
+        model = b"model",
+        ..usage: UsageFields<'de>,
+    }
 }
 
-members!(Iteration {
-    b"type" => kind,
-    b"model" => model,
-    _ => usage,
-});
-
-#[derive(Debug, Default)]
-struct CacheSplit<'de> {
-    five_minutes: RawBytes<'de>,
-    one_hour: RawBytes<'de>,
+members! {
+    struct CacheSplit<'de> {
+        five_minutes = b"ephemeral_5m_input_tokens",
+        one_hour = b"ephemeral_1h_input_tokens",
+    }
 }
 
-members!(CacheSplit {
-    b"ephemeral_5m_input_tokens" => five_minutes,
-    b"ephemeral_1h_input_tokens" => one_hour,
-});
-
-#[derive(Debug, Default)]
-struct ServerTools<'de> {
-    web_search: RawBytes<'de>,
+members! {
+    struct ServerTools<'de> {
+        web_search = b"web_search_requests",
+    }
 }
 
-members!(ServerTools {
-    b"web_search_requests" => web_search,
-});
-
-#[derive(Debug, Default)]
-struct OutputDetails<'de> {
-    thinking: RawBytes<'de>,
+members! {
+    struct OutputDetails<'de> {
+        thinking = b"thinking_tokens",
+    }
 }
-
-members!(OutputDetails {
-    b"thinking_tokens" => thinking,
-});
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@
 
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::json::{RawBytes, members};
+use crate::json::members;
 use crate::model::{ResponseKey, Usage};
 
 /// The tag of this dialect and the version of its keys.
@@ -23,23 +23,16 @@ const TAG_ORIGIN: u8 = b'o';
 /// the first, the last is a part of the fourth. `total_tokens` is none: in notes it is the size of the context.
 pub type Parts = [u64; 5];
 
-/// The members of a usage object, raw.
-#[derive(Debug, Default)]
-pub struct UsageParts<'de> {
-    input: RawBytes<'de>,
-    cached: RawBytes<'de>,
-    cache_write: RawBytes<'de>,
-    output: RawBytes<'de>,
-    reasoning: RawBytes<'de>,
+members! {
+    /// The members of a usage object, raw.
+    pub struct UsageParts<'de> {
+        input = b"input_tokens",
+        cached = b"cached_input_tokens",
+        cache_write = b"cache_write_input_tokens",
+        output = b"output_tokens",
+        reasoning = b"reasoning_output_tokens",
+    }
 }
-
-members!(UsageParts {
-    b"input_tokens" => input,
-    b"cached_input_tokens" => cached,
-    b"cache_write_input_tokens" => cache_write,
-    b"output_tokens" => output,
-    b"reasoning_output_tokens" => reasoning,
-});
 
 impl UsageParts<'_> {
     /// The numbers; what is none is 0.

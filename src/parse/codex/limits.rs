@@ -12,17 +12,13 @@ const LIMIT_ERROR: &[u8] = b"usage_limit_exceeded";
 /// Prefix of the windows of limits other than the account's.
 const OTHER_LIMIT: &str = "codex:";
 
-/// `error` of a completed turn.
-#[derive(Debug, Default)]
-pub struct TurnError<'de> {
-    info: Raw<'de>,
-    message: Raw<'de>,
+members! {
+    /// `error` of a completed turn.
+    pub struct TurnError<'de> {
+        info: Raw<'de> = b"codex_error_info",
+        message: Raw<'de> = b"message",
+    }
 }
-
-members!(TurnError {
-    b"codex_error_info" => info,
-    b"message" => message,
-});
 
 /// A window that the newest limits show as used up: the one that ends last.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -276,53 +276,33 @@ impl RolloutEnvelope<'_> {
     }
 }
 
-/// The members of a payload, of whatever type.
-#[derive(Debug, Default)]
-struct Payload<'de> {
-    kind: RawBytes<'de>,
-    id: RawBytes<'de>,
-    session_id: RawBytes<'de>,
-    timestamp: RawBytes<'de>,
-    forked_from: RawBytes<'de>,
-    history_base: RawBytes<'de>,
-    turn_id: RawBytes<'de>,
-    started_at: RawBytes<'de>,
-    model: RawBytes<'de>,
-    response_id: RawBytes<'de>,
-    usage: Option<UsageParts<'de>>,
-    info: Option<TotalInfo<'de>>,
-    rate_limits: Raw<'de>,
-    error: Option<TurnError<'de>>,
+members! {
+    /// The members of a payload, of whatever type.
+    struct Payload<'de> {
+        kind = b"type",
+        id = b"id",
+        session_id = b"session_id",
+        timestamp = b"timestamp",
+        forked_from = b"forked_from_id",
+        history_base = b"history_base",
+        turn_id = b"turn_id",
+        started_at = b"started_at",
+        model = b"model",
+        response_id = b"response_id",
+        usage: Option<UsageParts<'de>> = b"usage",
+        info: Option<TotalInfo<'de>> = b"info",
+        rate_limits: Raw<'de> = b"rate_limits",
+        error: Option<TurnError<'de>> = b"error",
+    }
 }
 
-members!(Payload {
-    b"type" => kind,
-    b"id" => id,
-    b"session_id" => session_id,
-    b"timestamp" => timestamp,
-    b"forked_from_id" => forked_from,
-    b"history_base" => history_base,
-    b"turn_id" => turn_id,
-    b"started_at" => started_at,
-    b"model" => model,
-    b"response_id" => response_id,
-    b"usage" => usage,
-    b"info" => info,
-    b"rate_limits" => rate_limits,
-    b"error" => error,
-});
-
-/// `info` of a `token_count`.
-#[derive(Debug, Default)]
-struct TotalInfo<'de> {
-    total: Option<UsageParts<'de>>,
-    last: Option<UsageParts<'de>>,
+members! {
+    /// `info` of a `token_count`.
+    struct TotalInfo<'de> {
+        total: Option<UsageParts<'de>> = b"total_token_usage",
+        last: Option<UsageParts<'de>> = b"last_token_usage",
+    }
 }
-
-members!(TotalInfo {
-    b"total_token_usage" => total,
-    b"last_token_usage" => last,
-});
 
 #[cfg(test)]
 mod tests;

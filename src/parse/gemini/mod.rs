@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::dialect::{self, DialectParser, LineHead};
 use crate::json::scanner::{NotJson, Scanner};
-use crate::json::{self, MemberValue, RawBytes, members};
+use crate::json::{self, MemberValue, members};
 use crate::model::{Observation, Record, Usage};
 use crate::parse::line::{LineContext, LineKind, Parsed};
 
@@ -79,33 +79,23 @@ impl DialectParser for Gemini {
     }
 }
 
-/// The members of a line: of a header, a change or a message.
-#[derive(Debug, Default)]
-struct ChatLine<'de> {
-    session_id: RawBytes<'de>,
-    set: ChatChange<'de>,
-    message: ChatMessage<'de>,
+members! {
+    /// The members of a line: of a header, a change or a message.
+    struct ChatLine<'de> {
+        session_id = b"sessionId",
+        set: ChatChange<'de> = b"$set",
+        ..message: ChatMessage<'de>,
+    }
 }
 
-members!(ChatLine {
-    b"sessionId" => session_id,
-    b"$set" => set,
-    _ => message,
-});
-
-/// `$set`: new values of the header's members, or of the list of messages.
-#[derive(Debug, Default)]
-struct ChatChange<'de> {
-    session_id: RawBytes<'de>,
-    last_updated: RawBytes<'de>,
-    messages: ChatMessages<'de>,
+members! {
+    /// `$set`: new values of the header's members, or of the list of messages.
+    struct ChatChange<'de> {
+        session_id = b"sessionId",
+        last_updated = b"lastUpdated",
+        messages: ChatMessages<'de> = b"messages",
+    }
 }
-
-members!(ChatChange {
-    b"sessionId" => session_id,
-    b"lastUpdated" => last_updated,
-    b"messages" => messages,
-});
 
 /// The messages of a list that can count.
 #[derive(Debug, Default)]
@@ -125,23 +115,16 @@ impl<'de> MemberValue<'de> for ChatMessages<'de> {
     }
 }
 
-#[derive(Debug, Default)]
-struct ChatMessage<'de> {
-    kind: RawBytes<'de>,
-    id: RawBytes<'de>,
-    timestamp: RawBytes<'de>,
-    /// The one asked for; the server's own name is not written.
-    model: RawBytes<'de>,
-    tokens: ChatTokens<'de>,
+members! {
+    struct ChatMessage<'de> {
+        kind = b"type",
+        id = b"id",
+        timestamp = b"timestamp",
+        /// The one asked for; the server's own name is not written.
+        model = b"model",
+        tokens: ChatTokens<'de> = b"tokens",
+    }
 }
-
-members!(ChatMessage {
-    b"type" => kind,
-    b"id" => id,
-    b"timestamp" => timestamp,
-    b"model" => model,
-    b"tokens" => tokens,
-});
 
 impl ChatMessage<'_> {
     /// A function's response of the user may have the id of the message with the call.
@@ -165,23 +148,16 @@ impl ChatMessage<'_> {
     }
 }
 
-/// The members of `tokens`, which is `null` or absent where the server sent none.
-#[derive(Debug, Default)]
-struct ChatTokens<'de> {
-    input: RawBytes<'de>,
-    output: RawBytes<'de>,
-    cached: RawBytes<'de>,
-    thoughts: RawBytes<'de>,
-    tool: RawBytes<'de>,
+members! {
+    /// The members of `tokens`, which is `null` or absent where the server sent none.
+    struct ChatTokens<'de> {
+        input = b"input",
+        output = b"output",
+        cached = b"cached",
+        thoughts = b"thoughts",
+        tool = b"tool",
+    }
 }
-
-members!(ChatTokens {
-    b"input" => input,
-    b"output" => output,
-    b"cached" => cached,
-    b"thoughts" => thoughts,
-    b"tool" => tool,
-});
 
 impl ChatTokens<'_> {
     /// Cached tokens are a part of the input; thoughts and the prompt of tools come on top.

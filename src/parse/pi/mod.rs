@@ -142,51 +142,34 @@ fn provider_name(text: RawBytes<'_>, before: Option<&Arc<str>>) -> Option<Arc<st
     })
 }
 
-/// The members of an entry.
-#[derive(Debug, Default)]
-struct PiEntry<'de> {
-    kind: RawBytes<'de>,
-    /// Of the session, in its header. Ids of entries are not read: a file of the first version gets new ones when
-    /// it is continued.
-    id: RawBytes<'de>,
-    timestamp: RawBytes<'de>,
-    /// The model of a `model_change`.
-    model_id: RawBytes<'de>,
-    message: PiCall<'de>,
-    /// The call of an entry without a message.
-    own: PiCall<'de>,
+members! {
+    /// The members of an entry.
+    struct PiEntry<'de> {
+        kind = b"type",
+        /// Of the session, in its header. Ids of entries are not read: a file of the first version gets new ones when
+        /// it is continued.
+        id = b"id",
+        timestamp = b"timestamp",
+        /// The model of a `model_change`.
+        model_id = b"modelId",
+        message: PiCall<'de> = b"message",
+        // The call of an entry without a message.
+        ..own: PiCall<'de>,
+    }
 }
 
-members!(PiEntry {
-    b"type" => kind,
-    b"id" => id,
-    b"timestamp" => timestamp,
-    b"modelId" => model_id,
-    b"message" => message,
-    _ => own,
-});
-
-/// A call of the API, in a message or in the entry itself.
-#[derive(Debug, Default)]
-struct PiCall<'de> {
-    role: RawBytes<'de>,
-    timestamp: RawBytes<'de>,
-    provider: RawBytes<'de>,
-    model: RawBytes<'de>,
-    response_model: RawBytes<'de>,
-    response_id: RawBytes<'de>,
-    usage: PiUsage<'de>,
+members! {
+    /// A call of the API, in a message or in the entry itself.
+    struct PiCall<'de> {
+        role = b"role",
+        timestamp = b"timestamp",
+        provider = b"provider",
+        model = b"model",
+        response_model = b"responseModel",
+        response_id = b"responseId",
+        usage: PiUsage<'de> = b"usage",
+    }
 }
-
-members!(PiCall {
-    b"role" => role,
-    b"timestamp" => timestamp,
-    b"provider" => provider,
-    b"model" => model,
-    b"responseModel" => response_model,
-    b"responseId" => response_id,
-    b"usage" => usage,
-});
 
 impl<'de> PiCall<'de> {
     /// The model that answered: `responseModel` is written where it is not the one asked for.
@@ -217,25 +200,17 @@ impl<'de> PiCall<'de> {
     }
 }
 
-/// The members of a usage object. `totalTokens` is not read: for some APIs it is the server's.
-#[derive(Debug, Default)]
-struct PiUsage<'de> {
-    input: RawBytes<'de>,
-    output: RawBytes<'de>,
-    cache_read: RawBytes<'de>,
-    cache_write: RawBytes<'de>,
-    cache_write_1h: RawBytes<'de>,
-    reasoning: RawBytes<'de>,
+members! {
+    /// The members of a usage object. `totalTokens` is not read: for some APIs it is the server's.
+    struct PiUsage<'de> {
+        input = b"input",
+        output = b"output",
+        cache_read = b"cacheRead",
+        cache_write = b"cacheWrite",
+        cache_write_1h = b"cacheWrite1h",
+        reasoning = b"reasoning",
+    }
 }
-
-members!(PiUsage {
-    b"input" => input,
-    b"output" => output,
-    b"cacheRead" => cache_read,
-    b"cacheWrite" => cache_write,
-    b"cacheWrite1h" => cache_write_1h,
-    b"reasoning" => reasoning,
-});
 
 impl PiUsage<'_> {
     /// Reasoning is a part of the output, and one-hour writes are a part of the cache writes.

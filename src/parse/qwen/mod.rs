@@ -74,31 +74,20 @@ impl DialectParser for Qwen {
     }
 }
 
-/// The members of a row.
-#[derive(Debug, Default)]
-struct QwenRow<'de> {
-    uuid: RawBytes<'de>,
-    session_id: RawBytes<'de>,
-    timestamp: RawBytes<'de>,
-    kind: RawBytes<'de>,
-    subtype: RawBytes<'de>,
-    is_sidechain: RawBytes<'de>,
-    model: RawBytes<'de>,
-    payload: SystemPayload<'de>,
-    usage: QwenCounts<'de>,
+members! {
+    /// The members of a row.
+    struct QwenRow<'de> {
+        uuid = b"uuid",
+        session_id = b"sessionId",
+        timestamp = b"timestamp",
+        kind = b"type",
+        subtype = b"subtype",
+        is_sidechain = b"isSidechain",
+        model = b"model",
+        payload: SystemPayload<'de> = b"systemPayload",
+        usage: QwenCounts<'de> = b"usageMetadata",
+    }
 }
-
-members!(QwenRow {
-    b"uuid" => uuid,
-    b"sessionId" => session_id,
-    b"timestamp" => timestamp,
-    b"type" => kind,
-    b"subtype" => subtype,
-    b"isSidechain" => is_sidechain,
-    b"model" => model,
-    b"systemPayload" => payload,
-    b"usageMetadata" => usage,
-});
 
 impl QwenRow<'_> {
     fn is_telemetry(&self) -> bool {
@@ -115,46 +104,31 @@ impl QwenRow<'_> {
     }
 }
 
-/// `systemPayload` of a row.
-#[derive(Debug, Default)]
-struct SystemPayload<'de> {
-    event: TelemetryEvent<'de>,
+members! {
+    /// `systemPayload` of a row.
+    struct SystemPayload<'de> {
+        event: TelemetryEvent<'de> = b"uiEvent",
+    }
 }
 
-members!(SystemPayload {
-    b"uiEvent" => event,
-});
-
-#[derive(Debug, Default)]
-struct TelemetryEvent<'de> {
-    name: RawBytes<'de>,
-    model: RawBytes<'de>,
-    counts: QwenCounts<'de>,
+members! {
+    struct TelemetryEvent<'de> {
+        name = b"event.name",
+        model = b"model",
+        ..counts: QwenCounts<'de>,
+    }
 }
 
-members!(TelemetryEvent {
-    b"event.name" => name,
-    b"model" => model,
-    _ => counts,
-});
-
-/// The counts of a call, in the words of telemetry or of `usageMetadata`.
-#[derive(Debug, Default)]
-struct QwenCounts<'de> {
-    input: RawBytes<'de>,
-    output: RawBytes<'de>,
-    cached: RawBytes<'de>,
-    thoughts: RawBytes<'de>,
-    total: RawBytes<'de>,
+members! {
+    /// The counts of a call, in the words of telemetry or of `usageMetadata`.
+    struct QwenCounts<'de> {
+        input = b"input_token_count" | b"promptTokenCount",
+        output = b"output_token_count" | b"candidatesTokenCount",
+        cached = b"cached_content_token_count" | b"cachedContentTokenCount",
+        thoughts = b"thoughts_token_count" | b"thoughtsTokenCount",
+        total = b"total_token_count" | b"totalTokenCount",
+    }
 }
-
-members!(QwenCounts {
-    b"input_token_count" | b"promptTokenCount" => input,
-    b"output_token_count" | b"candidatesTokenCount" => output,
-    b"cached_content_token_count" | b"cachedContentTokenCount" => cached,
-    b"thoughts_token_count" | b"thoughtsTokenCount" => thoughts,
-    b"total_token_count" | b"totalTokenCount" => total,
-});
 
 impl QwenCounts<'_> {
     /// Cached tokens are a part of the input. Only the total shows whether thoughts are a part of the output, as

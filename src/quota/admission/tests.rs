@@ -180,7 +180,7 @@ fn answer(places: &[Place]) -> Answer {
     )
 }
 
-fn stands(place: &Place) -> (AccountVerdict, Verdict, Reason) {
+fn verdict_on(place: &Place) -> (AccountVerdict, Verdict, Reason) {
     let assessment = place.assessment();
     (assessment.state, assessment.verdict, assessment.reason)
 }
@@ -291,7 +291,7 @@ fn deny_only_if_nobody_ever_recovers() {
 fn unknown_is_never_allowed_in_silence() {
     let never = |on_unknown| place("a").on_unknown(on_unknown);
     assert_eq!(
-        stands(&never(OnUnknown::Say)),
+        verdict_on(&never(OnUnknown::Say)),
         (AccountVerdict::Unknown, Verdict::Unknown, Reason::NoObservation)
     );
     assert_eq!(
@@ -359,7 +359,7 @@ fn an_unknown_candidate_is_passed_over_for_one_that_is_known() {
 fn all_near_is_the_first_that_is_not_exhausted() {
     let near = |name| place(name).window(FIVE_HOUR, healthy(0.92));
     assert_eq!(
-        stands(&near("a")),
+        verdict_on(&near("a")),
         (AccountVerdict::NearLimit, Verdict::Allow, Reason::NearWindow)
     );
     assert_eq!(
@@ -375,11 +375,11 @@ fn all_near_is_the_first_that_is_not_exhausted() {
         (Verdict::Allow, Some(1), Reason::AllNearLimit, None)
     );
     assert_eq!(
-        stands(&place("a").window(FIVE_HOUR, healthy(0.90))).0,
+        verdict_on(&place("a").window(FIVE_HOUR, healthy(0.90))).0,
         AccountVerdict::NearLimit
     );
     assert_eq!(
-        stands(&place("a").window(FIVE_HOUR, healthy(0.89))).0,
+        verdict_on(&place("a").window(FIVE_HOUR, healthy(0.89))).0,
         AccountVerdict::Available,
         "the highest threshold counts, not the lowest"
     );
@@ -409,7 +409,7 @@ fn an_account_whose_windows_are_all_over_is_free() {
     );
     let gone = seen(FIVE_HOUR, None, Some(-MINUTE), LimitStatus::Rejected, HOUR_MS);
     assert_eq!(
-        stands(&place("a").window(FIVE_HOUR, gone)).2,
+        verdict_on(&place("a").window(FIVE_HOUR, gone)).2,
         Reason::AwaitingRefresh
     );
     let week = seen(SEVEN_DAY, Some(0.3), Some(DAY_MS), LimitStatus::Allowed, HOUR_MS);
@@ -474,11 +474,11 @@ fn the_tightest_window_that_binds_gives_the_headroom() {
 fn a_window_that_is_no_limit_binds_only_while_it_refuses() {
     let side = |status| place("a").window(OVERAGE, seen(OVERAGE, Some(1.0), Some(HOUR_MS), status, MINUTE));
     assert_eq!(
-        stands(&side(LimitStatus::Allowed)),
+        verdict_on(&side(LimitStatus::Allowed)),
         (AccountVerdict::Unknown, Verdict::Unknown, Reason::NoObservation)
     );
     assert_eq!(
-        stands(&side(LimitStatus::Rejected)),
+        verdict_on(&side(LimitStatus::Rejected)),
         (AccountVerdict::Exhausted, Verdict::Wait, Reason::WindowExhausted)
     );
 }
@@ -503,7 +503,7 @@ fn a_pause_is_a_cause_of_its_own() {
         )
     );
     paused.throttled = Some(cause(NOON));
-    assert_eq!(stands(&paused).2, Reason::Available, "it ends by itself");
+    assert_eq!(verdict_on(&paused).2, Reason::Available, "it ends by itself");
 }
 
 #[test]
@@ -515,7 +515,7 @@ fn what_is_paid_beyond_the_windows_is_used_only_if_that_is_wanted() {
     let full = |overage, use_overage| {
         let mut full = place("a").window(FIVE_HOUR, healthy(1.0));
         (full.overage, full.account.use_overage) = (overage, use_overage);
-        stands(&full)
+        verdict_on(&full)
     };
     let waits = |reason| (AccountVerdict::Exhausted, Verdict::Wait, reason);
     for (overage, use_overage, expect) in [
@@ -536,25 +536,25 @@ fn what_is_paid_beyond_the_windows_is_used_only_if_that_is_wanted() {
     let mut buys = place("a")
         .window(FIVE_HOUR, healthy(1.0))
         .window(OVERAGE, seen(OVERAGE, None, None, LimitStatus::Allowed, MINUTE));
-    assert_eq!(stands(&buys), waits(Reason::OverageOnly));
+    assert_eq!(verdict_on(&buys), waits(Reason::OverageOnly));
     buys.account.use_overage = true;
-    assert_eq!(stands(&buys).2, Reason::UsingOverage);
+    assert_eq!(verdict_on(&buys).2, Reason::UsingOverage);
     // A refusal overrides an earlier overage report.
     let mut refused = place("a").window(FIVE_HOUR, refused(HOUR_MS));
     (refused.overage, refused.account.use_overage) = (Some(said(2 * MINUTE, true)), true);
-    assert_eq!(stands(&refused), waits(Reason::WindowExhausted));
+    assert_eq!(verdict_on(&refused), waits(Reason::WindowExhausted));
 }
 
 #[test]
 fn windows_that_do_not_bind_say_nothing_of_the_account() {
     let overage = seen(OVERAGE, None, Some(DAY_MS), LimitStatus::Allowed, 0);
     assert_eq!(
-        stands(&place("a").window(OVERAGE, overage)).2,
+        verdict_on(&place("a").window(OVERAGE, overage)).2,
         Reason::NoObservation
     );
     let silent = seen(FIVE_HOUR, None, Some(DAY_MS), LimitStatus::Unknown, 0);
     assert_eq!(
-        stands(&place("a").window(FIVE_HOUR, silent)).2,
+        verdict_on(&place("a").window(FIVE_HOUR, silent)).2,
         Reason::NoObservation
     );
     let spoken = seen(FIVE_HOUR, None, None, LimitStatus::Allowed, 0);
@@ -586,7 +586,7 @@ fn a_budget_blocks_whatever_the_windows_say() {
         (Reason::BudgetExhausted, Some(MIDNIGHT))
     );
     assert_eq!(
-        stands(&place("a").budget(spent(100_000, 11))),
+        verdict_on(&place("a").budget(spent(100_000, 11))),
         (AccountVerdict::Available, Verdict::Allow, Reason::WithinOwnLimits)
     );
 }
@@ -617,7 +617,7 @@ fn the_cause_that_ends_last_is_the_reason_and_all_are_listed() {
     );
     let past = place("a").window(FIVE_HOUR, healthy(0.1)).manual(NOON);
     assert_eq!(
-        stands(&past).0,
+        verdict_on(&past).0,
         AccountVerdict::Available,
         "a cause ends by itself"
     );
@@ -662,7 +662,7 @@ fn a_refusal_without_an_end_is_never_room_again_by_itself() {
                 .on_unknown(on_unknown)
         };
         assert_eq!(
-            stands(&refused(OnUnknown::Say)),
+            verdict_on(&refused(OnUnknown::Say)),
             (AccountVerdict::Unknown, Verdict::Unknown, Reason::ResetUnknown)
         );
         assert_eq!(

@@ -63,14 +63,14 @@ struct Story {
 }
 
 impl Story {
-    fn tell(&mut self, at: Millis, observation: &Observation) -> Merged {
+    fn observe(&mut self, at: Millis, observation: &Observation) -> Merged {
         let merged = merge(self.track.as_ref(), observation, at, &THRESHOLDS);
         self.track = Some(merged.track.clone());
         merged
     }
 
     fn state(&self) -> &WindowState {
-        &self.track.as_ref().expect("something was told").state
+        &self.track.as_ref().expect("something was observed").state
     }
 
     fn utilization(&self) -> Option<f64> {
@@ -78,10 +78,10 @@ impl Story {
     }
 }
 
-fn story(told: &[(Millis, Observation)]) -> Story {
+fn story(observations: &[(Millis, Observation)]) -> Story {
     let mut story = Story::default();
-    for (at, observation) in told {
-        story.tell(*at, observation);
+    for (at, observation) in observations {
+        story.observe(*at, observation);
     }
     story
 }
@@ -130,7 +130,7 @@ fn a_threshold_fires_once_in_a_window_and_again_in_the_next() {
     .zip(1..)
     .map(|((utilization, reset), minute)| {
         story
-            .tell(RESET - HOUR_MS + minute * MINUTE, &share(*utilization, *reset))
+            .observe(RESET - HOUR_MS + minute * MINUTE, &share(*utilization, *reset))
             .crossed
     })
     .collect();
@@ -186,7 +186,7 @@ fn a_whole_story_of_two_windows() {
     let (first, second, third) = (time(5, 15, 20), time(5, 20, 20), time(6, 13, 30));
     let week = time(9, 16, 0);
     #[rustfmt::skip]
-    let told = [
+    let observations = [
         // observed at, five hour share and reset, seven day share and reset, what is expected
         (time(5, 10, 30), 0.10, first, 0.40, week, Expect { five_hour: 0.10, five_reset: first, seven_day: 0.40, seven_reset: week, rolled_over: false, why: "new window" }),
         (time(5, 10, 40), 0.18, first, 0.41, week, Expect { five_hour: 0.18, five_reset: first, seven_day: 0.41, seven_reset: week, rolled_over: false, why: "raise" }),
@@ -201,14 +201,14 @@ fn a_whole_story_of_two_windows() {
         (time(6, 10, 10), 1.02, third, 0.05, week, Expect { five_hour: 1.02, five_reset: third, seven_day: 0.05, seven_reset: week + 2000, rolled_over: false, why: "more than all stays as it is; the old reset again drops what was held" }),
     ];
     let (mut five_hour, mut seven_day) = (Story::default(), Story::default());
-    for (at, share5, reset5, share7, reset7, expect) in told {
+    for (at, share5, reset5, share7, reset7, expect) in observations {
         let status = if share5 > 1.0 {
             LimitStatus::Rejected
         } else {
             LimitStatus::Allowed
         };
-        let merged = five_hour.tell(at, &saw(FIVE_HOUR, Some(share5), Some(reset5), status));
-        seven_day.tell(
+        let merged = five_hour.observe(at, &saw(FIVE_HOUR, Some(share5), Some(reset5), status));
+        seven_day.observe(
             at,
             &saw(SEVEN_DAY, Some(share7), Some(reset7), LimitStatus::Unknown),
         );
@@ -242,13 +242,13 @@ fn a_whole_story_of_two_windows() {
 fn a_large_drop_needs_a_second_later_low_reading() {
     let mut once = story(&[(T0, bare(0.9, RESET)), (T0 + 1, bare(0.1, RESET))]);
     assert_eq!(once.utilization(), Some(0.9));
-    once.tell(T0 + 1, &bare(0.12, RESET));
+    once.observe(T0 + 1, &bare(0.12, RESET));
     assert_eq!(
         once.utilization(),
         Some(0.9),
         "a second of the same time is no second"
     );
-    once.tell(T0 + 2, &bare(0.7, RESET));
+    once.observe(T0 + 2, &bare(0.7, RESET));
     assert_eq!(
         once.utilization(),
         Some(0.7),
@@ -256,25 +256,25 @@ fn a_large_drop_needs_a_second_later_low_reading() {
     );
 
     let mut broken = story(&[(T0, bare(0.9, RESET)), (T0 + 1, bare(0.1, RESET))]);
-    broken.tell(T0 + 2, &bare(0.75, RESET));
-    broken.tell(T0 + 3, &bare(0.1, RESET));
+    broken.observe(T0 + 2, &bare(0.75, RESET));
+    broken.observe(T0 + 3, &bare(0.1, RESET));
     assert_eq!(broken.utilization(), Some(0.9), "not twice in a row");
-    broken.tell(T0 + 4, &status(LimitStatus::Rejected, Some(RESET)));
-    broken.tell(T0 + 5, &bare(0.1, RESET));
+    broken.observe(T0 + 4, &status(LimitStatus::Rejected, Some(RESET)));
+    broken.observe(T0 + 5, &bare(0.1, RESET));
     assert_eq!(
         broken.utilization(),
         Some(0.9),
         "a rejection is the opposite of a drop"
     );
-    broken.tell(T0 + 6, &status(LimitStatus::Unknown, Some(RESET)));
-    broken.tell(T0 + 7, &bare(0.12, RESET));
+    broken.observe(T0 + 6, &status(LimitStatus::Unknown, Some(RESET)));
+    broken.observe(T0 + 7, &bare(0.12, RESET));
     assert_eq!(
         broken.utilization(),
         Some(0.12),
-        "a line without a share stands in nobody's way; of the two the higher is kept"
+        "a line without a share hinders nothing; of the two the higher is kept"
     );
     assert_eq!(broken.state().thresholds_crossed, [75, 90], "the latches stay");
-    assert_eq!(broken.tell(T0 + 8, &bare(0.95, RESET)).crossed, [0u8; 0]);
+    assert_eq!(broken.observe(T0 + 8, &bare(0.95, RESET)).crossed, [0u8; 0]);
 }
 
 #[test]
@@ -311,12 +311,12 @@ fn jitter_takes_the_later_reset_and_more_moves_it() {
         (story.utilization(), story.state().reset_at),
         (Some(0.5), Some(RESET + jitter))
     );
-    story.tell(T0 + 2, &share(0.4, RESET));
+    story.observe(T0 + 2, &share(0.4, RESET));
     assert_eq!(story.state().reset_at, Some(RESET + jitter));
     assert_eq!(story.state().held, Held::default());
     // Further than jitter, less than half a window, no large drop: the end was moved, and the new reading is
     // shown.
-    let moved = story.tell(T0 + 3, &share(0.4, RESET + HOUR_MS));
+    let moved = story.observe(T0 + 3, &share(0.4, RESET + HOUR_MS));
     assert_eq!(
         (
             moved.rolled_over,
@@ -333,9 +333,9 @@ fn half_a_window_forward_is_the_next_one() {
     let half = 5 * HOUR_MS / 2;
     let at = RESET - HOUR_MS;
     let mut short = story(&[(at, share(0.9, RESET))]);
-    assert!(!short.tell(at + 1, &share(0.8, RESET + half - 1)).rolled_over);
+    assert!(!short.observe(at + 1, &share(0.8, RESET + half - 1)).rolled_over);
     let mut long = story(&[(at, share(0.9, RESET))]);
-    let merged = long.tell(at + 1, &share(0.1, RESET + half));
+    let merged = long.observe(at + 1, &share(0.1, RESET + half));
     assert!(merged.rolled_over);
     assert_eq!(merged.track.state.utilization, Some(0.1));
     assert_eq!(merged.track.state.thresholds_crossed, [0u8; 0]);
@@ -348,12 +348,12 @@ fn half_a_window_forward_is_the_next_one() {
 #[test]
 fn once_the_reset_has_passed_any_new_one_is_the_next_window() {
     let mut dated = story(&[(T0, share(0.9, RESET))]);
-    let merged = dated.tell(RESET + MINUTE, &share(0.1, RESET + HOUR_MS));
+    let merged = dated.observe(RESET + MINUTE, &share(0.1, RESET + HOUR_MS));
     assert!(merged.rolled_over);
     assert_eq!(merged.track.state.utilization, Some(0.1));
 
     let mut idle = story(&[(T0, share(0.9, RESET))]);
-    let merged = idle.tell(
+    let merged = idle.observe(
         RESET + MINUTE,
         &saw(FIVE_HOUR, Some(0.0), None, LimitStatus::Unknown),
     );
@@ -366,7 +366,7 @@ fn once_the_reset_has_passed_any_new_one_is_the_next_window() {
         ),
         (Some(0.0), None, None)
     );
-    let merged = idle.tell(RESET + HOUR_MS, &share(0.01, RESET + 6 * HOUR_MS));
+    let merged = idle.observe(RESET + HOUR_MS, &share(0.01, RESET + 6 * HOUR_MS));
     assert_eq!(
         (
             merged.rolled_over,
@@ -383,10 +383,10 @@ fn a_window_without_a_reset_is_over_after_its_length() {
     let mut story = story(&[(T0, no_reset(0.9))]);
     assert!(
         !story
-            .tell(T0 + 5 * HOUR_MS - 1, &status(LimitStatus::Allowed, None))
+            .observe(T0 + 5 * HOUR_MS - 1, &status(LimitStatus::Allowed, None))
             .rolled_over
     );
-    let merged = story.tell(T0 + 10 * HOUR_MS, &no_reset(0.1));
+    let merged = story.observe(T0 + 10 * HOUR_MS, &no_reset(0.1));
     assert_eq!(
         (merged.rolled_over, merged.track.state.utilization),
         (true, Some(0.1))
@@ -396,7 +396,7 @@ fn a_window_without_a_reset_is_over_after_its_length() {
 #[test]
 fn a_rollover_without_a_share_forgets_the_old_one() {
     let mut story = story(&[(T0, share(0.9, RESET))]);
-    let merged = story.tell(
+    let merged = story.observe(
         RESET + 1,
         &status(LimitStatus::Allowed, Some(RESET + 5 * HOUR_MS)),
     );
@@ -432,13 +432,13 @@ fn a_reset_that_moves_back_is_held_until_a_later_reading_says_it_again() {
         (held.utilization(), held.state().reset_at),
         (Some(0.95), Some(week))
     );
-    held.tell(T0 + 1, &reading(0.10, early + 1));
+    held.observe(T0 + 1, &reading(0.10, early + 1));
     assert_eq!(
         held.state().reset_at,
         Some(week),
         "a second of the same time is no second"
     );
-    let merged = held.tell(T0 + 2, &reading(0.08, early + 2));
+    let merged = held.observe(T0 + 2, &reading(0.08, early + 2));
     assert_eq!(
         (
             merged.track.state.utilization,
@@ -453,14 +453,14 @@ fn a_reset_that_moves_back_is_held_until_a_later_reading_says_it_again() {
     );
 
     let mut dropped = story(&start);
-    dropped.tell(T0 + 2, &reading(0.95, week));
-    dropped.tell(T0 + 3, &reading(0.10, early));
+    dropped.observe(T0 + 2, &reading(0.95, week));
+    dropped.observe(T0 + 3, &reading(0.10, early));
     assert_eq!(
         dropped.state().reset_at,
         Some(week),
         "the old reset in between drops what was held"
     );
-    dropped.tell(T0 + 4, &reading(0.10, early - HOUR_MS));
+    dropped.observe(T0 + 4, &reading(0.10, early - HOUR_MS));
     assert_eq!(
         dropped.state().reset_at,
         Some(week),
@@ -468,7 +468,7 @@ fn a_reset_that_moves_back_is_held_until_a_later_reading_says_it_again() {
     );
 
     let mut moved = story(&[(T0, reading(0.95, week)), (T0 + 1, reading(0.5, week - DAY_MS))]);
-    let merged = moved.tell(T0 + 2, &reading(0.4, week - DAY_MS));
+    let merged = moved.observe(T0 + 2, &reading(0.4, week - DAY_MS));
     assert_eq!(
         (
             merged.track.state.utilization,
@@ -487,7 +487,7 @@ fn a_reset_that_moves_back_is_held_until_a_later_reading_says_it_again() {
 #[test]
 fn a_rejection_blocks_until_the_reset_and_leaves_the_share_alone() {
     let mut story = story(&[(T0, share(0.6, RESET))]);
-    story.tell(T0 + 1, &status(LimitStatus::Rejected, Some(RESET + 1000)));
+    story.observe(T0 + 1, &status(LimitStatus::Rejected, Some(RESET + 1000)));
     let state = story.state();
     assert_eq!((state.utilization, state.utilization_at), (Some(0.6), Some(T0)));
     let blocked = view(state, T0 + 2);
@@ -498,12 +498,12 @@ fn a_rejection_blocks_until_the_reset_and_leaves_the_share_alone() {
     assert_eq!(view(state, RESET + 999).blocked_until, Some(RESET + 1000));
     assert_eq!(view(state, RESET + 1000).blocked_until, None);
 
-    story.tell(T0 + 1, &status(LimitStatus::Allowed, Some(RESET)));
+    story.observe(T0 + 1, &status(LimitStatus::Allowed, Some(RESET)));
     assert!(
         view(story.state(), T0 + 2).blocked_until.is_some(),
         "not later than the rejection"
     );
-    story.tell(
+    story.observe(
         T0 + 2,
         &saw(FIVE_HOUR, Some(0.6), Some(RESET), LimitStatus::Unknown),
     );
@@ -511,12 +511,12 @@ fn a_rejection_blocks_until_the_reset_and_leaves_the_share_alone() {
         view(story.state(), T0 + 3).blocked_until.is_some(),
         "unknown says nothing"
     );
-    story.tell(T0 + MINUTE, &status(LimitStatus::AllowedWarning, Some(RESET)));
+    story.observe(T0 + MINUTE, &status(LimitStatus::AllowedWarning, Some(RESET)));
     assert!(
         view(story.state(), T0 + MINUTE).refused,
         "what was asked before the refusal may be answered for a minute"
     );
-    story.tell(T0 + MINUTE + 2, &status(LimitStatus::AllowedWarning, Some(RESET)));
+    story.observe(T0 + MINUTE + 2, &status(LimitStatus::AllowedWarning, Some(RESET)));
     let cleared = view(story.state(), T0 + MINUTE + 2);
     assert_eq!((cleared.blocked_until, cleared.left), (None, Some(0.4)));
 }
@@ -550,13 +550,13 @@ fn a_rollover_ends_a_rejection_unless_it_is_one_itself() {
         (at + 1, status(LimitStatus::Rejected, Some(RESET))),
     ];
     let mut healthy = story(&start);
-    healthy.tell(
+    healthy.observe(
         at + 2,
         &saw(FIVE_HOUR, Some(0.1), Some(next), LimitStatus::Unknown),
     );
     assert_eq!(view(healthy.state(), at + 3).blocked_until, None);
     let mut again = story(&start);
-    again.tell(at + 2, &status(LimitStatus::Rejected, Some(next)));
+    again.observe(at + 2, &status(LimitStatus::Rejected, Some(next)));
     assert_eq!(view(again.state(), at + 3).blocked_until, Some(next));
 }
 
@@ -598,18 +598,18 @@ fn a_share_of_one_blocks_until_the_reset_whatever_the_status() {
 fn a_line_of_a_window_already_over_changes_nothing() {
     let mut story = story(&[(T0, share(0.5, RESET))]);
     let before = story.state().clone();
-    let merged = story.tell(RESET, &share(0.9, RESET));
+    let merged = story.observe(RESET, &share(0.9, RESET));
     assert_eq!(
         (merged.track.state.clone(), merged.history),
         (before.clone(), true)
     );
-    let merged = story.tell(T0 + 1, &saw(FIVE_HOUR, None, None, LimitStatus::Unknown));
+    let merged = story.observe(T0 + 1, &saw(FIVE_HOUR, None, None, LimitStatus::Unknown));
     assert_eq!(
         (merged.track.state.clone(), merged.history),
         (before.clone(), false),
         "it says nothing at all"
     );
-    let merged = story.tell(T0, &share(0.5, RESET));
+    let merged = story.observe(T0, &share(0.5, RESET));
     assert_eq!(
         (merged.track.state.clone(), merged.history),
         (before, false),
@@ -725,9 +725,10 @@ fn told_at(steps: std::ops::Range<i64>) -> impl Strategy<Value = (Millis, Observ
 }
 
 /// All for one window, so that they interact.
-fn of_one_window(told: Vec<(Millis, Observation)>) -> Vec<(Millis, Observation)> {
-    let name = told.first().map(|(_, first)| first.window.clone());
-    told.into_iter()
+fn of_one_window(observations: Vec<(Millis, Observation)>) -> Vec<(Millis, Observation)> {
+    let name = observations.first().map(|(_, first)| first.window.clone());
+    observations
+        .into_iter()
         .map(|(at, observation)| {
             let name = name.clone().unwrap_or_default();
             (
@@ -776,7 +777,7 @@ proptest! {
     ) {
         let mut story = Story::default();
         for ((utilization, jitter), step) in utilizations.iter().zip(0..) {
-            let merged = story.tell(T0 + step * MINUTE, &share(*utilization, RESET + jitter));
+            let merged = story.observe(T0 + step * MINUTE, &share(*utilization, RESET + jitter));
             prop_assert!(!merged.rolled_over);
             prop_assert_eq!(merged.track.state.held.reset, None);
         }
@@ -793,9 +794,9 @@ proptest! {
         let is_empty = story.track.as_ref().unwrap().readings.iter().all(Reading::is_void);
         if story.state().reset_at.is_none() || is_empty {
             // A rollover requires a reset.
-            story.tell(at - 1, &saw(&name, Some(0.95), Some(at + length / 4), LimitStatus::Allowed));
+            story.observe(at - 1, &saw(&name, Some(0.95), Some(at + length / 4), LimitStatus::Allowed));
         }
-        let merged = story.tell(at, &saw(&name, Some(utilization), Some(next), LimitStatus::Allowed));
+        let merged = story.observe(at, &saw(&name, Some(utilization), Some(next), LimitStatus::Allowed));
         let reached: Vec<u8> =
             THRESHOLDS.into_iter().filter(|threshold| reaches(utilization, *threshold)).collect();
         prop_assert!(merged.rolled_over);
@@ -812,19 +813,19 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let start = T0 + DAY_MS;
-        let told = of_one_window(
+        let observations = of_one_window(
             past.into_iter().chain(moment.into_iter().map(|(step, it)| (start + step * 10_000, it))).collect(),
         );
-        let (moment, past): (Vec<_>, Vec<_>) = told.into_iter().partition(|(at, _)| *at >= start);
+        let (moment, past): (Vec<_>, Vec<_>) = observations.into_iter().partition(|(at, _)| *at >= start);
         let before = story(&past);
         let mut random = fastrand::Rng::with_seed(seed);
         let mut shuffled = moment.clone();
         random.shuffle(&mut shuffled);
         shuffled.push(moment[random.usize(..moment.len())].clone());
-        let end = |told: &[(Millis, Observation)]| {
+        let end = |observations: &[(Millis, Observation)]| {
             let mut story = Story { track: before.track.clone() };
-            for (at, observation) in told {
-                story.tell(*at, observation);
+            for (at, observation) in observations {
+                story.observe(*at, observation);
             }
             story.track
         };
@@ -837,7 +838,7 @@ proptest! {
         let end = |resets: &[i64]| {
             let mut story = story(&[(T0 - 1, share(0.5, RESET))]);
             for reset in resets {
-                story.tell(T0, &share(0.5, RESET + reset * 50_000));
+                story.observe(T0, &share(0.5, RESET + reset * 50_000));
             }
             story.track.unwrap()
         };
@@ -851,7 +852,7 @@ proptest! {
 
     #[test]
     fn any_values_at_all_are_taken(
-        told in proptest::collection::vec(
+        observations in proptest::collection::vec(
             (any_millis(), any::<f64>(), proptest::option::of(any_millis()), any_status()),
             1..8,
         ),
@@ -859,8 +860,8 @@ proptest! {
         now in any_millis(),
     ) {
         let mut story = Story::default();
-        for (at, utilization, reset, status) in told {
-            story.tell(at, &saw(name, Some(utilization), reset, status));
+        for (at, utilization, reset, status) in observations {
+            story.observe(at, &saw(name, Some(utilization), reset, status));
             let view = view(story.state(), now);
             prop_assert!(view.blocked_until.is_none_or(|until| until > now));
             prop_assert!(view.left.is_none_or(|left| (0.0..=1.0).contains(&left)));
@@ -872,7 +873,7 @@ proptest! {
 #[test]
 fn a_status_alone_does_not_make_an_old_share_young() {
     let mut story = story(&[(T0, share(0.5, RESET))]);
-    story.tell(T0 + HOUR_MS, &status(LimitStatus::Allowed, Some(RESET)));
+    story.observe(T0 + HOUR_MS, &status(LimitStatus::Allowed, Some(RESET)));
     let view = view(story.state(), T0 + HOUR_MS);
     assert_eq!((view.freshness, view.utilization), (Freshness::Stale, Some(0.5)));
 }
@@ -880,12 +881,12 @@ fn a_status_alone_does_not_make_an_old_share_young() {
 #[test]
 fn a_late_refusal_of_another_session_is_not_lost() {
     let mut story = story(&[(T0, share(0.97, RESET)), (T0 + 5_000, share(0.99, RESET))]);
-    story.tell(T0 + 4_000, &status(LimitStatus::Rejected, Some(RESET)));
+    story.observe(T0 + 4_000, &status(LimitStatus::Rejected, Some(RESET)));
     assert!(
         view(story.state(), T0 + 6_000).refused,
         "it came a second after one that is younger"
     );
-    story.tell(T0 + 4_000 - LATE_MAX_MS - 2_000, &share(1.0, RESET));
+    story.observe(T0 + 4_000 - LATE_MAX_MS - 2_000, &share(1.0, RESET));
     assert_eq!(story.utilization(), Some(0.99), "that one is too late");
 }
 
@@ -903,26 +904,26 @@ fn a_snapshot_never_lowers_a_share_and_never_ends_a_refusal() {
         (Some(0.85), Some(T0 + MINUTE)),
         "what was seen before is no news, and makes nothing younger"
     );
-    story.tell(T0 + 5 * MINUTE, &snapshot(0.86, RESET));
+    story.observe(T0 + 5 * MINUTE, &snapshot(0.86, RESET));
     assert_eq!(story.utilization(), Some(0.86));
-    story.tell(T0 + 6 * MINUTE, &status(LimitStatus::Rejected, Some(RESET)));
+    story.observe(T0 + 6 * MINUTE, &status(LimitStatus::Rejected, Some(RESET)));
     let cached = Observation {
         source: LimitSource::AgentCache,
         ..share(0.1, RESET)
     };
-    story.tell(T0 + 20 * MINUTE, &cached);
+    story.observe(T0 + 20 * MINUTE, &cached);
     assert!(view(story.state(), T0 + 20 * MINUTE).refused);
     // Nor with a later end: the end in prose may have been rounded.
-    story.tell(T0 + 21 * MINUTE, &snapshot(0.02, RESET + 10 * MINUTE));
+    story.observe(T0 + 21 * MINUTE, &snapshot(0.02, RESET + 10 * MINUTE));
     let seen = view(story.state(), T0 + 21 * MINUTE);
     assert_eq!(
         (story.utilization(), seen.blocked_until),
         (Some(0.86), Some(RESET + 10 * MINUTE))
     );
     // A live reading may show that a window began early, while an idle terminal repeats the previous one.
-    story.tell(T0 + 22 * MINUTE, &bare(0.02, RESET + HOUR_MS));
+    story.observe(T0 + 22 * MINUTE, &bare(0.02, RESET + HOUR_MS));
     for minute in 23..26 {
-        story.tell(T0 + minute * MINUTE, &snapshot(0.86, RESET));
+        story.observe(T0 + minute * MINUTE, &snapshot(0.86, RESET));
     }
     assert_eq!(story.state().reset_at, Some(RESET + HOUR_MS));
     assert_eq!(
@@ -942,10 +943,10 @@ fn a_snapshot_with_a_later_end_leaves_what_is_used_up_live() {
         (&full, RESET + 3 * HOUR_MS, RESET),
     ] {
         let mut story = story(&[(RESET - HOUR_MS, blocked.clone())]);
-        story.tell(RESET - HOUR_MS + MINUTE, &snapshot(0.4, later));
+        story.observe(RESET - HOUR_MS + MINUTE, &snapshot(0.4, later));
         let seen = view(story.state(), RESET - MINUTE);
         assert_eq!(seen.blocked_until, Some(until), "{blocked:?} {later}");
-        story.tell(until + 1, &snapshot(0.03, until + 5 * HOUR_MS));
+        story.observe(until + 1, &snapshot(0.03, until + 5 * HOUR_MS));
         assert_eq!(
             (story.utilization(), view(story.state(), until + 1).blocked_until),
             (Some(0.03), None),
@@ -953,7 +954,7 @@ fn a_snapshot_with_a_later_end_leaves_what_is_used_up_live() {
         );
     }
     let mut terminals = story(&[(T0, snapshot(1.0, RESET))]);
-    terminals.tell(T0 + MINUTE, &snapshot(0.1, RESET + HOUR_MS));
+    terminals.observe(T0 + MINUTE, &snapshot(0.1, RESET + HOUR_MS));
     assert_eq!(
         terminals.utilization(),
         Some(0.1),
@@ -964,7 +965,7 @@ fn a_snapshot_with_a_later_end_leaves_what_is_used_up_live() {
 #[test]
 fn a_refusal_with_an_earlier_end_blocks_until_then() {
     let mut story = story(&[(T0, snapshot(0.4, RESET))]);
-    story.tell(
+    story.observe(
         T0 + MINUTE,
         &status(LimitStatus::Rejected, Some(RESET - 10 * MINUTE)),
     );
@@ -980,14 +981,14 @@ fn a_late_refusal_counts_whatever_snapshots_came_meanwhile() {
     for count in [1, 100] {
         let mut story = Story::default();
         for n in 0..count {
-            story.tell(T0 + n * 3_000, &snapshot(0.4, RESET));
+            story.observe(T0 + n * 3_000, &snapshot(0.4, RESET));
         }
         let at = T0 + (count - 1) * 3_000;
-        story.tell(at - 45_000, &status(LimitStatus::Rejected, Some(RESET)));
+        story.observe(at - 45_000, &status(LimitStatus::Rejected, Some(RESET)));
         assert!(view(story.state(), at).refused, "{count}");
-        story.tell(at - 50_000, &share(0.1, RESET));
+        story.observe(at - 50_000, &share(0.1, RESET));
         assert!(view(story.state(), at).refused, "what is older ends nothing");
-        story.tell(at - 90_000, &share(0.9, RESET));
+        story.observe(at - 90_000, &share(0.9, RESET));
         assert_ne!(story.utilization(), Some(0.9), "older than what was read live");
     }
 }
@@ -1000,9 +1001,9 @@ fn live_readings_with_room_end_a_refusal_without_a_share() {
         ..bare(share, RESET)
     };
     let mut polled = story(&refused);
-    polled.tell(T0 + MINUTE, &poll(0.1));
+    polled.observe(T0 + MINUTE, &poll(0.1));
     assert!(view(polled.state(), T0 + MINUTE).refused, "one may be old");
-    polled.tell(T0 + 2 * MINUTE, &poll(0.11));
+    polled.observe(T0 + 2 * MINUTE, &poll(0.11));
     let seen = view(polled.state(), T0 + 2 * MINUTE);
     assert_eq!((seen.refused, seen.utilization), (false, Some(0.11)));
     let idle = Observation {
@@ -1010,13 +1011,13 @@ fn live_readings_with_room_end_a_refusal_without_a_share() {
         ..poll(0.0)
     };
     let mut idle_again = story(&refused);
-    idle_again.tell(T0 + MINUTE, &idle);
-    idle_again.tell(T0 + 2 * MINUTE, &idle);
+    idle_again.observe(T0 + MINUTE, &idle);
+    idle_again.observe(T0 + 2 * MINUTE, &idle);
     assert_eq!(view(idle_again.state(), T0 + 2 * MINUTE).blocked_until, None);
     let mut again = story(&refused);
-    again.tell(T0 + MINUTE, &poll(0.1));
-    again.tell(T0 + 2 * MINUTE, &refused[0].1);
-    again.tell(T0 + 3 * MINUTE, &poll(0.11));
+    again.observe(T0 + MINUTE, &poll(0.1));
+    again.observe(T0 + 2 * MINUTE, &refused[0].1);
+    again.observe(T0 + 3 * MINUTE, &poll(0.11));
     assert!(view(again.state(), T0 + 3 * MINUTE).refused, "refused in between");
 }
 
@@ -1024,13 +1025,13 @@ fn live_readings_with_room_end_a_refusal_without_a_share() {
 fn an_old_full_share_of_a_terminal_does_not_block_what_is_served() {
     let refused = [(T0, status(LimitStatus::Rejected, Some(RESET)))];
     let mut served = story(&refused);
-    served.tell(T0 + 10 * MINUTE, &snapshot(1.0, RESET));
+    served.observe(T0 + 10 * MINUTE, &snapshot(1.0, RESET));
     let mut state = served.state().clone();
     state.served_at = Some(T0 + 4 * MINUTE);
     assert_eq!(view(&state, T0 + 11 * MINUTE).blocked_until, None);
     let mut allowed = story(&refused);
-    allowed.tell(T0 + 2 * MINUTE, &status(LimitStatus::Allowed, Some(RESET)));
-    allowed.tell(T0 + 10 * MINUTE, &snapshot(1.0, RESET));
+    allowed.observe(T0 + 2 * MINUTE, &status(LimitStatus::Allowed, Some(RESET)));
+    allowed.observe(T0 + 10 * MINUTE, &snapshot(1.0, RESET));
     assert_eq!(view(allowed.state(), T0 + 11 * MINUTE).blocked_until, None);
 }
 
@@ -1042,10 +1043,10 @@ fn what_a_response_says_at_its_end_may_be_from_before_the_refusal() {
         ..share(share_, RESET)
     };
     let mut story = story(&[(T0, refused), (T0 + 40_000, on_a_line(0.78))]);
-    story.tell(T0 + 50_000, &of_session(2, on_a_line(0.7)));
+    story.observe(T0 + 50_000, &of_session(2, on_a_line(0.7)));
     let seen = view(story.state(), T0 + MINUTE);
     assert_eq!((seen.refused, seen.utilization), (true, Some(1.0)));
-    story.tell(T0 + SERVED_AFTER_MS + 1, &on_a_line(0.3));
+    story.observe(T0 + SERVED_AFTER_MS + 1, &on_a_line(0.3));
     assert_eq!(view(story.state(), T0 + 5 * MINUTE).blocked_until, None);
 }
 
@@ -1054,7 +1055,7 @@ fn an_end_further_ahead_than_the_window_is_long_is_none() {
     let bogus = T0 + 30 * DAY_MS;
     let mut story = story(&[(T0, snapshot(1.0, bogus))]);
     assert_eq!(story.state().reset_at, None);
-    story.tell(T0 + MINUTE, &snapshot(0.1, RESET));
+    story.observe(T0 + MINUTE, &snapshot(0.1, RESET));
     assert_eq!(story.state().reset_at, Some(RESET));
     let far = T0 + 5 * HOUR_MS + RESET_AHEAD_SLACK_MS;
     for (reset, kept) in [(far, Some(far)), (far + 1, None)] {
@@ -1070,9 +1071,9 @@ fn a_window_that_restarted_does_not_come_back_by_what_terminals_repeat() {
         (T0 + MINUTE, share(0.02, RESET + HOUR_MS)),
     ]);
     for session in [1, 2, 1, 3] {
-        story.tell(T0 + 2 * MINUTE, &of_session(session, snapshot(1.0, RESET)));
+        story.observe(T0 + 2 * MINUTE, &of_session(session, snapshot(1.0, RESET)));
     }
-    story.tell(T0 + 3 * MINUTE, &of_session(4, bare(0.97, RESET)));
+    story.observe(T0 + 3 * MINUTE, &of_session(4, bare(0.97, RESET)));
     assert_eq!(
         (story.utilization(), story.state().reset_at),
         (Some(0.02), Some(RESET + HOUR_MS))
@@ -1083,18 +1084,18 @@ fn a_window_that_restarted_does_not_come_back_by_what_terminals_repeat() {
 fn after_a_drop_an_old_snapshot_does_not_raise_the_share_again() {
     let mut story = story(&[(T0, share(0.52, RESET)), (T0 + MINUTE, share(0.1, RESET))]);
     for minute in 2..5 {
-        story.tell(
+        story.observe(
             T0 + minute * MINUTE,
             &of_session(minute.unsigned_abs() % 2, snapshot(0.4, RESET)),
         );
     }
     assert_eq!(story.utilization(), Some(0.1));
-    story.tell(T0 + 5 * MINUTE, &of_session(7, snapshot(0.2, RESET)));
-    story.tell(T0 + 6 * MINUTE, &of_session(1, snapshot(0.4, RESET)));
+    story.observe(T0 + 5 * MINUTE, &of_session(7, snapshot(0.2, RESET)));
+    story.observe(T0 + 6 * MINUTE, &of_session(1, snapshot(0.4, RESET)));
     assert_eq!(story.utilization(), Some(0.1), "once it may be old");
-    story.tell(T0 + 7 * MINUTE, &of_session(7, snapshot(0.22, RESET)));
+    story.observe(T0 + 7 * MINUTE, &of_session(7, snapshot(0.22, RESET)));
     assert_eq!(story.utilization(), Some(0.22), "a terminal that moves on is not");
-    story.tell(T0 + 8 * MINUTE, &snapshot(0.6, RESET));
+    story.observe(T0 + 8 * MINUTE, &snapshot(0.6, RESET));
     assert_eq!(story.utilization(), Some(0.6), "and so much never was");
 }
 
@@ -1102,20 +1103,20 @@ fn after_a_drop_an_old_snapshot_does_not_raise_the_share_again() {
 fn a_live_drop_needs_another_share_or_another_session_and_a_snapshot_between_does_not_matter() {
     let start = [(T0, bare(0.9, RESET)), (T0 + 1, of_session(1, bare(0.3, RESET)))];
     let mut repeated = story(&start);
-    repeated.tell(T0 + 2, &of_session(1, bare(0.3, RESET)));
+    repeated.observe(T0 + 2, &of_session(1, bare(0.3, RESET)));
     assert_eq!(
         repeated.utilization(),
         Some(0.9),
         "the same session repeats itself"
     );
-    repeated.tell(T0 + 3, &snapshot(0.9, RESET));
-    repeated.tell(T0 + 4, &of_session(1, bare(0.31, RESET)));
+    repeated.observe(T0 + 3, &snapshot(0.9, RESET));
+    repeated.observe(T0 + 4, &of_session(1, bare(0.31, RESET)));
     assert_eq!(repeated.utilization(), Some(0.31), "another share");
     let mut other = story(&start);
-    other.tell(T0 + 2, &of_session(2, bare(0.3, RESET)));
+    other.observe(T0 + 2, &of_session(2, bare(0.3, RESET)));
     assert_eq!(other.utilization(), Some(0.3), "another session");
     let mut snapshots = story(&start);
-    snapshots.tell(T0 + 2, &of_session(2, snapshot(0.2, RESET)));
+    snapshots.observe(T0 + 2, &of_session(2, snapshot(0.2, RESET)));
     assert_eq!(snapshots.utilization(), Some(0.9), "a snapshot confirms nothing");
 }
 
@@ -1126,16 +1127,16 @@ fn the_providers_own_allowed_with_room_frees_at_once() {
         (T0, saw(FIVE_HOUR, Some(1.0), Some(RESET), LimitStatus::Rejected)),
     ];
     let mut upgraded = story(&refused);
-    upgraded.tell(T0 + 1, &share(0.25, RESET));
+    upgraded.observe(T0 + 1, &share(0.25, RESET));
     let seen = view(upgraded.state(), T0 + 2);
     assert_eq!((seen.utilization, seen.blocked_until), (Some(0.25), None));
     let mut in_flight = story(&refused);
-    in_flight.tell(T0 + 1, &share(0.97, RESET));
+    in_flight.observe(T0 + 1, &share(0.97, RESET));
     assert!(
         view(in_flight.state(), T0 + 2).refused,
         "without room it was asked before the refusal"
     );
-    in_flight.tell(T0 + 2 * MINUTE, &share(0.91, RESET));
+    in_flight.observe(T0 + 2 * MINUTE, &share(0.91, RESET));
     let seen = view(in_flight.state(), T0 + 2 * MINUTE);
     assert_eq!(
         (seen.utilization, seen.blocked_until),
@@ -1143,7 +1144,7 @@ fn the_providers_own_allowed_with_room_frees_at_once() {
         "later it is the last word"
     );
     let mut dip = story(&[(T0, share(0.6, RESET))]);
-    dip.tell(T0 + 1, &share(0.4, RESET));
+    dip.observe(T0 + 1, &share(0.4, RESET));
     assert_eq!(dip.utilization(), Some(0.4));
 }
 
@@ -1153,11 +1154,11 @@ fn a_later_end_with_a_large_fall_is_the_next_window() {
         (T0, status(LimitStatus::Rejected, Some(RESET))),
         (T0, bare(0.3, RESET)),
     ]);
-    let merged = restarted.tell(T0 + MINUTE, &bare(0.29, RESET + HOUR_MS));
+    let merged = restarted.observe(T0 + MINUTE, &bare(0.29, RESET + HOUR_MS));
     assert!(merged.rolled_over, "refused shows as full");
     assert_eq!(view(restarted.state(), T0 + 2 * MINUTE).blocked_until, None);
     let mut claimed = story(&[(T0, bare(0.95, RESET))]);
-    let merged = claimed.tell(T0 + MINUTE, &bare(0.01, RESET + 3 * MINUTE));
+    let merged = claimed.observe(T0 + MINUTE, &bare(0.01, RESET + 3 * MINUTE));
     assert_eq!((merged.rolled_over, claimed.utilization()), (true, Some(0.01)));
     assert_eq!(claimed.state().thresholds_crossed, [0u8; 0]);
 }
@@ -1165,7 +1166,7 @@ fn a_later_end_with_a_large_fall_is_the_next_window() {
 #[test]
 fn a_refusal_whose_end_has_passed_blocks_for_minutes() {
     let mut story = story(&[(T0, share(0.97, RESET))]);
-    story.tell(RESET + 11 * MINUTE, &status(LimitStatus::Rejected, Some(RESET)));
+    story.observe(RESET + 11 * MINUTE, &status(LimitStatus::Rejected, Some(RESET)));
     let seen = view(story.state(), RESET + 11 * MINUTE + 10_000);
     assert_eq!(
         (seen.refused, seen.blocked_until, seen.utilization),
@@ -1222,6 +1223,6 @@ fn an_account_that_is_idle_again_has_no_window_that_runs_out() {
     };
     let mut story = story(&[(T0, bare(1.0, RESET)), (T0 + MINUTE, idle())]);
     assert_eq!(story.utilization(), Some(1.0));
-    story.tell(T0 + 2 * MINUTE, &idle());
+    story.observe(T0 + 2 * MINUTE, &idle());
     assert_eq!((story.utilization(), story.state().reset_at), (Some(0.0), None));
 }

@@ -233,13 +233,14 @@ fn open_to_read(
         path: full.to_owned(),
         source,
     };
-    let stands = match root.map(|root| root.stat(path)) {
+    let current = match root.map(|root| root.stat(path)) {
         Some(Ok(stat)) if stat.kind == EntryKind::File => Some(stat),
         _ => None,
     };
     if let Some(open) = file.open.take().and_then(OpenFile::take) {
         let stat = open.stat().map_err(failed)?;
-        let is_same = stands.is_some_and(|stands| stands.inode == stat.inode && stands.device == stat.device);
+        let is_same =
+            current.is_some_and(|current| current.inode == stat.inode && current.device == stat.device);
         if is_same {
             return Ok(Some((open, false)));
         }
@@ -247,13 +248,13 @@ fn open_to_read(
             .cursor
             .is_some_and(|cursor| cursor.inode.may_be(stat.inode) && cursor.offset < stat.size);
         if unread || file.gone {
-            return Ok(Some((open, stands.is_some())));
+            return Ok(Some((open, current.is_some())));
         }
     }
     let Some(root) = root else {
         return Err(LogFileError::Gone(full.to_owned()));
     };
-    if file.gone && stands.is_none() {
+    if file.gone && current.is_none() {
         return Ok(None);
     }
     root.open_file(path).map(|log| Some((log, false)))

@@ -222,12 +222,12 @@ fn what_is_watched_ahead_is_what_is_there_when_it_is_visited() {
         paths.sort_unstable();
         paths
     };
-    let told = |path: &RelativePath| path.display().to_string();
-    let of_ahead = names(ahead.keys().map(told).collect());
+    let hinted = |path: &RelativePath| path.display().to_string();
+    let of_ahead = names(ahead.keys().map(hinted).collect());
     assert_eq!(of_ahead, ["", "mount", "mount/deep"]);
     assert_eq!(watch.health().watches, of_ahead.len());
     tree.scan(Depth::Everything, context).unwrap();
-    let visited = names(tree.directories.keys().map(told).collect());
+    let visited = names(tree.directories.keys().map(hinted).collect());
     assert_eq!(visited, ["", "mount", "mount/deep", "mount/new"]);
     assert_eq!(watch.health().watches, visited.len());
     tree.mark_all_removed(context);
@@ -313,8 +313,8 @@ async fn a_directory_that_was_away_between_two_looks_is_watched_again() {
         fs::write(&last, "").unwrap();
         let mut hints = HashSet::new();
         while !hints.contains(&last) {
-            let told = tokio::time::timeout(PATIENCE, watch.next()).await.unwrap();
-            hints.extend(told.paths);
+            let hinted = tokio::time::timeout(PATIENCE, watch.next()).await.unwrap();
+            hints.extend(hinted.paths);
         }
         let of_run = hints.iter().filter_map(|path| path.strip_prefix(&home).ok());
         let of_run = of_run.map(Path::to_owned).collect();
@@ -322,9 +322,9 @@ async fn a_directory_that_was_away_between_two_looks_is_watched_again() {
         let log = home.join("mount/deep/a.jsonl");
         fs::write(&log, "{}\n{}\n").unwrap();
         while !hints.contains(&log) {
-            let told = tokio::time::timeout(PATIENCE, watch.next()).await;
-            let told = told.unwrap_or_else(|_| panic!("{moved} is not watched any more"));
-            hints.extend(told.paths);
+            let hinted = tokio::time::timeout(PATIENCE, watch.next()).await;
+            let hinted = hinted.unwrap_or_else(|_| panic!("{moved} is not watched any more"));
+            hints.extend(hinted.paths);
         }
     }
 }

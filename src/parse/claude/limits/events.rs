@@ -46,39 +46,24 @@ pub fn windows(value: Raw<'_>, answer: Answer) -> SourceWindows {
     windows
 }
 
-#[derive(Debug, Default)]
-struct Info<'de> {
-    status: Raw<'de>,
-    kind: Raw<'de>,
-    resets_at: Raw<'de>,
-    utilization: Raw<'de>,
-    surpassed: Raw<'de>,
-    windows: Raw<'de>,
-    is_using_overage: Raw<'de>,
+members! {
+    struct Info<'de> {
+        status: Raw<'de> = b"status",
+        kind: Raw<'de> = b"rateLimitType",
+        resets_at: Raw<'de> = b"resetsAt",
+        utilization: Raw<'de> = b"utilization",
+        surpassed: Raw<'de> = b"surpassedThreshold",
+        windows: Raw<'de> = b"unifiedWindows",
+        is_using_overage: Raw<'de> = b"isUsingOverage",
+    }
 }
 
-members!(Info {
-    b"status" => status,
-    b"rateLimitType" => kind,
-    b"resetsAt" => resets_at,
-    b"utilization" => utilization,
-    b"surpassedThreshold" => surpassed,
-    b"isUsingOverage" => is_using_overage,
-    b"unifiedWindows" => windows,
-});
-
-/// One of `unifiedWindows`.
-#[derive(Debug, Default)]
-struct WindowShare<'de> {
-    utilization: Raw<'de>,
-    surpassed: Raw<'de>,
-    resets_at: Raw<'de>,
-    status: Raw<'de>,
+members! {
+    /// One of `unifiedWindows`.
+    struct WindowShare<'de> {
+        utilization: Raw<'de> = b"utilization",
+        surpassed: Raw<'de> = b"surpassedThreshold",
+        resets_at: Raw<'de> = b"resetsAt",
+        status: Raw<'de> = b"status",
+    }
 }
-
-members!(WindowShare {
-    b"utilization" => utilization,
-    b"surpassedThreshold" => surpassed,
-    b"resetsAt" => resets_at,
-    b"status" => status,
-});

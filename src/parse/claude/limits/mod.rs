@@ -363,33 +363,23 @@ impl LimitFields<'_> {
     }
 }
 
-/// `apiErrorParams` of a limit line.
-#[derive(Debug, Default)]
-struct Params<'de> {
-    info: Raw<'de>,
+members! {
+    /// `apiErrorParams` of a limit line.
+    struct Params<'de> {
+        info: Raw<'de> = b"rate_limit_info",
+    }
 }
 
-members!(Params {
-    b"rate_limit_info" => info,
-});
-
-/// `error` of a `system` line of subtype `api_error`.
-#[derive(Debug, Default)]
-struct ApiError<'de> {
-    status: Raw<'de>,
-    rate_limits: Raw<'de>,
-    headers: Raw<'de>,
-    is_transient: Raw<'de>,
-    request_id: Raw<'de>,
+members! {
+    /// `error` of a `system` line of subtype `api_error`.
+    struct ApiError<'de> {
+        status: Raw<'de> = b"status",
+        rate_limits: Raw<'de> = b"rateLimits",
+        headers: Raw<'de> = b"headers",
+        is_transient: Raw<'de> = b"apiErrorIsTransient",
+        request_id: Raw<'de> = b"requestId" | b"requestID" | b"request_id",
+    }
 }
-
-members!(ApiError {
-    b"requestId" | b"requestID" | b"request_id" => request_id,
-    b"status" => status,
-    b"rateLimits" => rate_limits,
-    b"headers" => headers,
-    b"apiErrorIsTransient" => is_transient,
-});
 
 /// The content of one line about one window.
 #[derive(Clone, Debug, Default)]

@@ -5,9 +5,9 @@ use crate::model::{LimitSource, LimitStatus};
 use crate::quota::window::merge;
 
 /// Window, share in percent, end in seconds, status.
-type Told<'a> = (&'a str, Option<f64>, Option<Millis>, LimitStatus);
+type ObservationFields<'a> = (&'a str, Option<f64>, Option<Millis>, LimitStatus);
 
-fn told(observations: &[Observation]) -> Vec<Told<'_>> {
+fn fields(observations: &[Observation]) -> Vec<ObservationFields<'_>> {
     let percent = |share: f64| (share * 1000.0).round() / 10.0;
     let one = |one: &'_ Observation| {
         let end = one.reset_at.map(|end| end / 1000);
@@ -31,7 +31,7 @@ fn windows_are_named_by_their_length_and_end_as_the_line_says() {
         ("five_hour", Some(50.0), Some(line_time + 600), Unknown),
         ("seven_day", Some(5.0), Some(line_time + 86_400), Unknown),
     ];
-    assert_eq!(told(&seen), want);
+    assert_eq!(fields(&seen), want);
     assert!(seen.iter().all(|one| one.source == LimitSource::Codex));
     assert!(seen.iter().all(|one| one.observed_at == Some(line_time * 1000)));
 }
@@ -53,7 +53,7 @@ fn a_limit_of_its_own_is_a_window_of_its_own_and_a_refused_turn_is_one_rejection
         ),
         ("seven_day", Some(97.0), Some(1_791_613_582), Unknown),
     ];
-    assert_eq!(told(&seen), want);
+    assert_eq!(fields(&seen), want);
     let refused = |one: &&Observation| one.status == Rejected;
     let requests: Vec<Option<u64>> = seen.iter().filter(refused).map(|one| one.request).collect();
     assert!(
@@ -83,7 +83,7 @@ fn a_refusal_without_a_used_up_window_ends_as_its_sentence_says() {
             ("seven_day", Some(40.5), week, Unknown),
             ("unknown", None, Some(end), Rejected),
         ];
-        assert_eq!(told(&seen), want, "{file}");
+        assert_eq!(fields(&seen), want, "{file}");
         assert_eq!(seen[2].source, LimitSource::Prose);
     }
 }
@@ -175,7 +175,7 @@ fn windows_that_are_not_the_usual_ones_have_names() {
         r#"{"type":"token_count","rate_limits":{"limit_id":"premium","primary":null,"secondary":null}}"#;
     let reached = |kind: &str| format!(r#","rate_limit_reached_type":{kind}"#);
     let depleted = reached("\"workspace_owner_credits_depleted\"");
-    let cases: [(String, &[Told<'_>]); 8] = [
+    let cases: [(String, &[ObservationFields<'_>]); 8] = [
         (
             limits("null", 12, 4320, ""),
             &[("4320m", Some(12.0), end, Unknown)],
@@ -208,7 +208,7 @@ fn windows_that_are_not_the_usual_ones_have_names() {
     ];
     for (payload, want) in cases {
         let seen = file(&[META, (1, "event_msg", &payload)]).observations;
-        assert_eq!(told(&seen), want, "{payload}");
+        assert_eq!(fields(&seen), want, "{payload}");
     }
 }
 
@@ -248,7 +248,7 @@ fn a_refusal_is_by_the_newest_window_that_is_used_up() {
         lines.extend(before.iter().map(|payload| (1, "event_msg", *payload)));
         lines.push((2, "event_msg", &end));
         let seen = file(&lines).observations;
-        let last = told(&seen[seen.len() - 1..])[0];
+        let last = fields(&seen[seen.len() - 1..])[0];
         assert_eq!(
             last,
             (window, None, until, LimitStatus::Rejected),
