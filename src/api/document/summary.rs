@@ -47,6 +47,8 @@ pub fn summary(
         by_run: (figures.runs.iter())
             .map(|(id, run)| (id.clone(), priced_run_totals(run, costs)))
             .collect(),
+        without_run: (figures.without_run.totals.has_figures())
+            .then(|| priced_run_totals(&figures.without_run, costs)),
         by_model: by_name(&figures.by_model, costs),
         by_day: by_day(&figures.by_day, costs),
         pricing: costs.pricing(),

@@ -25,6 +25,9 @@ pub struct Summary {
     pub advisor_calls: u64,
     pub totals: PricedTotals,
     pub by_run: BTreeMap<String, PricedRunTotals>,
+    /// Posted records of no run, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_run: Option<PricedRunTotals>,
     pub by_model: BTreeMap<String, PricedTotals>,
     /// Keyed by the UTC day of the usage, `YYYY-MM-DD`.
     pub by_day: BTreeMap<String, PricedTotals>,
