@@ -20,12 +20,14 @@ pub struct Response {
     pub time: Millis,
     /// The source of `time`; a time from a better source replaces one from a worse source.
     pub dating: Dating,
-    /// True if any copy is from the end of the response.
+    /// True if any line of it is from the end of the response; of a posted record alone it is false.
     pub is_final: bool,
     /// The session of the first copy read; 0 without one.
     pub session: SessionNumber,
     /// True if other sessions have copies too.
     pub is_shared: bool,
+    /// True if a client estimated the figures.
+    pub is_estimated: bool,
 }
 
 impl Response {
@@ -40,6 +42,7 @@ impl Response {
             self.usage,
             &self.model,
             self.service,
+            !self.is_estimated,
         )
     }
 
@@ -96,6 +99,14 @@ pub fn coalesce(known: &mut Record, copy: &Record) -> bool {
     is_same
 }
 
+/// True if the figures of a response are those of its end: a posted record is made after the call, and says
+/// nothing about the lines of a transcript.
+#[must_use]
+#[inline]
+pub fn is_complete(is_final: bool, rank: Rank) -> bool {
+    is_final || rank == Rank::Posted
+}
+
 /// Sums over responses; also the difference of two sums, so fields may be negative in between.
 ///
 /// 128 bits hold the sum of 2^64 responses of `i64::MAX` tokens, so nothing overflows.
@@ -115,6 +126,12 @@ pub struct Totals {
     pub cache_creation_1h: i128,
     pub web_search: i128,
     pub thinking: i128,
+    /// Targets that were passed over before the one that served, of posted records.
+    pub fallbacks: i64,
+    /// Attempts that failed, of posted records: none is a message or a call.
+    pub failed_attempts: i64,
+    /// The part of the four token sums that a client estimated.
+    pub estimated: i128,
 }
 
 impl Totals {
@@ -122,17 +139,19 @@ impl Totals {
     #[must_use]
     #[inline]
     pub fn of(response: &Response) -> Self {
-        Self::of_usage(response.kind, &response.usage, response.is_final)
+        let complete = is_complete(response.is_final, response.rank);
+        Self::of_usage(response.kind, &response.usage, complete, response.is_estimated)
     }
 
-    /// As [`Totals::of`], from the three fields it uses.
+    /// As [`Totals::of`], from the fields it uses.
     #[must_use]
     #[inline]
-    pub fn of_usage(kind: Kind, usage: &Usage, is_final: bool) -> Self {
+    pub fn of_usage(kind: Kind, usage: &Usage, is_complete: bool, is_estimated: bool) -> Self {
         let is_message = kind == Kind::Message && !usage.is_empty();
+        let estimated = if is_estimated { usage.total() } else { 0 };
         Self {
             messages: i64::from(is_message),
-            unfinished: i64::from(is_message && !is_final),
+            unfinished: i64::from(is_message && !is_complete),
             without_figures: i64::from(kind == Kind::Message && usage.is_empty()),
             advisor_calls: i64::from(kind == Kind::Advisor),
             input: usage.input.into(),
@@ -143,6 +162,9 @@ impl Totals {
             cache_creation_1h: usage.cache_creation_1h.into(),
             web_search: usage.web_search.into(),
             thinking: usage.thinking.into(),
+            fallbacks: 0,
+            failed_attempts: 0,
+            estimated: i128::try_from(estimated).unwrap_or(i128::MAX),
         }
     }
 
@@ -181,6 +203,9 @@ impl Totals {
         sum(&mut self.cache_creation_1h, other.cache_creation_1h);
         sum(&mut self.web_search, other.web_search);
         sum(&mut self.thinking, other.thinking);
+        count(&mut self.fallbacks, other.fallbacks);
+        count(&mut self.failed_attempts, other.failed_attempts);
+        sum(&mut self.estimated, other.estimated);
     }
 }
 

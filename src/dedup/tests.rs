@@ -21,6 +21,7 @@ fn response(rank: Rank, output: u64, input: u64, time: Millis, run: RunNumber) -
         is_final: true,
         session: 0,
         is_shared: false,
+        is_estimated: false,
     }
 }
 
@@ -92,7 +93,7 @@ fn any_response() -> impl Strategy<Value = Response> {
         0u64..4,
         0u64..4,
         0i64..4,
-        0usize..5,
+        0usize..7,
         prop_oneof![Just("a"), Just("b")],
         any::<bool>(),
         prop_oneof![3 => Just(Kind::Message), 1 => Just(Kind::Duplicate)],
@@ -108,6 +109,8 @@ fn any_response() -> impl Strategy<Value = Response> {
                     Dating::Nearby,
                     Dating::Written,
                     Dating::Unknown,
+                    Dating::Posted,
+                    Dating::Received,
                 ][dating],
                 // One run per time: only the winner of a tie may depend on the order.
                 ..response(

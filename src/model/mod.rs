@@ -7,6 +7,7 @@ mod cursor;
 mod dialect;
 pub mod format;
 mod place;
+mod posted;
 mod price;
 mod record;
 mod run;
@@ -23,6 +24,7 @@ pub use cursor::{
 };
 pub use dialect::Dialect;
 pub use place::{PLACE_NAME_BYTES_MAX, SessionPlace};
+pub use posted::{Attempt, PostedRecord, RecordId, RouteNames, RouteNumber};
 pub use price::{Geography, PriceClass, PromptSize, Service, Speed, Tier};
 pub use record::{Batch, Dating, Kind, LineCounts, Rank, Record, ResponseKey};
 pub use run::{

@@ -19,13 +19,15 @@ pub struct ResponseKey(pub u128);
 /// Source rank: the kind of line of a copy; a higher rank wins over a lower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Rank {
+    /// A record posted by a client, which no transcript contains: any line of the same response is better.
+    Posted,
     /// The legacy `progress` line that quotes a sub-agent's message, or a line of a captured stream: both are
     /// written when a response begins, so one never replaces a line of a transcript that has more output.
-    Progress = 0,
+    Progress,
     /// A line of a side chain, or the final figures of a captured stream, which main lines contain too.
-    Sidechain = 1,
+    Sidechain,
     /// A line of the main thread.
-    Main = 2,
+    Main,
 }
 
 /// Kind of a counted response.
@@ -54,13 +56,17 @@ pub enum Dating {
     Written = 3,
     /// No source: it has the time of reading, and is not used for the calls of an account.
     Unknown = 4,
+    /// The time in a posted record: any line of the same response is better, as its run and session are too.
+    Posted = 5,
+    /// The time at which a posted record without a usable time was received.
+    Received = 6,
 }
 
 impl Dating {
-    /// True if the time is the line's own.
+    /// True if the time is that of the line or of the posted record itself.
     #[must_use]
     pub const fn is_own(self) -> bool {
-        matches!(self, Self::Line | Self::Audit)
+        matches!(self, Self::Line | Self::Audit | Self::Posted)
     }
 }
 

@@ -162,6 +162,7 @@ fn response(record: &Record) -> Response {
         is_final: record.is_final,
         session: 0,
         is_shared: false,
+        is_estimated: false,
     }
 }
 

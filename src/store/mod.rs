@@ -29,8 +29,8 @@ pub use read::{
     RunNames, RunSums, RunView, SeriesNames, Snapshot, StoredRun, SummaryFigures,
 };
 pub use write::{
-    AccountObservations, Committed, ForgetRun, LimitChanges, Outcome, ReplayEnd, RunChange, RunEvent, Start,
-    Started, Writer,
+    AccountObservations, Committed, ForgetRun, LimitChanges, Outcome, PostOutcome, ReplayEnd, RunChange,
+    RunEvent, Start, Started, Writer,
 };
 
 #[cfg(test)]

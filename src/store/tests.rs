@@ -25,6 +25,7 @@ mod kinds;
 mod limits;
 mod names;
 pub mod picture;
+mod records;
 mod repair;
 mod runs;
 mod schedules;

@@ -2,7 +2,7 @@
 
 use super::{Findings, names};
 use crate::dedup::Response;
-use crate::model::{ResponseKey, RunId, RunNumber, is_clock_wrong};
+use crate::model::{Dating, Rank, ResponseKey, RunId, RunNumber, is_clock_wrong};
 use crate::store::audit::{ResponseFix, RunFix};
 use crate::store::{Snapshot, StoreError, SummaryFigures};
 
@@ -27,11 +27,14 @@ pub(super) fn responses(
             .unwrap_or(counted.run),
         ..counted
     };
-    let (mut not_recounted, mut of_another_run) = (0u64, 0u64);
+    let (mut not_recounted, mut of_another_run, mut of_records) = (0u64, 0u64, 0u64);
     let (report, fixes) = (&mut findings.report, &mut findings.fixes);
     kept.merge_join(recount, |key, stored, counted| {
         report.responses += u64::from(counted.is_some());
+        // In no log, unless a transcript has the same response.
+        let is_posted = |stored: &Response| stored.dating >= Dating::Posted;
         match (stored, counted) {
+            (Some(stored), None) if is_posted(&stored) => of_records += 1,
             (Some(stored), Some(counted)) if !same(&stored, &counted) => {
                 // Content that is gone may have contained a better or an earlier copy, never a worse one.
                 if is_gone(&stored)
@@ -91,6 +94,11 @@ pub(super) fn responses(
             "{not_recounted} responses in the store come from content that is gone, or from forgotten runs"
         ));
     }
+    if of_records > 0 {
+        report.notes.push(format!(
+            "{of_records} responses were posted as records, which no log contains: they cannot be recounted"
+        ));
+    }
     if of_another_run > 0 {
         report.notes.push(format!(
             "{of_another_run} responses have lines of the same time in several runs: they belong to the run that was read \
@@ -109,12 +117,16 @@ fn fix(key: ResponseKey, response: Option<Response>) -> ResponseFix {
     }
 }
 
-/// True if all counted fields are equal. Times of reading cannot be repeated; ties between runs depend on the
+/// True if all counted fields are equal. A record's figures are kept only where the lines have none. Times of reading cannot be repeated; ties between runs depend on the
 /// order of reading.
 fn same(stored: &Response, counted: &Response) -> bool {
     // A response dated by a wrong clock must be dated by its line.
     let is_misdated = is_clock_wrong(stored.time) && counted.dating.is_own();
     let is_dated = stored.dating.is_own() || is_misdated;
+    let is_posted = stored.rank == Rank::Posted && stored.dating < Dating::Posted && counted.usage.is_empty();
+    if is_posted {
+        return (stored.dating, stored.time) == (counted.dating, counted.time) || !is_dated;
+    }
     stored.usage == counted.usage
         && stored.service == counted.service
         && stored.model == counted.model

@@ -28,7 +28,7 @@ fn fix(key: ResponseKey, response: Option<Response>) -> ResponseFix {
     let origin = ResponseOrigin {
         place: crate::model::SessionPlace::default(),
         account: AccountId::default(),
-        dialect: crate::model::Dialect::Claude,
+        dialect: Some(crate::model::Dialect::Claude),
     };
     ResponseFix {
         key,

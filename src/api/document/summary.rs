@@ -24,6 +24,7 @@ pub fn collect(snapshot: &Snapshot<'_>, context: &EvalContext<'_>) -> Result<wir
 #[must_use]
 pub fn summary(figures: &SummaryFigures, view: &QuotaView, context: &EvalContext<'_>) -> wire::Summary {
     let mut all = figures.forgotten;
+    all.add(&figures.without_run);
     for run in figures.runs.values() {
         all.add(run);
     }
@@ -197,7 +198,8 @@ pub fn totals(sums: &Totals) -> wire::Totals {
 }
 
 /// A sum in a document saturates at the largest `u64`.
-fn tokens(sum: i128) -> u64 {
+#[must_use]
+pub fn tokens(sum: i128) -> u64 {
     u64::try_from(sum.max(0)).unwrap_or(u64::MAX)
 }
 

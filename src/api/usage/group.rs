@@ -4,12 +4,15 @@ use std::fmt;
 
 use super::times::{TimeSlot, TimeUnit};
 use crate::api::http::problem::Problem;
-use crate::model::{AccountId, Dialect, PriceClass, SessionPlace, check_label};
+use crate::model::{AccountId, PriceClass, RouteNames, SessionPlace, check_label};
 use crate::store::RunNames;
-use crate::store::schema::SeriesRow;
+use crate::store::schema::{NO_RUN, SeriesRow};
 
 /// Most groupings of one question.
 const GROUPS_MAX: usize = 8;
+
+/// The key of posted records of no run: no run can have this name.
+pub const NO_RUN_KEY: &str = "(none)";
 
 /// One grouping of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +26,15 @@ pub enum Group {
     Provider,
     Account,
     PriceClass,
+    Profile,
+    Route,
+    Instance,
     /// The value of this label.
     Label(Box<str>),
 }
 
 /// The groupings by their names in queries, but of labels.
-const GROUPS: [(&str, Group); 12] = [
+const GROUPS: [(&str, Group); 15] = [
     ("day", Group::Time(TimeUnit::Day)),
     ("week", Group::Time(TimeUnit::Week)),
     ("month", Group::Time(TimeUnit::Month)),
@@ -41,6 +47,9 @@ const GROUPS: [(&str, Group); 12] = [
     ("provider", Group::Provider),
     ("account", Group::Account),
     ("price_class", Group::PriceClass),
+    ("profile", Group::Profile),
+    ("route", Group::Route),
+    ("instance", Group::Instance),
 ];
 
 impl Group {
@@ -84,19 +93,26 @@ impl Group {
     /// The part of a row's key.
     pub fn key(&self, of: &RowOrigin<'_>) -> Option<String> {
         let known = || of.runs.get(&of.series.run);
+        let name = |name: Option<&Box<str>>| name.map(ToString::to_string);
         match self {
             Self::Time(unit) => Some(of.slot.name(*unit)),
+            Self::Run if of.series.run == NO_RUN => Some(NO_RUN_KEY.to_owned()),
             Self::Run => known().map(|(id, _)| id.to_string()),
-            Self::Session => of.place.map(|place| place.session.to_string()),
+            Self::Session => {
+                (of.place.map(|place| place.session.to_string())).filter(|name| !name.is_empty())
+            }
             Self::Project => of
                 .place
                 .and_then(|place| place.project.as_deref())
                 .map(str::to_owned),
             Self::Model => of.model.map(str::to_owned),
-            Self::Dialect => Some(of.series.dialect.name().to_owned()),
+            Self::Dialect => of.series.dialect.map(|dialect| dialect.name().to_owned()),
             Self::Provider => of.account.map(|account| account.provider.to_string()),
             Self::Account => of.account.map(ToString::to_string),
             Self::PriceClass => Some(of.series.class.name()),
+            Self::Profile => name(of.route.and_then(|names| names.profile.as_ref())),
+            Self::Route => name(of.route.and_then(|names| names.route.as_ref())),
+            Self::Instance => name(of.route.and_then(|names| names.instance.as_ref())),
             Self::Label(key) => known()
                 .and_then(|(_, info)| info.labels.get(key))
                 .map(ToString::to_string),
@@ -120,6 +136,7 @@ pub struct RowOrigin<'r> {
     /// Only the parts of it that are distinguished.
     pub series: &'r SeriesRow,
     pub place: Option<&'r SessionPlace>,
+    pub route: Option<&'r RouteNames>,
     pub model: Option<&'r str>,
     pub account: Option<&'r AccountId>,
     pub runs: &'r RunNames,
@@ -135,6 +152,7 @@ pub struct PartsApart {
     accounts: bool,
     dialects: bool,
     classes: bool,
+    pub routes: bool,
 }
 
 impl PartsApart {
@@ -153,6 +171,7 @@ impl PartsApart {
                 Group::Dialect => apart.dialects = true,
                 Group::Provider | Group::Account => apart.accounts = true,
                 Group::PriceClass => apart.classes = true,
+                Group::Profile | Group::Route | Group::Instance => apart.routes = true,
             }
         }
         apart
@@ -166,11 +185,8 @@ impl PartsApart {
             place: number(self.places, series.place),
             account: number(self.accounts, series.account),
             model: number(self.models, series.model),
-            dialect: if self.dialects {
-                series.dialect
-            } else {
-                Dialect::default()
-            },
+            dialect: if self.dialects { series.dialect } else { None },
+            route: number(self.routes, series.route),
             class: if self.classes {
                 series.class
             } else {

@@ -56,9 +56,9 @@ struct UsageQuery {
     /// The time zone of days, weeks, months and hours, by its IANA name. Default: UTC.
     zone: Option<String>,
     /// One row for each day, week (ISO), month, hour, run, session, project, model, dialect, provider, account,
-    /// price_class, or value of a label, as in label:project; several with commas, as in model,day. Default: day.
+    /// price_class, profile, route, instance, or value of a label, as in label:project; several with commas, as in model,day. Default: day.
     group_by: Option<String>,
-    /// Only this run.
+    /// Only this run; `(none)` for posted records of no run.
     run: Option<String>,
     /// Only this session.
     session: Option<String>,
@@ -74,14 +74,21 @@ struct UsageQuery {
     account: Option<String>,
     /// Only runs with this label, as KEY=VALUE or KEY:VALUE.
     label: Option<String>,
+    /// Only posted records with this profile.
+    profile: Option<String>,
+    /// Only posted records with this route.
+    route: Option<String>,
+    /// Only posted records with this instance of a router.
+    instance: Option<String>,
 }
 
 /// Usage by time range
 ///
 /// Sums by the time of the usage, exact for the requested quarters of an hour. With one grouping a row has `key`, with
 /// several it has `keys`, by the names of the groupings. With `Accept: text/csv` as CSV, one line for each row and one
-/// column for each grouping. A `null` key stands for forgotten runs, for sessions without a project, or for runs without
-/// the label; in CSV it is empty.
+/// column for each grouping. A `null` key stands for forgotten runs, for sessions without a project, for runs without
+/// the label, for records without a session and a dialect, or for calls without that name of a route; in CSV it is
+/// empty. The run `(none)` has the posted records of no run.
 #[utoipa::path(
     get,
     path = "/v1/usage",
@@ -202,6 +209,7 @@ fn rows(snapshot: &Snapshot<'_>, question: &Question) -> Result<UsageRows, Probl
             slot: &slots[slot],
             series,
             place,
+            route: names.route(series.route),
             model: names.models.get(series.model as usize).map(|name| &**name),
             account: names.accounts.get(series.account as usize),
             runs: &runs,
@@ -253,6 +261,9 @@ fn sums(totals: &Totals) -> wire::UsageSums {
         messages: count(totals.messages),
         advisor_calls: count(totals.advisor_calls),
         totals: summary::totals(totals),
+        fallbacks: count(totals.fallbacks),
+        failed_attempts: count(totals.failed_attempts),
+        estimated_tokens: summary::tokens(totals.estimated),
     }
 }
 
@@ -285,6 +296,9 @@ fn write_csv(usage: &wire::Usage) -> Result<Vec<u8>, csv::Error> {
         "web_search_requests",
         "thinking_tokens",
         "total_tokens",
+        "fallbacks",
+        "failed_attempts",
+        "estimated_tokens",
     ];
     writer.write_record(groups.iter().copied().chain(columns))?;
     for wire::UsageRow { key, keys, sums } in &usage.rows {
@@ -292,6 +306,9 @@ fn write_csv(usage: &wire::Usage) -> Result<Vec<u8>, csv::Error> {
             messages,
             advisor_calls,
             totals,
+            fallbacks,
+            failed_attempts,
+            estimated_tokens,
         } = sums;
         let numbers = [
             *messages,
@@ -305,6 +322,9 @@ fn write_csv(usage: &wire::Usage) -> Result<Vec<u8>, csv::Error> {
             totals.web_search_requests,
             totals.thinking_tokens,
             totals.total_tokens,
+            *fallbacks,
+            *failed_attempts,
+            *estimated_tokens,
         ];
         for group in &groups {
             let of_several = keys.as_ref().and_then(|keys| keys.get(*group));
@@ -340,8 +360,8 @@ mod tests {
             text,
             "label:project,messages,advisor_calls,input_tokens,output_tokens,cache_creation_input_tokens,\
              cache_read_input_tokens,cache_creation_5m,cache_creation_1h,web_search_requests,\
-             thinking_tokens,total_tokens\n\
-             ,1,0,0,0,0,0,0,0,0,0,0\n\"a, \"\"b\"\"\",2,0,0,0,0,0,0,0,0,0,0\n"
+             thinking_tokens,total_tokens,fallbacks,failed_attempts,estimated_tokens\n\
+             ,1,0,0,0,0,0,0,0,0,0,0,0,0,0\n\"a, \"\"b\"\"\",2,0,0,0,0,0,0,0,0,0,0,0,0,0\n"
         );
     }
 
@@ -359,6 +379,6 @@ mod tests {
         };
         let text = String::from_utf8(write_csv(&usage).unwrap()).unwrap();
         assert!(text.starts_with("project,model,messages,"), "{text}");
-        assert!(text.ends_with("\n,m,0,0,0,0,0,0,0,0,0,0,0\n"), "{text}");
+        assert!(text.ends_with("\n,m,0,0,0,0,0,0,0,0,0,0,0,0,0,0\n"), "{text}");
     }
 }

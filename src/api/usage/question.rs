@@ -1,17 +1,19 @@
 //! The parsed usage question: a range of time, filters and groupings.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use jiff::tz::TimeZone;
 
 use super::UsageQuery;
-use super::group::{Group, PartsApart};
+use super::group::{Group, NO_RUN_KEY, PartsApart};
 use super::times::{TimeUnit, period, time, zone_named};
 use crate::api::http::problem::Problem;
 use crate::model::{
-    AccountId, Millis, ModelNumber, QUARTER_MS, RunId, RunNumber, SessionPlace, check_label, split_label,
+    AccountId, Millis, ModelNumber, QUARTER_MS, RouteNames, RouteNumber, RunId, RunNumber, SessionPlace,
+    check_label, split_label,
 };
-use crate::store::schema::SeriesRow;
+use crate::store::schema::{NO_RUN, SeriesRow};
 use crate::store::{RunNames, SeriesNames, Snapshot, StoreError};
 
 /// A validated question.
@@ -27,6 +29,8 @@ pub struct Question {
     pub groups: Vec<Group>,
     model: Option<Box<str>>,
     run: Option<RunId>,
+    /// Only posted records of no run.
+    is_no_run: bool,
     session: Option<Box<str>>,
     project: Option<Box<str>>,
     dialect: Option<Box<str>>,
@@ -34,6 +38,8 @@ pub struct Question {
     /// Provider and name.
     account: Option<(Box<str>, Box<str>)>,
     label: Option<(Box<str>, Box<str>)>,
+    /// The names that must be equal.
+    route: RouteNames,
 }
 
 impl Question {
@@ -69,13 +75,21 @@ impl Question {
             zone,
             groups: Group::list(query.group_by.as_deref().unwrap_or("day"))?,
             model: query.model.map(Into::into),
-            run: query.run.as_deref().map(run).transpose()?,
+            is_no_run: query.run.as_deref() == Some(NO_RUN_KEY),
+            run: (query.run.as_deref().filter(|id| *id != NO_RUN_KEY))
+                .map(run)
+                .transpose()?,
             session: query.session.map(Into::into),
             project: query.project.map(Into::into),
             dialect: query.dialect.map(Into::into),
             provider: query.provider.map(Into::into),
             account: query.account.as_deref().map(account).transpose()?,
             label: query.label.as_deref().map(label).transpose()?,
+            route: RouteNames {
+                profile: query.profile.map(Into::into),
+                route: query.route.map(Into::into),
+                instance: query.instance.map(Into::into),
+            },
         })
     }
 
@@ -125,6 +139,9 @@ impl Question {
                 return Ok(None);
             }
         }
+        if self.is_no_run {
+            filter.run = Some(NO_RUN);
+        }
         if let Some(wanted) = &self.model {
             let number = (0..).zip(&names.models).find(|(_, name)| ***name == **wanted);
             let Some((number, _)) = number else {
@@ -141,6 +158,17 @@ impl Question {
             filter.accounts = Some(names.accounts.iter().map(passes).collect());
         }
         filter.dialect.clone_from(&self.dialect);
+        if self.route != RouteNames::default() {
+            let is_equal =
+                |wanted: &Option<Box<str>>, name: &Option<Box<str>>| wanted.is_none() || wanted == name;
+            let passes = |names: &RouteNames| {
+                is_equal(&self.route.profile, &names.profile)
+                    && is_equal(&self.route.route, &names.route)
+                    && is_equal(&self.route.instance, &names.instance)
+            };
+            let passing = names.routes().filter(|(_, names)| passes(names));
+            filter.routes = Some(passing.map(|(number, _)| number).collect());
+        }
         Ok(Some(filter))
     }
 }
@@ -153,6 +181,7 @@ pub struct SeriesFilter {
     /// By their numbers.
     accounts: Option<Vec<bool>>,
     dialect: Option<Box<str>>,
+    routes: Option<HashSet<RouteNumber>>,
 }
 
 impl SeriesFilter {
@@ -161,7 +190,9 @@ impl SeriesFilter {
             && self.model.is_none_or(|model| series.model == model)
             && (self.accounts.as_ref())
                 .is_none_or(|passes| passes.get(series.account as usize).is_some_and(|passes| *passes))
-            && (self.dialect.as_ref()).is_none_or(|wanted| series.dialect.name() == &**wanted)
+            && (self.dialect.as_ref())
+                .is_none_or(|wanted| series.dialect.is_some_and(|dialect| dialect.name() == &**wanted))
+            && (self.routes.as_ref()).is_none_or(|routes| routes.contains(&series.route))
     }
 }
 

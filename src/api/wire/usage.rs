@@ -18,7 +18,7 @@ pub struct Usage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
     /// As in the query: `day`, `week`, `month`, `hour`, `run`, `session`, `project`, `model`, `dialect`, `provider`,
-    /// `account`, `price_class` or `label:KEY`, or several of them with commas.
+    /// `account`, `price_class`, `profile`, `route`, `instance` or `label:KEY`, or several of them with commas.
     pub group_by: String,
     /// Rows with usage, by key.
     pub rows: Vec<UsageRow>,
@@ -31,8 +31,9 @@ pub struct Usage {
 pub struct UsageRow {
     /// With one grouping: a day, an ISO week as `2026-W41`, a month as `2026-10`, the start of an hour, a run's id, a
     /// session, a project, a model, a dialect, a provider, PROVIDER/NAME, a price class as
-    /// `prompt_200k/fast/us/batch` or a label's value; `null` for forgotten runs, for sessions without a project and
-    /// for runs without the label.
+    /// `prompt_200k/fast/us/batch`, a name of a router's or a label's value; `null` for forgotten runs, for sessions
+    /// without a project, for runs without the label, and for what is no posted record with such a name. `(none)` is
+    /// the run of posted records of no run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub key: Option<Option<String>>,
@@ -50,6 +51,18 @@ pub struct UsageSums {
     pub advisor_calls: u64,
     #[serde(flatten)]
     pub totals: Totals,
+    /// Targets that a router passed over before the one that served, of posted records.
+    #[serde(default)]
+    #[schema(required)]
+    pub fallbacks: u64,
+    /// Attempts of posted records that failed: neither messages nor calls.
+    #[serde(default)]
+    #[schema(required)]
+    pub failed_attempts: u64,
+    /// The part of `total_tokens` that clients estimated.
+    #[serde(default)]
+    #[schema(required)]
+    pub estimated_tokens: u64,
 }
 
 /// `GET /api/usage/daily`: a day.

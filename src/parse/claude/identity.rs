@@ -133,6 +133,18 @@ pub fn key_of_id(scope: u64, id: &[u8]) -> ResponseKey {
     hash(scope, b'm', &[id])
 }
 
+/// True for an id of a response that other responses do not have.
+#[must_use]
+pub fn is_message_id(id: &str) -> bool {
+    is_of_api(id.as_bytes()) || is_unique(id.as_bytes())
+}
+
+/// The key that a transcript's line of this response has, or that its line gives as a further key.
+#[must_use]
+pub fn key_of_message(scope: u64, id: &str) -> ResponseKey {
+    key_of_id(scope, id.as_bytes())
+}
+
 /// The key of a call inside a response.
 #[must_use]
 pub fn key_of_call(scope: u64, response: ResponseKey, index: CallIndex) -> ResponseKey {

@@ -12,6 +12,8 @@ mod report;
 pub mod stream;
 mod usage;
 
+pub use identity::{is_message_id, key_of_message};
+
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;

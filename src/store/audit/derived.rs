@@ -6,13 +6,15 @@ use std::fmt::Debug;
 use redb::ReadableTable;
 
 use super::names::SumNames;
-use crate::dedup::Totals;
+use crate::dedup::{Totals, is_complete};
 use crate::model::{
     DAY_QUARTERS, Dating, MINUTE_MS, PriceClass, QUARTER_MS, ResponseKey, RunNumber, SeriesNumber,
     SessionNumber,
 };
 use crate::store::error::DbError;
-use crate::store::schema::{FORGOTTEN_RUNS, ResponseRow, RowError, RunTotalsRow, decode};
+use crate::store::schema::{
+    FORGOTTEN_RUNS, NO_RUN, RecordRow, ResponseRow, RowError, RunTotalsRow, SeriesRow, decode,
+};
 use crate::store::table::decode_row;
 
 /// The sums derived from the responses, by the keys of their tables.
@@ -27,12 +29,15 @@ pub struct Derived {
     pub session_sums: BTreeMap<SessionNumber, Totals>,
     /// Responses in a series of another price class than theirs.
     pub misplaced: Vec<ResponseKey>,
+    /// Records without a response.
+    pub lost: Vec<ResponseKey>,
 }
 
 impl Derived {
     pub fn of(
         responses: &impl ReadableTable<u128, &'static [u8]>,
         copies: &impl ReadableTable<(u128, u32), ()>,
+        records: &impl ReadableTable<u128, &'static [u8]>,
         names: &SumNames,
     ) -> Result<Self, DbError> {
         let copies = copies.iter()?;
@@ -47,7 +52,8 @@ impl Derived {
             let key = key.value();
             let row: ResponseRow = decode_row("responses", row.value())?;
             let parts = row.parts().map_err(|error| DbError::row("responses", error))?;
-            let one = Totals::of_usage(parts.kind, &parts.usage, parts.is_final);
+            let complete = is_complete(parts.is_final, parts.rank);
+            let one = Totals::of_usage(parts.kind, &parts.usage, complete, parts.is_estimated);
             let series = names.series.get(&row.series);
             let series = series.ok_or_else(|| DbError::row("responses", RowError::Range("series")))?;
             let class = PriceClass::of(&parts.usage, parts.service);
@@ -72,23 +78,41 @@ impl Derived {
                 }
             }
             let quarter = u32::try_from(row.time / QUARTER_MS).unwrap_or(u32::MAX);
-            let day = quarter / DAY_QUARTERS;
-            let owner = if names.runs.contains_key(&series.run) {
-                series.run
-            } else {
-                FORGOTTEN_RUNS
-            };
-            *derived.totals.entry(owner).or_default() += one;
-            *derived.quarters.entry((quarter, row.series)).or_default() += one;
-            *derived.days.entry((day, row.series)).or_default() += one;
-            derived.run_days.insert((series.run, day, row.series));
-            *derived.series_sums.entry(row.series).or_default() += one;
+            derived.add(names, quarter, row.series, series, one);
             if parts.dating != Dating::Unknown {
                 let minute = u32::try_from(row.time / MINUTE_MS).unwrap_or(u32::MAX);
                 *derived.minutes.entry((series.account, minute)).or_default() += one;
             }
         }
+        for entry in records.iter()? {
+            let (key, row) = entry?;
+            let row: RecordRow = decode_row("records", row.value())?;
+            if responses.get(key.value())?.is_none() {
+                derived.lost.push(ResponseKey(key.value()));
+                continue;
+            }
+            for part in &row.parts {
+                let series = names.series.get(&part.series);
+                let series = series.ok_or_else(|| DbError::row("records", RowError::Range("series")))?;
+                derived.add(names, row.quarter(), part.series, series, part.totals());
+            }
+        }
         Ok(derived)
+    }
+
+    /// Adds to every sum by time and series.
+    fn add(&mut self, names: &SumNames, quarter: u32, number: SeriesNumber, series: &SeriesRow, one: Totals) {
+        let day = quarter / DAY_QUARTERS;
+        let owner = if names.runs.contains_key(&series.run) || series.run == NO_RUN {
+            series.run
+        } else {
+            FORGOTTEN_RUNS
+        };
+        *self.totals.entry(owner).or_default() += one;
+        *self.quarters.entry((quarter, number)).or_default() += one;
+        *self.days.entry((day, number)).or_default() += one;
+        self.run_days.insert((series.run, day, number));
+        *self.series_sums.entry(number).or_default() += one;
     }
 }
 

@@ -7,8 +7,9 @@ mod repair;
 use super::error::StoreError;
 use super::read::{ResponseOrigin, Snapshot};
 use super::schema::{
-    ACCOUNTS, DAYS, FILES, META, MINUTES, MODELS, PATHS, PLACE_NUMBERS, PLACES, QUARTERS, RESPONSES,
-    RUN_DAYS, RUNS, SERIES, SERIES_NUMBERS, SERIES_SUMS, SESSION_COPIES, SESSION_SUMS, TOTALS,
+    ACCOUNTS, DAYS, FILES, META, MINUTES, MODELS, PATHS, PLACE_NUMBERS, PLACES, QUARTERS, RECORDS, RESPONSES,
+    ROUTE_NUMBERS, ROUTES, RUN_DAYS, RUNS, SERIES, SERIES_NUMBERS, SERIES_SUMS, SESSION_COPIES, SESSION_SUMS,
+    TOTALS,
 };
 use super::write::{Writer, next_sequence};
 use crate::dedup::{Response, Totals};
@@ -78,6 +79,9 @@ fn sentence(what: &str, kept: Option<Totals>, sum: Option<Totals>) -> String {
             ("of that for 1 hour", of.cache_creation_1h),
             ("web searches", of.web_search),
             ("thinking", of.thinking),
+            ("fallbacks", of.fallbacks.into()),
+            ("failed attempts", of.failed_attempts.into()),
+            ("estimated", of.estimated),
         ]
     };
     let told = |totals: Option<Totals>, other: Option<Totals>| {
@@ -129,7 +133,8 @@ impl Snapshot<'_> {
                 &open!(ACCOUNTS),
                 (&open!(SERIES), &open!(PLACES)),
             )?;
-            let derived = Derived::of(&open!(RESPONSES), &open!(SESSION_COPIES), &names)?;
+            let (responses, records) = (open!(RESPONSES), open!(RECORDS));
+            let derived = Derived::of(&responses, &open!(SESSION_COPIES), &records, &names)?;
             for (key, must_be) in names.series_lost(&open!(SERIES_NUMBERS))? {
                 each(format!("the key {key:?} of a series must lead to {must_be:?}"));
             }
@@ -137,6 +142,15 @@ impl Snapshot<'_> {
                 each(format!(
                     "the key of session {session}, project {project} must lead to {must_be:?}"
                 ));
+            }
+            for ((profile, route, instance), must_be) in SumNames::routes_lost(&open!(ROUTES), &open!(ROUTE_NUMBERS))?
+            {
+                each(format!(
+                    "the key of profile {profile}, route {route}, instance {instance} must lead to {must_be:?}"
+                ));
+            }
+            for key in &derived.lost {
+                each(format!("record {:032x} has no response", key.0));
             }
             for key in &derived.misplaced {
                 each(format!(

@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use redb::ReadableTable;
 
-use crate::model::{ModelNumber, PlaceNumber, RunNumber, SeriesNumber};
+use crate::model::{ModelNumber, PlaceNumber, RouteNumber, RunNumber, SeriesNumber};
 use crate::store::error::DbError;
-use crate::store::schema::{AccountRow, PlaceRow, RunRow, SeriesKey, SeriesRow};
+use crate::store::schema::{AccountRow, NO_RUN, PlaceRow, RouteRow, RunRow, SeriesKey, SeriesRow};
 use crate::store::table::decode_row;
 use crate::store::write::models::MODEL_OTHER;
 
 /// The session and the project of a key that is missing or has the wrong number, and the correct number.
 pub type LostPlace = ((String, String), Option<PlaceNumber>);
+
+/// Profile, route and instance of a key that is missing or has the wrong number, and the correct number.
+pub type LostRoute = ((String, String, String), Option<RouteNumber>);
 
 /// The names of numbers.
 #[derive(Default)]
@@ -72,7 +75,8 @@ impl SumNames {
     }
 
     pub fn run(&self, number: RunNumber) -> &str {
-        self.runs.get(&number).map_or("(forgotten)", String::as_str)
+        let unnamed = if number == NO_RUN { "(none)" } else { "(forgotten)" };
+        self.runs.get(&number).map_or(unnamed, String::as_str)
     }
 
     pub fn account(&self, number: u32) -> &str {
@@ -117,6 +121,33 @@ impl SumNames {
             }
         }
         lost.extend(wanted.into_iter().map(|(key, number)| (key, Some(number))));
+        Ok(lost)
+    }
+
+    /// As [`SumNames::series_lost`], for routes: by profile, route and instance.
+    pub fn routes_lost(
+        rows: &impl ReadableTable<u32, &'static [u8]>,
+        numbers: &impl ReadableTable<(&'static str, &'static str, &'static str), u32>,
+    ) -> Result<Vec<LostRoute>, DbError> {
+        let mut wanted = BTreeMap::new();
+        for entry in rows.iter()? {
+            let (number, row) = entry?;
+            let names = decode_row::<RouteRow>("routes", row.value())?.names;
+            let part = |name: Option<Box<str>>| name.map_or_else(String::new, Into::into);
+            let key = (part(names.profile), part(names.route), part(names.instance));
+            wanted.entry(key).or_insert(number.value());
+        }
+        let mut lost = Vec::new();
+        for entry in numbers.iter()? {
+            let (key, number) = entry?;
+            let (profile, route, instance) = key.value();
+            let names = (profile.to_owned(), route.to_owned(), instance.to_owned());
+            let must_be = wanted.remove(&names);
+            if must_be != Some(number.value()) {
+                lost.push((names, must_be));
+            }
+        }
+        lost.extend(wanted.into_iter().map(|(names, number)| (names, Some(number))));
         Ok(lost)
     }
 

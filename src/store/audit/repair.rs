@@ -12,9 +12,9 @@ use crate::dedup::{Response, Totals};
 use crate::model::{LineCounts, PriceClass, RunId, RunNumber};
 use crate::store::error::DbError;
 use crate::store::schema::{
-    ACCOUNTS, DAYS, FILES, FileRow, MINUTES, MODELS, PATHS, PLACE_NUMBERS, PLACES, QUARTERS, RESPONSES,
-    RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow, RunTotalsRow, SERIES, SERIES_NUMBERS,
-    SERIES_SUMS, SESSION_COPIES, SESSION_SUMS, SeriesRow, TOTALS,
+    ACCOUNTS, DAYS, FILES, FileRow, MINUTES, MODELS, PATHS, PLACE_NUMBERS, PLACES, QUARTERS, RECORDS,
+    RESPONSES, ROUTE_NUMBERS, ROUTES, RUN_DAYS, RUNS, ResponseParts, ResponseRow, RowError, RunRow,
+    RunTotalsRow, SERIES, SERIES_NUMBERS, SERIES_SUMS, SESSION_COPIES, SESSION_SUMS, SeriesRow, TOTALS,
 };
 use crate::store::table::{get, put};
 use crate::store::write::models::ModelTables;
@@ -38,6 +38,15 @@ pub fn repair_names(write: &WriteTransaction, repaired: &mut Repaired) -> Result
         match must_be {
             Some(number) => places.insert(key, number)?,
             None => places.remove(key)?,
+        };
+        repaired.sums += 1;
+    }
+    let mut routes = write.open_table(ROUTE_NUMBERS)?;
+    for ((profile, route, instance), must_be) in SumNames::routes_lost(&write.open_table(ROUTES)?, &routes)? {
+        let key = (profile.as_str(), route.as_str(), instance.as_str());
+        match must_be {
+            Some(number) => routes.insert(key, number)?,
+            None => routes.remove(key)?,
         };
         repaired.sums += 1;
     }
@@ -113,6 +122,8 @@ impl ResponseRepair<'_> {
             place,
             account,
             model,
+            // Its record's, whatever the logs give.
+            route: stored.map_or(0, |stored| stored.route),
             dialect,
             class: PriceClass::of(&response.usage, response.service),
         };
@@ -121,6 +132,7 @@ impl ResponseRepair<'_> {
             session: parts.as_ref().map_or(0, |stored| stored.session),
             is_shared: parts.is_some_and(|stored| stored.is_shared),
             is_final: response.is_final,
+            is_estimated: response.is_estimated,
             kind: response.kind,
             rank: response.rank,
             service: response.service,
@@ -183,13 +195,19 @@ pub fn repair_sums(write: &WriteTransaction, repaired: &mut Repaired) -> Result<
     let names = sum_names(write)?;
     let derived = {
         let (responses, copies) = (open!(RESPONSES), open!(SESSION_COPIES));
-        Derived::of(&responses, &copies, &names)?
+        Derived::of(&responses, &copies, &open!(RECORDS), &names)?
     };
+    // Posted again, they count.
+    for key in &derived.lost {
+        open!(RECORDS).remove(key.0)?;
+        repaired.sums += 1;
+    }
     let derived = if derived.misplaced.is_empty() {
         derived
     } else {
         move_misplaced(write, &derived, repaired)?;
-        Derived::of(&open!(RESPONSES), &open!(SESSION_COPIES), &sum_names(write)?)?
+        let (responses, copies) = (open!(RESPONSES), open!(SESSION_COPIES));
+        Derived::of(&responses, &copies, &open!(RECORDS), &sum_names(write)?)?
     };
     let mut totals = open!(TOTALS);
     for (run, _, sum) in totals_differing(&totals, &derived.totals)? {

@@ -29,8 +29,8 @@ pub use usage::RunNames;
 use super::database::{DatabaseSlot, OpenDatabase};
 use super::error::{DbError, StoreError};
 use super::schema::{
-    DAYS, META, META_SEQUENCE, MODELS, NOTE_ASIDE, NOTE_REBUILT, NOTES, RUNS, RowError, RunRow, RunTotalsRow,
-    SERIES, SERIES_SUMS, SeriesRow, TOTALS,
+    DAYS, META, META_SEQUENCE, MODELS, NO_RUN, NOTE_ASIDE, NOTE_REBUILT, NOTES, RUNS, RowError, RunRow,
+    RunTotalsRow, SERIES, SERIES_SUMS, SeriesRow, TOTALS,
 };
 use super::table::{decode_row, get};
 use crate::coverage::Coverage;
@@ -88,6 +88,8 @@ pub struct SummaryFigures {
     pub runs: BTreeMap<String, RunSums>,
     /// The totals of forgotten runs.
     pub forgotten: RunSums,
+    /// The totals of posted records of no run.
+    pub without_run: RunSums,
     pub by_model: BTreeMap<Arc<str>, Totals>,
     /// Keyed by the UTC day since 1970.
     pub by_day: BTreeMap<u32, Totals>,
@@ -281,6 +283,7 @@ fn summary_in(read: &ReadTransaction) -> Result<SummaryFigures, DbError> {
         let of_run = of_run.ok_or_else(|| DbError::row("runs", RowError::Range("number")))?;
         figures.runs.insert(id.value().to_owned(), of_run);
     }
+    figures.without_run = sums.remove(&NO_RUN).unwrap_or_default();
     // Rows without a name belong to forgotten runs.
     for rest in sums.into_values() {
         figures.forgotten.add(&rest);

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use redb::{ReadOnlyTable, ReadTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use super::quota::account_ids;
 use super::{Snapshot, models};
-use crate::model::{AccountId, Dialect, PlaceNumber, ResponseKey, SeriesNumber, SessionPlace};
+use crate::model::{
+    AccountId, Dialect, PlaceNumber, ResponseKey, RouteNames, RouteNumber, SeriesNumber, SessionPlace,
+};
 use crate::store::StoreError;
 use crate::store::error::DbError;
-use crate::store::schema::{PLACES, PlaceRow, RESPONSES, ResponseRow, RowError, SERIES, SeriesRow};
+use crate::store::schema::{
+    PLACES, PlaceRow, RESPONSES, ROUTES, ResponseRow, RouteRow, RowError, SERIES, SeriesRow,
+};
 use crate::store::table::{decode_row, get};
 
 /// Number of series read at once: the series of one time mostly follow each other.
@@ -62,7 +66,7 @@ impl SeriesRows {
 pub struct ResponseOrigin {
     pub place: SessionPlace,
     pub account: AccountId,
-    pub dialect: Dialect,
+    pub dialect: Option<Dialect>,
 }
 
 /// The names of the numbers in series.
@@ -70,6 +74,21 @@ pub struct ResponseOrigin {
 pub struct SeriesNames {
     pub models: Vec<Arc<str>>,
     pub accounts: Vec<AccountId>,
+    /// The first has number 1.
+    routes: Vec<RouteNames>,
+}
+
+impl SeriesNames {
+    /// The names of a route; `None` for none.
+    #[must_use]
+    pub fn route(&self, number: RouteNumber) -> Option<&RouteNames> {
+        self.routes.get((number as usize).checked_sub(1)?)
+    }
+
+    /// All routes and their numbers.
+    pub fn routes(&self) -> impl Iterator<Item = (RouteNumber, &RouteNames)> {
+        (1..).zip(&self.routes)
+    }
 }
 
 impl Snapshot<'_> {
@@ -82,6 +101,7 @@ impl Snapshot<'_> {
             Ok(SeriesNames {
                 models: models(read)?,
                 accounts: account_ids(read)?,
+                routes: routes(read)?,
             })
         })
     }
@@ -122,6 +142,18 @@ impl Snapshot<'_> {
             }))
         })
     }
+}
+
+fn routes(read: &ReadTransaction) -> Result<Vec<RouteNames>, DbError> {
+    let mut names = Vec::new();
+    for entry in read.open_table(ROUTES)?.iter()? {
+        let (number, row) = entry?;
+        names.push(decode_row::<RouteRow>("routes", row.value())?.names);
+        if number.value() as usize != names.len() {
+            return Err(DbError::row("routes", RowError::Range("number")));
+        }
+    }
+    Ok(names)
 }
 
 fn place_in(

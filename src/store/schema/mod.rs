@@ -16,10 +16,12 @@ pub use rows::{
     AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow,
     MarkRow, RunInfoRow, RunRow, RunTotalsRow, SessionRow, WindowRow,
 };
-pub use series::{PlaceRow, ResponseParts, ResponseRow, SeriesKey, SeriesRow};
+pub use series::{
+    PlaceRow, RecordPart, RecordRow, ResponseParts, ResponseRow, RouteRow, SeriesKey, SeriesRow,
+};
 
 /// The version of the whole schema, in `meta`. A database with another one is refused.
-pub const SCHEMA_VERSION: u64 = 6;
+pub const SCHEMA_VERSION: u64 = 7;
 
 type Bytes = &'static [u8];
 
@@ -46,6 +48,13 @@ pub const PLACES: TableDefinition<'static, u32, Bytes> = TableDefinition::new("p
 /// (session, project) to the number of that place; no project is an empty name.
 pub const PLACE_NUMBERS: TableDefinition<'static, (&'static str, &'static str), u32> =
     TableDefinition::new("place_numbers");
+/// Route number, from 1 on, to [`RouteRow`].
+pub const ROUTES: TableDefinition<'static, u32, Bytes> = TableDefinition::new("routes");
+/// (profile, route, instance) to the number of that route; a name left out is empty.
+pub const ROUTE_NUMBERS: TableDefinition<'static, (&'static str, &'static str, &'static str), u32> =
+    TableDefinition::new("route_numbers");
+/// Response key of a posted record to [`RecordRow`].
+pub const RECORDS: TableDefinition<'static, u128, Bytes> = TableDefinition::new("records");
 /// Series number to [`SeriesRow`].
 pub const SERIES: TableDefinition<'static, u32, Bytes> = TableDefinition::new("series");
 /// [`SeriesKey`] to the number of that series.
@@ -111,6 +120,8 @@ pub const META_SEQUENCE: &str = "sequence";
 pub const META_DEFERRED: &str = "parked";
 /// Key of `meta`: the number of the last threshold that fired.
 pub const META_FIRED: &str = "fired";
+/// Key of `meta`: the time from which details are kept, in milliseconds. Absent while none were removed.
+pub const META_HORIZON: &str = "horizon";
 /// Key of `meta`: when this database was created, in milliseconds.
 pub const META_CREATED: &str = "created_ms";
 /// Key of `notes`: how this database replaced a damaged one.
@@ -121,3 +132,5 @@ pub const NOTE_ASIDE: &str = "rebuilt_aside";
 /// The row of `totals` that has the sums of all forgotten runs. No run gets this number: there cannot be so
 /// many.
 pub const FORGOTTEN_RUNS: RunNumber = RunNumber::MAX;
+/// The run of posted records of no run, in series and in `totals`. No run gets this number either.
+pub const NO_RUN: RunNumber = RunNumber::MAX - 1;

@@ -370,6 +370,9 @@ layout!(Totals {
     cache_creation_1h: i128,
     web_search: i128,
     thinking: i128,
+    fallbacks: i64,
+    failed_attempts: i64,
+    estimated: i128,
 });
 
 layout!(LineCounts {

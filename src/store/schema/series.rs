@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use super::codec::{Coded, RowError, RowReader, RowWriter, Stored, codes, layout};
 use super::rows::row;
-use crate::dedup::Response;
+use crate::dedup::{Response, Totals};
 use crate::model::{
     Dating, Dialect, Geography, Kind, Millis, ModelNumber, PlaceNumber, PriceClass, PromptSize, Rank,
-    RunNumber, SeriesNumber, Service, SessionNumber, SessionPlace, Speed, Tier, Usage,
+    RouteNames, RouteNumber, RunNumber, SeriesNumber, Service, SessionNumber, SessionPlace, Speed, Tier,
+    Usage,
 };
 
 row! {
     /// A counted response. `flags`: bit 0 advisor, bits 1-2 rank, bits 3-5 dating, bits 6-8 tier,
     /// bit 9 unfinished, bit 10 copies in other sessions, bit 11 duplicate of what is counted under another key,
-    /// bit 12 fast, bit 13 in the United States.
+    /// bit 12 fast, bit 13 in the United States, bit 14 estimated.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct ResponseRow {
         flags: u16,
@@ -36,10 +37,11 @@ pub struct ResponseParts {
     pub is_final: bool,
     pub session: SessionNumber,
     pub is_shared: bool,
+    pub is_estimated: bool,
 }
 
 /// Bits of `flags` that are used.
-const FLAGS_BITS: u32 = 14;
+const FLAGS_BITS: u32 = 15;
 
 impl ResponseRow {
     #[must_use]
@@ -54,7 +56,8 @@ impl ResponseRow {
                 | (u16::from(parts.is_shared) << 10)
                 | (u16::from(parts.kind == Kind::Duplicate) << 11)
                 | (u16::from(service.speed.code()) << 12)
-                | (u16::from(service.geography.code()) << 13),
+                | (u16::from(service.geography.code()) << 13)
+                | (u16::from(parts.is_estimated) << 14),
             series,
             session: parts.session,
             time,
@@ -89,6 +92,7 @@ impl ResponseRow {
             is_final: bits(9, 1) == 0,
             session: self.session,
             is_shared: bits(10, 1) == 1,
+            is_estimated: bits(14, 1) == 1,
         })
     }
 
@@ -106,6 +110,7 @@ impl ResponseRow {
             is_final,
             session,
             is_shared,
+            is_estimated,
         } = self.parts()?;
         Ok(Response {
             kind,
@@ -119,6 +124,7 @@ impl ResponseRow {
             is_final,
             session,
             is_shared,
+            is_estimated,
         })
     }
 }
@@ -132,21 +138,35 @@ row! {
         pub place: PlaceNumber,
         pub account: u32,
         pub model: ModelNumber,
-        pub dialect: Dialect,
+        /// The names that a router gave; 0 for none.
+        pub route: RouteNumber,
+        /// The agent that wrote the transcript; `None` for posted records.
+        pub dialect: Option<Dialect>,
         pub class: PriceClass,
     }
 }
 
-/// The key of `series_numbers`: run, place, account, model, dialect, price class.
-pub type SeriesKey = (u32, u32, u32, u32, u8, u8);
+/// The key of `series_numbers`: run, place, account, model, route, dialect, price class.
+pub type SeriesKey = (u32, u32, u32, u32, u32, u8, u8);
+
+/// The byte of no dialect in a [`SeriesKey`].
+const NO_DIALECT: u8 = u8::MAX;
 
 impl SeriesRow {
     /// Its key in `series_numbers`.
     #[must_use]
     pub fn key(&self) -> SeriesKey {
-        let dialect = self.dialect.code();
+        let dialect = self.dialect.map_or(NO_DIALECT, Coded::code);
         let class = class_code(self.class);
-        (self.run, self.place, self.account, self.model, dialect, class)
+        (
+            self.run,
+            self.place,
+            self.account,
+            self.model,
+            self.route,
+            dialect,
+            class,
+        )
     }
 }
 
@@ -177,7 +197,60 @@ impl PlaceRow {
     }
 }
 
+row! {
+    /// The names that a router gave to calls.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct RouteRow {
+        pub names: RouteNames,
+    }
+}
+
+row! {
+    /// A posted record: what tells a repetition from another content, and its parts of the sums that do not
+    /// follow from its response.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct RecordRow {
+        /// A hash of the record as it was posted.
+        pub content: u64,
+        /// The time of the parts.
+        pub at: Millis,
+        pub parts: Vec<RecordPart>,
+    }
+}
+
+/// The part of a record in the sums of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordPart {
+    pub series: SeriesNumber,
+    pub fallbacks: u32,
+    pub failed_attempts: u32,
+}
+
+impl RecordPart {
+    /// Its contribution to the sums.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals {
+            fallbacks: self.fallbacks.into(),
+            failed_attempts: self.failed_attempts.into(),
+            ..Totals::default()
+        }
+    }
+}
+
 // Layouts of the parts of rows.
+
+layout!(RouteNames {
+    profile: Option<Box<str>>,
+    route: Option<Box<str>>,
+    instance: Option<Box<str>>,
+});
+
+layout!(RecordPart {
+    series: u32,
+    fallbacks: u32,
+    failed_attempts: u32,
+});
 
 /// Bits 0-1 prompt, bit 2 speed, bit 3 geography, bits 4-6 tier.
 fn class_code(class: PriceClass) -> u8 {
@@ -235,6 +308,7 @@ codes!(Rank, "rank" {
     Progress = 0,
     Sidechain = 1,
     Main = 2,
+    Posted = 3,
 });
 
 codes!(Dating, "dating" {
@@ -243,6 +317,8 @@ codes!(Dating, "dating" {
     Nearby = 2,
     Written = 3,
     Unknown = 4,
+    Posted = 5,
+    Received = 6,
 });
 
 codes!(Tier, "tier" {
@@ -279,6 +355,7 @@ mod tests {
             is_final: false,
             session: 70_000,
             is_shared: true,
+            is_estimated: true,
         };
         let row = ResponseRow::new(&parts, 70_000, 1_791_190_800_000);
         let bytes = encode(&row).unwrap();

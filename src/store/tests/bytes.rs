@@ -8,7 +8,8 @@ use redb::{TableDefinition, TableHandle};
 
 use super::*;
 use crate::model::{
-    Geography, LimitSource, LimitStatus, Observation, PriceClass, PromptSize, SessionPlace, Speed, StopReason,
+    Geography, LimitSource, LimitStatus, Observation, PriceClass, PromptSize, RouteNames, SessionPlace,
+    Speed, StopReason,
 };
 use crate::quota::exhaustion::Cause;
 use crate::quota::overage::Overage;
@@ -16,13 +17,13 @@ use crate::quota::throttle::Throttles;
 use crate::quota::window::{Held, Reading, Track, WindowState};
 use crate::store::schema::{
     AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow,
-    MarkRow, PlaceRow, ResponseParts, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, SessionRow,
-    Stored, WindowRow, decode, encode,
+    MarkRow, PlaceRow, RecordPart, RecordRow, ResponseParts, ResponseRow, RouteRow, RunInfoRow, RunRow,
+    RunTotalsRow, SeriesRow, SessionRow, Stored, WindowRow, decode, encode,
 };
 
 /// Table, type and bytes of the key, type and bytes of the value.
-const TABLES: [&str; 36] = [
-    "meta [&str] 736368656d61 [u64] 0600000000000000",
+const TABLES: [&str; 39] = [
+    "meta [&str] 736368656d61 [u64] 0700000000000000",
     "notes [&str] 72656275696c74 [&str] 776879",
     "runs [&str] 72756e [&[u8]] 01f0a2040103",
     "paths [(u32,&[u8])] 01000000612e6a736f6e6c [u32] 02000000",
@@ -30,15 +31,18 @@ const TABLES: [&str; 36] = [
     "models [u32] 01000000 [&str] 6d6f64656c",
     "model_runs [u32] 01000000 [u32] 02000000",
     "responses [u128] 00000000000000000000000010000000 [&[u8]] 01d56d0a09180102030405060708",
-    "totals [u32] 01000000 [&[u8]] 01020406080ad8040d808080808080808080021214161815161718191a1b1c1d01\
-     3c",
+    "totals [u32] 01000000 [&[u8]] 01020406080ad8040d80808080808080808002121416181a1c1e151617181\
+     91a1b1c1d013c",
     "places [u32] 01000000 [&[u8]] 010173010170",
     "place_numbers [(&str,&str)] 017370 [u32] 02000000",
-    "series [u32] 01000000 [&[u8]] 01010203ac020357",
-    "series_numbers [(u32,u32,u32,u32,u8,u8)] 0100000002000000030000002c0100000357 [u32] 02000000",
-    "series_sums [u32] 01000000 [&[u8]] 01020406080ad8040d8080808080808080800212141618",
-    "quarters [(u32,u32)] 0100000002000000 [&[u8]] 01020406080ad8040d8080808080808080800212141618",
-    "days [(u32,u32)] 0100000002000000 [&[u8]] 01020406080ad8040d8080808080808080800212141618",
+    "routes [u32] 01000000 [&[u8]] 0101017001022f7200",
+    "route_numbers [(&str,&str,&str)] 0102702f72 [u32] 01000000",
+    "records [u128] 00000000000000000000000010000000 [&[u8]] 01ac020401030405",
+    "series [u32] 01000000 [&[u8]] 01010203ac0204010357",
+    "series_numbers [(u32,u32,u32,u32,u32,u8,u8)] 0100000002000000030000002c010000040000000357 [u32] 02000000",
+    "series_sums [u32] 01000000 [&[u8]] 01020406080ad8040d80808080808080808002121416181a1c1e",
+    "quarters [(u32,u32)] 0100000002000000 [&[u8]] 01020406080ad8040d80808080808080808002121416181a1c1e",
+    "days [(u32,u32)] 0100000002000000 [&[u8]] 01020406080ad8040d80808080808080808002121416181a1c1e",
     "run_days [(u32,u32,u32)] 010000000200000003000000 [()] ",
     "accounts [u32] 01000000 [&[u8]] 010170016e",
     "run_accounts [u32] 01000000 [u32] 02000000",
@@ -47,9 +51,9 @@ const TABLES: [&str; 36] = [
     "forgotten [&str] 72756e [&[u8]] 010104",
     "session_numbers [u64] 0100000000000000 [u32] 02000000",
     "sessions [u32] 01000000 [&[u8]] 0101020103040506",
-    "session_sums [u32] 01000000 [&[u8]] 01020406080ad8040d8080808080808080800212141618",
+    "session_sums [u32] 01000000 [&[u8]] 01020406080ad8040d80808080808080808002121416181a1c1e",
     "session_copies [(u128,u32)] 0100000000000000000000000000000002000000 [()] ",
-    "minutes [(u32,u32)] 0100000002000000 [&[u8]] 01020406080ad8040d8080808080808080800212141618",
+    "minutes [(u32,u32)] 0100000002000000 [&[u8]] 01020406080ad8040d80808080808080808002121416181a1c1e",
     "windows [(u32,&str)] 0100000077 [&[u8]] 0101000000000000e03f01000000000000e83f010201660167020108\
      010a010c010e1009140116050118011a012001000000000000d03f01110112012603080114014001000000000000d03f\
      01210122014603080124016001000000000000d03f013101320166030801340002505f01000000000000000000000202\
@@ -102,6 +106,9 @@ fn totals() -> Totals {
         cache_creation_1h: 10,
         web_search: 11,
         thinking: 12,
+        fallbacks: 13,
+        failed_attempts: 14,
+        estimated: 15,
     }
 }
 
@@ -167,6 +174,7 @@ fn response(
         is_final,
         session: 9,
         is_shared,
+        is_estimated: false,
     };
     ResponseRow::new(&parts, 10, 12)
 }
@@ -193,8 +201,31 @@ fn series() -> SeriesRow {
         place: 2,
         account: 3,
         model: 300,
-        dialect: Dialect::Gemini,
+        route: 4,
+        dialect: Some(Dialect::Gemini),
         class: class(PromptSize::More, service),
+    }
+}
+
+fn route() -> RouteRow {
+    RouteRow {
+        names: RouteNames {
+            profile: Some("p".into()),
+            route: Some("/r".into()),
+            instance: None,
+        },
+    }
+}
+
+fn record() -> RecordRow {
+    RecordRow {
+        content: 300,
+        at: 2,
+        parts: vec![RecordPart {
+            series: 3,
+            fallbacks: 4,
+            failed_attempts: 5,
+        }],
     }
 }
 
@@ -386,6 +417,9 @@ fn tables() -> Vec<String> {
         row!(TOTALS, 1, run_totals()),
         row!(PLACES, 1, place()),
         line(schema::PLACE_NUMBERS, &("s", "p"), &2),
+        row!(ROUTES, 1, route()),
+        line(schema::ROUTE_NUMBERS, &("p", "/r", ""), &1),
+        row!(RECORDS, 1 << 100, record()),
         row!(SERIES, 1, series()),
         line(schema::SERIES_NUMBERS, &series().key(), &2),
         line(schema::SERIES_SUMS, &1, &sums.as_slice()),
@@ -581,6 +615,25 @@ fn the_flags_of_a_response_stay_as_they_are() {
             false,
             4 << 3,
         ),
+        (K::Message, R::Posted, D::Line, T::Unknown, true, false, 3 << 1),
+        (
+            K::Message,
+            R::Progress,
+            D::Posted,
+            T::Unknown,
+            true,
+            false,
+            5 << 3,
+        ),
+        (
+            K::Message,
+            R::Progress,
+            D::Received,
+            T::Unknown,
+            true,
+            false,
+            6 << 3,
+        ),
         (K::Message, R::Progress, D::Line, T::Standard, true, false, 1 << 6),
         (K::Message, R::Progress, D::Line, T::Priority, true, false, 2 << 6),
         (K::Message, R::Progress, D::Line, T::Batch, true, false, 3 << 6),
@@ -658,7 +711,7 @@ fn the_bytes_of_a_price_class_and_of_a_dialect_stay_as_they_are() {
     ] {
         assert_eq!(bytes(&class), [1, byte], "{class:?}");
         let row = SeriesRow { class, ..series() };
-        assert_eq!(row.key().5, byte, "{class:?}");
+        assert_eq!(row.key().6, byte, "{class:?}");
     }
     for (dialect, byte) in [
         (Dialect::Claude, 0),
@@ -668,6 +721,12 @@ fn the_bytes_of_a_price_class_and_of_a_dialect_stay_as_they_are() {
         (Dialect::Qwen, 4),
     ] {
         assert_eq!(bytes(&dialect), [1, byte]);
-        assert_eq!(SeriesRow { dialect, ..series() }.key().4, byte);
+        let dialect = Some(dialect);
+        assert_eq!(SeriesRow { dialect, ..series() }.key().5, byte);
     }
+    let of_record = SeriesRow {
+        dialect: None,
+        ..series()
+    };
+    assert_eq!((of_record.key().5, bytes(&of_record)[7]), (255, 0), "no dialect");
 }

@@ -11,8 +11,8 @@ use crate::model::{DAY_QUARTERS, LimitSource, LimitStatus, Observation, StopReas
 use crate::quota::exhaustion::Cause;
 use crate::store::schema::{
     AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow,
-    MarkRow, PlaceRow, ResponseRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, Stored, WindowRow, decode,
-    encode,
+    MarkRow, PlaceRow, RecordRow, ResponseRow, RouteRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, Stored,
+    WindowRow, decode, encode,
 };
 
 static ROWS: Target = Target {
@@ -64,6 +64,8 @@ macro_rules! every_row {
             ResponseRow,
             SeriesRow,
             PlaceRow,
+            RouteRow,
+            RecordRow,
             RunTotalsRow,
             RunInfoRow,
             ForgottenRow,
@@ -134,6 +136,8 @@ fn rows() -> Vec<Vec<u8>> {
         RESPONSES,
         TOTALS,
         SERIES,
+        ROUTES,
+        RECORDS,
         PLACES,
         QUARTERS,
         ACCOUNTS,
@@ -234,6 +238,8 @@ fn small() -> Vec<u8> {
         }],
     };
     store.observe(&[paused], NOW).unwrap();
+    let posted = [records::posted("1", Some("one")), records::posted("2", None)];
+    store.commit_posted(&[], &posted, NOW).unwrap();
     let cause = Cause {
         until: NOW,
         reason: "asked".into(),

@@ -99,7 +99,7 @@ impl Picture {
                 output: *output,
                 ..Usage::default()
             };
-            let totals = Totals::of_usage(Kind::Message, &usage, true);
+            let totals = Totals::of_usage(Kind::Message, &usage, true, false);
             let hour = u32::try_from(time / HOUR_MS).unwrap();
             let day = hour / 24;
             *self.runs.entry(run.clone()).or_default() += totals;

@@ -148,7 +148,7 @@ fn a_difference_in_any_table_of_sums_is_reported_and_repaired() {
         }),
         ("of a series must lead to None", |write| {
             let mut table = write.open_table(SERIES_NUMBERS).unwrap();
-            table.insert((9, 9, 9, 9, 0, 0), 0).unwrap();
+            table.insert((9, 9, 9, 9, 0, 0, 0), 0).unwrap();
         }),
         ("of session a, project  must lead to Some", |write| {
             write

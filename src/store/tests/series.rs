@@ -25,7 +25,7 @@ fn by_series(store: &Writer) -> BTreeMap<String, i128> {
                 place.project.as_deref().unwrap_or("-"),
                 names.models[series.model as usize],
                 names.accounts[series.account as usize],
-                series.dialect.name(),
+                series.dialect.map_or("-", Dialect::name),
                 series.class.name()
             );
             *all.entry(key).or_default() += totals.output;

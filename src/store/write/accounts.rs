@@ -12,7 +12,7 @@ use crate::store::error::DbError;
 /// Most providers of one run with an account of their own; lines of others are of the batch's account.
 pub const PROVIDERS_PER_RUN_MAX: usize = 32;
 
-/// From so many accounts on, lines that name a provider make no new one.
+/// From so many accounts on, lines and records that name a provider make no new one.
 const ACCOUNTS_OF_LINES_MAX: usize = 1000;
 
 /// The numbers of a batch's accounts.
@@ -79,8 +79,25 @@ impl<'b> BatchAccounts<'b> {
     }
 }
 
+/// The number of an account, created if there is room for one that a client names.
+pub fn account_with_room(
+    registry: &mut Registry<'_>,
+    names: &mut NameCache,
+    id: &AccountId,
+) -> Result<Option<u32>, DbError> {
+    if let Some(known) = names.accounts.iter().position(|known| known == id) {
+        return Ok(u32::try_from(known).ok());
+    }
+    if names.accounts.len() >= ACCOUNTS_OF_LINES_MAX {
+        return Ok(None);
+    }
+    let account = registry.account(id)?;
+    names.note_account(account, id);
+    Ok(Some(account))
+}
+
 /// The account that a run has by a provider, created if it has none; `None` if it has too many.
-fn by_provider(
+pub fn by_provider(
     registry: &mut Registry<'_>,
     names: &mut NameCache,
     (run, provider): (RunNumber, &str),

@@ -17,6 +17,7 @@ use super::files::FileTables;
 use super::models::ModelTables;
 use super::name_cache::NameCache;
 use super::outcome::{Committed, Outcome, RunChange};
+use super::records::{PostOutcome, RecordSums, RecordTable};
 use super::registry::Registry;
 use super::responses::{
     ResponseDelta, ResponseSource, ResponseTable, StoredResponse, number_series, undated,
@@ -28,7 +29,9 @@ use super::tx_runs::TxRuns;
 use super::windows::WindowChanges;
 use super::{Writer, next_sequence};
 use crate::dedup::{Response, Totals, merge_copy};
-use crate::model::{self, Batch, Dating, FileNumber, Kind, Millis, Record, ResponseKey, SessionPlace};
+use crate::model::{
+    self, Batch, Dating, FileNumber, Kind, Millis, PostedRecord, Record, ResponseKey, SessionPlace,
+};
 use crate::store::StoreError;
 use crate::store::database::DatabaseSlot;
 use crate::store::error::DbError;
@@ -61,6 +64,30 @@ impl Writer {
         batches: impl IntoIterator<Item = B>,
     ) -> Result<Committed, StoreError> {
         self.commit_then(batches.into_iter(), |_| None)
+    }
+
+    /// Commits batches and posted records in one transaction.
+    ///
+    /// # Errors
+    /// As [`Writer::commit`].
+    pub fn commit_posted(
+        &mut self,
+        batches: &[Batch],
+        records: &[PostedRecord],
+        now: Millis,
+    ) -> Result<Committed, StoreError> {
+        let slot = Arc::clone(self.slot());
+        self.transact_named(|write, names| {
+            let mut tx = CommitTx::new(&slot, write, names)?;
+            for batch in batches {
+                tx.apply_batch(batch)?;
+            }
+            for record in records {
+                let outcome = tx.apply_posted(record, now)?;
+                tx.posted.push(outcome);
+            }
+            tx.finish()
+        })
     }
 
     /// [`Writer::commit`] for a program that reads once: in the transaction of the last batches, as given by
@@ -114,28 +141,30 @@ fn when(record: &Record, batch: &Batch) -> (Millis, Dating) {
 }
 
 /// One transaction: applies batches, merges their records, writes the changes.
-struct CommitTx<'s, 't> {
-    registry: Registry<'t>,
+pub(super) struct CommitTx<'s, 't> {
+    pub(super) registry: Registry<'t>,
     limits: WindowChanges<'s, 't>,
     sessions: Sessions<'t>,
     files: FileTables<'t>,
-    models: ModelTables<'t>,
-    series: SeriesTables<'t>,
-    responses: ResponseTable<'t>,
+    pub(super) models: ModelTables<'t>,
+    pub(super) series: SeriesTables<'t>,
+    pub(super) responses: ResponseTable<'t>,
+    pub(super) records: RecordTable<'t>,
     sums: SumTables<'t>,
-    meta: Table<'t, &'static str, u64>,
-    names: &'s mut NameCache,
+    pub(super) meta: Table<'t, &'static str, u64>,
+    pub(super) names: &'s mut NameCache,
     /// Set if observations are deferred.
     defers: bool,
-    runs: TxRuns,
-    deltas: Vec<ResponseDelta>,
+    pub(super) runs: TxRuns,
+    pub(super) deltas: Vec<ResponseDelta>,
     /// Index of a response in `deltas`.
-    places: HashMap<ResponseKey, usize>,
+    pub(super) places: HashMap<ResponseKey, usize>,
     outcomes: Vec<Outcome>,
+    posted: Vec<PostOutcome>,
     /// The latest time of an observation in a file.
     observed: HashMap<FileNumber, Millis>,
-    /// Time at which the last of the batches was read.
-    read_at: Millis,
+    /// Time at which the last of the batches was read, or of the records received.
+    pub(super) read_at: Millis,
 }
 
 impl<'s, 't> CommitTx<'s, 't> {
@@ -152,6 +181,7 @@ impl<'s, 't> CommitTx<'s, 't> {
             models: ModelTables::new(write)?,
             series: SeriesTables::new(write)?,
             responses: ResponseTable::new(write)?,
+            records: RecordTable::new(write)?,
             sums: SumTables::new(write)?,
             meta: write.open_table(META)?,
             names,
@@ -160,6 +190,7 @@ impl<'s, 't> CommitTx<'s, 't> {
             deltas: Vec::new(),
             places: HashMap::new(),
             outcomes: Vec::new(),
+            posted: Vec::new(),
             observed: HashMap::new(),
             read_at: 0,
         })
@@ -262,7 +293,7 @@ impl<'s, 't> CommitTx<'s, 't> {
         let of_batch = ResponseSource {
             place: self.series.place(SessionPlace::of(batch.dialect, &batch.path))?,
             account: accounts.own,
-            dialect: batch.dialect,
+            dialect: Some(batch.dialect),
         };
         for record in &batch.records {
             let source = ResponseSource {
@@ -302,9 +333,11 @@ impl<'s, 't> CommitTx<'s, 't> {
                 is_final: record.is_final,
                 session,
                 is_shared: false,
+                is_estimated: false,
             },
             model,
             source,
+            route: 0,
             series: 0,
         };
         let duplicates = if record.kind == Kind::Message {
@@ -389,27 +422,37 @@ impl<'s, 't> CommitTx<'s, 't> {
         let mut deltas = std::mem::take(&mut self.deltas);
         committed.undated = undated(&deltas).collect();
         number_series(&mut deltas, self.names, &mut self.models, &mut self.series)?;
-        let by_model = by_model(&self.write_deltas(&deltas)?);
+        let of_records = self
+            .records
+            .write(self.names, &mut self.models, &mut self.series)?;
+        let by_series = self.write_deltas(&deltas, of_records)?;
+        let by_model = by_model(&by_series);
         self.sums.note_served(&deltas, self.read_at)?;
         drop(deltas);
         let sums = self.runs.write_totals(&mut self.registry, &by_model)?;
         committed.events = self.runs.write_infos(&mut self.registry, self.names)?;
         committed.sequence = next_sequence(&mut self.meta)?;
         committed.changes = self.runs.changes(&self.registry, self.names, &sums, &by_model)?;
+        committed.without_run = TxRuns::without_run(self.names, &sums, &by_series);
         self.limits.merge_waiting(&mut self.meta, &self.names.accounts)?;
         committed.limits = self.limits.finish(&self.names.accounts)?;
         committed.outcomes = self.outcomes;
+        committed.posted = self.posted;
         Ok(committed)
     }
 
     /// Writes the responses and, in parallel, the sums by other keys; returns the added sums, by series.
-    fn write_deltas(&mut self, deltas: &[ResponseDelta]) -> Result<Vec<(SeriesRow, Totals)>, DbError> {
+    fn write_deltas(
+        &mut self,
+        deltas: &[ResponseDelta],
+        of_records: RecordSums,
+    ) -> Result<Vec<(SeriesRow, Totals)>, DbError> {
         let (responses, names, places) = (&mut self.responses, &mut *self.names, &self.places);
         let (sums, series, sessions) = (&mut self.sums, &mut self.series, &mut self.sessions);
         let is_apart = responses.is_fresh && deltas.len() >= ROWS_APART_MIN;
         let mut write_responses = move || responses.write(deltas);
         let mut write_others = move || {
-            let by_series = sums.add(names, series, deltas)?;
+            let by_series = sums.add(names, series, deltas, &of_records)?;
             sessions.finish(deltas, places)?;
             Ok::<_, DbError>(by_series)
         };

@@ -7,12 +7,14 @@ use redb::{Table, WriteTransaction};
 use super::name_cache::NameCache;
 use crate::model::{ModelNumber, RunNumber};
 use crate::store::error::DbError;
-use crate::store::schema::{MODEL_RUNS, MODELS};
+use crate::store::schema::{MODEL_RUNS, MODELS, NO_RUN};
 
 /// Maximum number of model names with sums of their own; the rest are counted under [`MODEL_OTHER`].
 pub const MODELS_MAX: usize = 4096;
 /// Maximum number of them that one run can bring: so others have room for theirs, whatever its lines contain.
 pub const MODELS_PER_RUN_MAX: usize = 128;
+/// The same for all records of no run: of routers, whose model names are not chosen by an agent.
+pub const MODELS_OF_NO_RUN_MAX: usize = 2048;
 /// The name of all models beyond [`MODELS_MAX`] and [`MODELS_PER_RUN_MAX`].
 pub const MODEL_OTHER: &str = "(other)";
 
@@ -48,7 +50,12 @@ impl<'t> ModelTables<'t> {
             return Ok((Arc::clone(last), *number));
         }
         let brought = names.brought.get(&run).copied().unwrap_or_default();
-        let has_room = names.models.len() < MODELS_MAX && brought < MODELS_PER_RUN_MAX;
+        let most = if run == NO_RUN {
+            MODELS_OF_NO_RUN_MAX
+        } else {
+            MODELS_PER_RUN_MAX
+        };
+        let has_room = names.models.len() < MODELS_MAX && brought < most;
         let is_known = names.model_numbers.contains_key(name);
         let name = if is_known || has_room { name } else { MODEL_OTHER };
         let (shared, number) = match names.model_numbers.get_key_value(name) {

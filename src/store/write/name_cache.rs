@@ -6,10 +6,11 @@ use std::sync::Arc;
 use redb::{ReadableTable, WriteTransaction};
 
 use super::series_cache::SeriesCache;
-use crate::model::{AccountId, ModelNumber, RunNumber};
+use crate::model::{AccountId, ModelNumber, RouteNames, RouteNumber, RunNumber};
 use crate::store::error::DbError;
 use crate::store::schema::{
-    ACCOUNTS, AccountRow, MODEL_RUNS, MODELS, RUN_ACCOUNTS, RUN_PROVIDERS, RUNS, RowError, RunRow,
+    ACCOUNTS, AccountRow, MODEL_RUNS, MODELS, ROUTES, RUN_ACCOUNTS, RUN_PROVIDERS, RUNS, RouteRow, RowError,
+    RunRow,
 };
 use crate::store::table::decode_row;
 
@@ -31,6 +32,8 @@ pub struct NameCache {
     pub run_accounts: HashMap<RunNumber, u32>,
     /// Accounts of runs by further providers.
     pub run_providers: HashMap<RunNumber, HashMap<Box<str>, u32>>,
+    /// Routes by their names.
+    pub routes: HashMap<RouteNames, RouteNumber>,
     /// Read as they are needed.
     pub series: SeriesCache,
 }
@@ -80,6 +83,15 @@ impl NameCache {
         for entry in run_providers.iter()? {
             let (key, account) = entry?;
             cache.note_provider(key.value(), account.value());
+        }
+        let routes = write.open_table(ROUTES)?;
+        for entry in routes.iter()? {
+            let (number, row) = entry?;
+            let row: RouteRow = decode_row("routes", row.value())?;
+            cache.routes.insert(row.names, number.value());
+            if number.value() as usize != cache.routes.len() {
+                return Err(DbError::row("routes", RowError::Range("number")));
+            }
         }
         Ok(cache)
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::records::PostOutcome;
 use crate::dedup::Totals;
 use crate::model::{AccountId, Fired, Labels, LineCounts, Phase, Position, ResponseKey, RunId, WindowUpdate};
 
@@ -62,4 +63,8 @@ pub struct Committed {
     pub limits: LimitChanges,
     /// Runs that were started, stopped or resumed.
     pub events: Vec<RunEvent>,
+    /// One for each posted record, in order.
+    pub posted: Vec<PostOutcome>,
+    /// The changes by posted records of no run, one for each account.
+    pub without_run: Vec<RunChange>,
 }

@@ -10,7 +10,8 @@ use super::series::SeriesTables;
 use super::sorted_rows::Rows;
 use crate::dedup::{Response, Totals};
 use crate::model::{
-    Dating, Dialect, MINUTE_MS, ModelNumber, PlaceNumber, PriceClass, QUARTER_MS, ResponseKey, SeriesNumber,
+    Dating, Dialect, MINUTE_MS, ModelNumber, PlaceNumber, PriceClass, QUARTER_MS, ResponseKey, RouteNumber,
+    SeriesNumber,
 };
 use crate::store::error::DbError;
 use crate::store::schema::{RESPONSES, ResponseParts, ResponseRow, RowError, SeriesRow};
@@ -21,7 +22,8 @@ use crate::store::table::get;
 pub struct ResponseSource {
     pub place: PlaceNumber,
     pub account: u32,
-    pub dialect: Dialect,
+    /// `None` for a posted record.
+    pub dialect: Option<Dialect>,
 }
 
 /// A response with the numbers of its names.
@@ -30,6 +32,8 @@ pub struct StoredResponse {
     pub response: Response,
     pub model: ModelNumber,
     pub source: ResponseSource,
+    /// That of its posted record, whichever copy owns it; 0 without one.
+    pub route: RouteNumber,
     /// The stored one, until [`number_series`].
     pub series: SeriesNumber,
 }
@@ -92,6 +96,7 @@ impl<'t> ResponseTable<'t> {
             place,
             account,
             model,
+            route,
             dialect,
             ..
         } = series.row(names, row.series)?;
@@ -106,6 +111,7 @@ impl<'t> ResponseTable<'t> {
                 account,
                 dialect,
             },
+            route,
             series: row.series,
         }))
     }
@@ -193,12 +199,13 @@ impl StoredResponse {
     }
 
     /// The series that contains it if its run has room for that series.
-    fn own_series(&self) -> SeriesRow {
+    pub fn own_series(&self) -> SeriesRow {
         SeriesRow {
             run: self.response.run,
             place: self.source.place,
             account: self.source.account,
             model: self.model,
+            route: self.route,
             dialect: self.source.dialect,
             class: PriceClass::of(&self.response.usage, self.response.service),
         }
@@ -215,6 +222,7 @@ impl StoredResponse {
             is_final: it.is_final,
             session: it.session,
             is_shared: it.is_shared,
+            is_estimated: it.is_estimated,
         };
         ResponseRow::new(&parts, self.series, it.time)
     }

@@ -1,8 +1,8 @@
 //! Series and their numbers: a series is the properties shared by the responses of one row of sums.
 //!
 //! A series gets its number when its first response is written. Names that lines and paths choose freely are
-//! bounded by run: a run beyond its bound has its sums in series of the place and, at last, of the model
-//! `(other)`.
+//! bounded by run: a run beyond its bound has its sums in series of the place and, at last, of the model and the
+//! route `(other)`.
 
 use std::collections::HashMap;
 
@@ -10,6 +10,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::models::{MODEL_OTHER, ModelTables};
 use super::name_cache::NameCache;
+use super::routes::RouteTables;
 use super::sorted_rows::{Rows, insert_all};
 use crate::model::{PlaceNumber, PriceClass, RunNumber, SeriesNumber, SessionPlace};
 use crate::store::error::DbError;
@@ -20,8 +21,8 @@ use crate::store::table::{get, put};
 
 /// Maximum number of series of one run with a session and a project of their own.
 pub const SERIES_PER_RUN_MAX: u32 = 65_536;
-/// Maximum number of series of one run, including those of the session `(other)`; beyond it their model is
-/// `(other)` too.
+/// Maximum number of series of one run, including those of the session `(other)`; beyond it their model
+/// and their route are `(other)` too.
 pub const SERIES_PER_RUN_LAST: u32 = SERIES_PER_RUN_MAX + 4096;
 /// The session of a run's series beyond [`SERIES_PER_RUN_MAX`].
 const PLACE_OTHER: &str = "(other)";
@@ -32,6 +33,7 @@ pub struct SeriesTables<'t> {
     numbers: Table<'t, SeriesKey, u32>,
     places: Table<'t, u32, &'static [u8]>,
     place_numbers: Table<'t, (&'static str, &'static str), u32>,
+    pub routes: RouteTables<'t>,
     /// Places of which this transaction may create the first series.
     new_places: HashMap<SessionPlace, PlaceNumber>,
     /// Those of them that no series has yet.
@@ -59,6 +61,7 @@ impl<'t> SeriesTables<'t> {
             numbers: write.open_table(SERIES_NUMBERS)?,
             places,
             place_numbers: write.open_table(PLACE_NUMBERS)?,
+            routes: RouteTables::new(write)?,
             new_places: HashMap::new(),
             unwritten: HashMap::new(),
             next_place,
@@ -126,6 +129,7 @@ impl<'t> SeriesTables<'t> {
         if of_run >= SERIES_PER_RUN_LAST {
             (_, row.model) = models.number(names, MODEL_OTHER, row.run)?;
             row.class = PriceClass::default();
+            row.route = self.routes.without_own_name(names, row.route)?;
             if let Some(number) = self.known(names, &row)? {
                 return Ok(number);
             }
@@ -159,7 +163,7 @@ impl<'t> SeriesTables<'t> {
         }
         let new = self.new.keys().filter(|row| row.run == run).count();
         let mut count = u32::try_from(new).unwrap_or(u32::MAX);
-        for entry in self.numbers.range((run, 0, 0, 0, 0, 0)..=of_run_last(run))? {
+        for entry in self.numbers.range((run, 0, 0, 0, 0, 0, 0)..=of_run_last(run))? {
             entry?;
             count += 1;
         }
@@ -198,5 +202,5 @@ impl<'t> SeriesTables<'t> {
 
 /// The highest possible key of `series_numbers` of a run.
 fn of_run_last(run: RunNumber) -> SeriesKey {
-    (run, u32::MAX, u32::MAX, u32::MAX, u8::MAX, u8::MAX)
+    (run, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u8::MAX, u8::MAX)
 }

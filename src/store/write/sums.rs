@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::name_cache::NameCache;
+use super::records::RecordSums;
 use super::responses::{Contributions, ResponseDelta};
 use super::series::SeriesTables;
 use super::sorted_rows::{add_all, add_and_see, insert_all};
@@ -38,15 +39,23 @@ impl<'t> SumTables<'t> {
         })
     }
 
-    /// Adds the changes to the sums; returns the added amounts, by series.
+    /// Adds the changes to the sums, and the parts of records beside responses; returns the added amounts, by series.
     pub fn add(
         &mut self,
         names: &mut NameCache,
         series: &mut SeriesTables<'_>,
         deltas: &[ResponseDelta],
+        of_records: &RecordSums,
     ) -> Result<Vec<(SeriesRow, Totals)>, DbError> {
         let by_quarter = Contributions::of(deltas, |response| Some(response.sum_key()));
-        let by_quarter: Vec<((u32, SeriesNumber), Totals)> = by_quarter.sums().collect();
+        let mut by_quarter: Vec<((u32, SeriesNumber), Totals)> = by_quarter.sums().collect();
+        if !of_records.is_empty() {
+            let mut sums = of_records.clone();
+            for (key, delta) in by_quarter {
+                *sums.entry(key).or_default() += delta;
+            }
+            by_quarter = sums.into_iter().collect();
+        }
         let mut by_day: BTreeMap<(u32, SeriesNumber), Totals> = BTreeMap::new();
         let mut by_series: BTreeMap<SeriesNumber, Totals> = BTreeMap::new();
         for ((quarter, of), delta) in &by_quarter {

@@ -9,7 +9,7 @@ use super::registry::Registry;
 use crate::dedup::Totals;
 use crate::model::{Batch, Millis, ModelNumber, Phase, RunId, RunNumber};
 use crate::store::error::DbError;
-use crate::store::schema::{RunRow, RunTotalsRow};
+use crate::store::schema::{NO_RUN, RunRow, RunTotalsRow, SeriesRow};
 use crate::store::table::{get, put};
 
 /// The changes of one run in a transaction.
@@ -31,6 +31,8 @@ pub struct TxRuns {
     pub all: Vec<TxRun>,
     /// Index of a run in `all`.
     places: HashMap<RunId, usize>,
+    /// Names of runs with posted records.
+    named: HashMap<RunNumber, RunId>,
 }
 
 impl TxRuns {
@@ -59,6 +61,11 @@ impl TxRuns {
         });
         self.places.insert(batch.run.clone(), place);
         Ok(place)
+    }
+
+    /// Keeps the name of a run with posted records.
+    pub fn note_name(&mut self, run: RunNumber, id: &RunId) {
+        self.named.entry(run).or_insert_with(|| id.clone());
     }
 
     /// Adds the changes to the runs' totals; returns the new totals.
@@ -109,12 +116,13 @@ impl TxRuns {
         }
         for ((run, model), delta) in by_model {
             // No update without figures.
-            if !delta.has_figures() {
+            if !delta.has_figures() || *run == NO_RUN {
                 continue;
             }
             if !changes.contains_key(run) {
+                let named = self.named.get(run).cloned();
                 // Rare: only if a response of a run without batches gets another owner or a better copy.
-                let Some(id) = registry.name_of(*run)? else {
+                let Some(id) = named.map_or_else(|| registry.name_of(*run), |id| Ok(Some(id)))? else {
                     continue;
                 };
                 changes.insert(*run, (id, RunChange::default()));
@@ -137,6 +145,33 @@ impl TxRuns {
             named.insert(id, change);
         }
         Ok(named)
+    }
+
+    /// The changes by posted records of no run, one for each account.
+    pub fn without_run(
+        names: &NameCache,
+        sums: &BTreeMap<RunNumber, RunTotalsRow>,
+        by_series: &[(SeriesRow, Totals)],
+    ) -> Vec<RunChange> {
+        let Some(row) = sums.get(&NO_RUN) else {
+            return Vec::new();
+        };
+        let mut by_account: BTreeMap<u32, BTreeMap<ModelNumber, Totals>> = BTreeMap::new();
+        for (series, delta) in by_series {
+            if series.run == NO_RUN && delta.has_figures() {
+                let of_account = by_account.entry(series.account).or_default();
+                *of_account.entry(series.model).or_default() += *delta;
+            }
+        }
+        let change = |(account, models): (u32, BTreeMap<ModelNumber, Totals>)| RunChange {
+            account: names.accounts.get(account as usize).cloned().unwrap_or_default(),
+            models: (models.into_iter())
+                .map(|(model, delta)| (Arc::clone(&names.models[model as usize]), delta))
+                .collect(),
+            totals: row.totals,
+            ..RunChange::default()
+        };
+        by_account.into_iter().map(change).collect()
     }
 
     /// Stores the first activity of runs, and resumes stopped ones that have new lines.
