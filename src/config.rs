@@ -34,7 +34,7 @@ pub use accounts::{
     name_an_account,
 };
 pub use layers::{Environment, LogFormat, Origin, Partial, VARIABLE_PREFIX};
-pub use mistakes::{ConfigError, FilePlace, Mistakes};
+pub use mistakes::{ConfigError, FilePlace, Mistakes, near};
 use resolve::Resolver;
 pub use schema::schema;
 pub use units::{ByteSize, Period};

@@ -32,10 +32,11 @@ pub struct Update {
     pub marks: Vec<AccountId>,
 }
 
-/// The part of an update that belongs to one run.
+/// The part of an update that belongs to one run, or to posted records of no run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunUpdate {
-    pub run: RunId,
+    /// `None` for posted records of no run, by account.
+    pub run: Option<RunId>,
     pub account: AccountId,
     pub bytes: u64,
     pub lines: LineCounts,

@@ -9,6 +9,7 @@ pub mod http;
 pub mod metrics;
 pub mod openapi;
 pub mod quota;
+mod records;
 pub mod router;
 pub mod runs;
 pub mod server;

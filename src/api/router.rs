@@ -20,7 +20,7 @@ use super::openapi::{
 };
 use super::state::ApiState;
 use super::web::daily;
-use super::{backup, events, health, metrics, quota, runs, summary, usage, version, web, wire};
+use super::{backup, events, health, metrics, quota, records, runs, summary, usage, version, web, wire};
 
 /// The router with all routes.
 pub fn router(api: Arc<ApiState>) -> Router {
@@ -41,6 +41,7 @@ fn declared() -> OpenApiRouter<Arc<ApiState>> {
         .merge(backup::routes())
         .merge(web::routes())
         .merge(usage::routes())
+        .merge(records::routes())
         .merge(daily::routes())
         .merge(events::routes())
         .merge(metrics::routes())

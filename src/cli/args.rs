@@ -3,6 +3,7 @@
 //! Every setting is an `Option`: a setting that was not given must not outrank the environment and the
 //! configuration file.
 
+mod record;
 mod runs;
 mod tools;
 mod watch;
@@ -17,6 +18,7 @@ use strum::IntoStaticStr;
 
 use crate::config::Period;
 
+pub use record::RecordArgs;
 pub use runs::{Forget, Label, RunArgs, RunOrder, RunsArgs, StopArgs};
 pub use tools::{CheckConfig, Completions, Config, ConfigCommand, Man, Words};
 pub use watch::WatchArgs;
@@ -122,6 +124,9 @@ pub enum Command {
     Watch(WatchArgs),
     /// Forget a stopped run; what was counted stays in the sums
     Forget(Forget),
+    /// Post records of calls that no transcript contains, as those of a router
+    #[command(after_help = record::EXAMPLES)]
+    Record(RecordArgs),
     /// Read transcripts once, to the end, and print the summary
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(Replay),

@@ -148,6 +148,20 @@ pub async fn put_json<T: DeserializeOwned>(
     ask(socket, Method::PUT, path, Some(body), timeout).await
 }
 
+/// Posts documents, one on each line, to `path` and returns the answer.
+///
+/// # Errors
+/// As [`get_json`].
+pub async fn post_lines<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    lines: Bytes,
+    timeout: Duration,
+) -> Result<T, ClientError> {
+    let exchange = exchange(socket, Method::POST, path, Some(lines), "application/x-ndjson");
+    in_time(socket, path, timeout, exchange).await
+}
+
 /// Posts to `path` without a document.
 ///
 /// # Errors
@@ -212,15 +226,24 @@ async fn ask<T: DeserializeOwned>(
     body: Option<Bytes>,
     timeout: Duration,
 ) -> Result<T, ClientError> {
-    tokio::time::timeout(timeout, exchange(socket, method, path, body))
-        .await
-        .unwrap_or_else(|_| {
-            Err(ClientError::Timeout {
-                socket: socket.to_owned(),
-                path: path.to_owned(),
-                after: timeout,
-            })
+    let exchange = exchange(socket, method, path, body, "application/json");
+    in_time(socket, path, timeout, exchange).await
+}
+
+/// The result of an exchange, if it comes in time.
+async fn in_time<T>(
+    socket: &Path,
+    path: &str,
+    timeout: Duration,
+    exchange: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    tokio::time::timeout(timeout, exchange).await.unwrap_or_else(|_| {
+        Err(ClientError::Timeout {
+            socket: socket.to_owned(),
+            path: path.to_owned(),
+            after: timeout,
         })
+    })
 }
 
 /// [`get_json`] for commands without a runtime.
@@ -254,6 +277,7 @@ async fn exchange<T: DeserializeOwned>(
     method: Method,
     path: &str,
     document: Option<Bytes>,
+    kind: &'static str,
 ) -> Result<T, ClientError> {
     let protocol = |why: String| ClientError::Protocol {
         socket: socket.to_owned(),
@@ -269,7 +293,7 @@ async fn exchange<T: DeserializeOwned>(
         .uri(path)
         .header(header::HOST, "localhost")
         .header(header::ACCEPT, "application/json")
-        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CONTENT_TYPE, kind)
         .body(Full::new(document.unwrap_or_default()))
         .map_err(|error| protocol(error.to_string()))?;
     // The connection task moves the bytes; its errors reach the exchange through the sender and the body.

@@ -21,6 +21,7 @@ pub mod panics;
 pub mod path_checks;
 pub mod print;
 pub mod quota;
+pub mod record;
 pub mod reload;
 pub mod replay;
 pub mod run;
@@ -77,6 +78,7 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::Watch(command) => watch::watch(&global, &command),
         Command::Forget(command) => runs::forget_command(&global, &command),
         Command::Serve => serve::serve(&global),
+        Command::Record(command) => record::record(&global, &command),
         Command::Replay(command) => replay::replay(&global, &command),
         Command::Status => status::status(&global),
         Command::Quota(command) => quota::quota(&global, &command),

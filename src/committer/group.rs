@@ -1,10 +1,10 @@
 //! The commands that are executed together, with the channels for their answers.
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::handle::{CommitterCommand, RunCommand, SideCommand};
-use crate::model::{Batch, RunId, StopReason};
-use crate::store::Outcome;
+use crate::model::{Batch, PostedRecord, RunId, StopReason};
+use crate::store::{Outcome, PostOutcome};
 
 /// Stops of runs for one transaction, with the channels for their answers.
 #[derive(Default)]
@@ -19,6 +19,10 @@ pub(super) struct CommitGroup {
     pub(super) batches: Vec<Batch>,
     /// The number of batches in each submission, and the channel for their outcomes.
     pub(super) waiting: Vec<(usize, oneshot::Sender<Vec<Outcome>>)>,
+    /// Posted records, for the same transaction.
+    pub(super) records: Vec<PostedRecord>,
+    /// The number of records in each post, the channel for their outcomes, and their room in the queue.
+    pub(super) posts: Vec<(usize, oneshot::Sender<Vec<PostOutcome>>, OwnedSemaphorePermit)>,
     pub(super) runs: Vec<RunCommand>,
     pub(super) side: Vec<SideCommand>,
     pub(super) end_backlog: Vec<oneshot::Sender<()>>,
@@ -32,6 +36,10 @@ impl CommitGroup {
                 self.waiting.push((batches.len(), done));
                 self.batches.extend(batches);
             }
+            CommitterCommand::Post { records, done, room } => {
+                self.posts.push((records.len(), done, room));
+                self.records.extend(records);
+            }
             CommitterCommand::Run(command) => self.runs.push(command),
             CommitterCommand::Side(command) => self.side.push(command),
             CommitterCommand::EndBacklog { done } => self.end_backlog.push(done),
@@ -42,6 +50,8 @@ impl CommitGroup {
 
     /// Rows of the database that the batches change, at most.
     pub(super) fn rows(&self) -> usize {
-        self.batches.iter().map(|batch| batch.records.len() + 1).sum()
+        let of_batches: usize = self.batches.iter().map(|batch| batch.records.len() + 1).sum();
+        // A record has a response and a row of its own.
+        of_batches + 2 * self.records.len()
     }
 }

@@ -2,16 +2,34 @@
 //! own.
 
 use std::fs::File;
+use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::live::Update;
-use crate::model::{AccountId, Batch, RunId, StopReason};
+use crate::model::{AccountId, Batch, PostedRecord, RunId, StopReason};
 use crate::quota::exhaustion::Cause;
-use crate::store::{AccountObservations, ForgetRun, Outcome, Start, Started, StoreError};
+use crate::store::{AccountObservations, ForgetRun, Outcome, PostOutcome, Start, Started, StoreError};
 
 /// Commands in the queue of the committer; at this bound the senders wait.
 const SUBMISSIONS_WAITING_MAX: usize = 256;
+
+/// Posted records in the queue, those of the commit that is running included; beyond it a post is refused.
+pub const RECORDS_WAITING_MAX: usize = 8192;
+
+/// Reason for which records were not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PostRefused {
+    Gone,
+    /// [`RECORDS_WAITING_MAX`] records are in the queue.
+    Full,
+}
+
+impl From<CommitterGone> for PostRefused {
+    fn from(_: CommitterGone) -> Self {
+        Self::Gone
+    }
+}
 
 /// A command was refused because the committer is shutting down or has given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +41,13 @@ pub(super) enum CommitterCommand {
     Commit {
         batches: Vec<Batch>,
         done: oneshot::Sender<Vec<Outcome>>,
+    },
+    /// Records that clients post: they share the transaction of the batches.
+    Post {
+        records: Vec<PostedRecord>,
+        done: oneshot::Sender<Vec<PostOutcome>>,
+        /// Their room in the queue, until they are committed.
+        room: OwnedSemaphorePermit,
     },
     Run(RunCommand),
     Side(SideCommand),
@@ -84,12 +109,14 @@ pub(super) enum SideCommand {
 #[derive(Clone, Debug)]
 pub struct CommitterHandle {
     commands: mpsc::Sender<CommitterCommand>,
+    room: Arc<Semaphore>,
 }
 
 /// A new queue: the handle for senders, and the receiver for the committer.
 pub(super) fn channel() -> (CommitterHandle, mpsc::Receiver<CommitterCommand>) {
     let (commands, queue) = mpsc::channel(SUBMISSIONS_WAITING_MAX);
-    (CommitterHandle { commands }, queue)
+    let room = Arc::new(Semaphore::new(RECORDS_WAITING_MAX));
+    (CommitterHandle { commands, room }, queue)
 }
 
 impl CommitterHandle {
@@ -161,6 +188,7 @@ impl CommitterHandle {
     pub fn downgrade(&self) -> WeakCommitterHandle {
         WeakCommitterHandle {
             commands: self.commands.downgrade(),
+            room: Arc::clone(&self.room),
         }
     }
 
@@ -175,11 +203,12 @@ impl CommitterHandle {
     }
 }
 
-/// A handle for commands that do not come from logs: overrides, observations, notes. It does not keep the
+/// A handle for commands that do not come from logs: overrides, observations, records, notes. It does not keep the
 /// committer from ending.
 #[derive(Clone, Debug)]
 pub struct WeakCommitterHandle {
     commands: mpsc::WeakSender<CommitterCommand>,
+    room: Arc<Semaphore>,
 }
 
 impl WeakCommitterHandle {
@@ -190,6 +219,21 @@ impl WeakCommitterHandle {
     pub async fn mark(&self, account: AccountId, cause: Option<Cause>) -> Result<(), CommitterGone> {
         self.request(|done| SideCommand::Mark { account, cause, done })
             .await
+    }
+
+    /// Commits posted records in one transaction; returns the outcome of each once it is durable. A caller that
+    /// stops waiting does not stop the commit.
+    ///
+    /// # Errors
+    /// When the queue has no room, or the committer has stopped.
+    pub async fn post(&self, records: Vec<PostedRecord>) -> Result<Vec<PostOutcome>, PostRefused> {
+        let count = u32::try_from(records.len()).map_err(|_| PostRefused::Full)?;
+        let room = Arc::clone(&self.room).try_acquire_many_owned(count);
+        let room = room.map_err(|_| PostRefused::Full)?;
+        let (done, answer) = oneshot::channel();
+        let command = CommitterCommand::Post { records, done, room };
+        self.send(command).await?;
+        Ok(answer.await.map_err(|_| CommitterGone)?)
     }
 
     /// Merges observations of limits; returns once that is durable.
@@ -230,11 +274,13 @@ impl WeakCommitterHandle {
         command: impl FnOnce(oneshot::Sender<T>) -> SideCommand,
     ) -> Result<T, CommitterGone> {
         let (done, answer) = oneshot::channel();
-        let commands = self.commands.upgrade().ok_or(CommitterGone)?;
-        let sent = commands.send(CommitterCommand::Side(command(done))).await;
-        sent.map_err(|_| CommitterGone)?;
-        // A strong handle must not be held while waiting: the committer could not end.
-        drop(commands);
+        self.send(CommitterCommand::Side(command(done))).await?;
         answer.await.map_err(|_| CommitterGone)
+    }
+
+    /// A strong handle must not be held while waiting for an answer: the committer could not end.
+    async fn send(&self, command: CommitterCommand) -> Result<(), CommitterGone> {
+        let commands = self.commands.upgrade().ok_or(CommitterGone)?;
+        commands.send(command).await.map_err(|_| CommitterGone)
     }
 }

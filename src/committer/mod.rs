@@ -272,13 +272,22 @@ impl Committer {
             }
         }
         self.stop_runs(stops)?;
-        if !group.batches.is_empty() {
-            let committed = self.persist(&group.batches, |writer| writer.commit(&group.batches))?;
+        if !group.batches.is_empty() || !group.records.is_empty() {
+            let now = self.setup.clock.now();
+            let committed = self.persist(&group.batches, |writer| {
+                writer.commit_posted(&group.batches, &group.records, now)
+            })?;
             self.publish(&group.batches, &committed, self.setup.clock.now());
             let mut outcomes = committed.outcomes.into_iter();
             for (count, done) in group.waiting {
                 // A tailer that is gone needs no answer.
                 let _ = done.send(outcomes.by_ref().take(count).collect());
+            }
+            let mut posted = committed.posted.into_iter();
+            for (count, done, room) in group.posts {
+                drop(room);
+                // A client that is gone posts again.
+                let _ = done.send(posted.by_ref().take(count).collect());
             }
         }
         for command in group.side {

@@ -8,7 +8,8 @@ use crate::store::Committed;
 pub(super) fn publish(live: &Live, batches: usize, committed: &Committed, now: Millis) {
     tracing::debug!(sequence = committed.sequence, batches, "committed");
     let limits = &committed.limits;
-    if committed.changes.is_empty() && limits.windows.is_empty() && committed.events.is_empty() {
+    let is_empty = committed.changes.is_empty() && committed.without_run.is_empty();
+    if is_empty && limits.windows.is_empty() && committed.events.is_empty() {
         return;
     }
     debug_assert_eq!(batches, committed.outcomes.len());
@@ -20,8 +21,10 @@ pub(super) fn publish(live: &Live, batches: usize, committed: &Committed, now: M
             fired.utilization * 100.0, fired.percent
         );
     }
-    let runs = committed.changes.iter().map(|(run, change)| RunUpdate {
-        run: run.clone(),
+    let named = committed.changes.iter().map(|(run, change)| (Some(run), change));
+    let all = named.chain(committed.without_run.iter().map(|change| (None, change)));
+    let runs = all.map(|(run, change)| RunUpdate {
+        run: run.cloned(),
         bytes: change.bytes,
         lines: change.lines,
         files: change.files,

@@ -94,7 +94,7 @@ impl DatabaseSlot {
         );
         let database = self.file.open(false)?;
         let note = format!(
-            "{why}; kept as {}; rebuilt from the logs that still exist: what was counted from logs that are gone is missing; move that file away when you have seen this",
+            "{why}; kept as {}; rebuilt from the logs that still exist: what was counted from logs that are gone, and posted records, are missing; move that file away when you have seen this",
             aside.display()
         );
         note_rebuilt(&database, &note, &aside).map_err(|error| self.file.error(error))?;

@@ -179,7 +179,7 @@ pub fn identity(database: &Database) -> Option<DatabaseIdentity> {
 pub fn new_database_note(path: &Path) -> String {
     format!(
         "the database {} was removed while it was in use, and a new one was made and everything read again; what was \
-         counted from logs that are gone is missing; restart the collector when you have seen this",
+         counted from logs that are gone, and posted records, are missing; restart the collector when you have seen this",
         path.display()
     )
 }

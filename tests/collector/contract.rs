@@ -57,6 +57,13 @@ const fn observe(body: &'static str, status: u16) -> Asked {
     }
 }
 
+const fn post_records(body: &'static str, status: u16) -> Asked {
+    Asked {
+        route: "/v1/records",
+        ..mark("/v1/records", body, status)
+    }
+}
+
 const fn ask_run(path: &'static str, body: &'static str, status: u16) -> Asked {
     Asked {
         method: "GET",
@@ -77,7 +84,7 @@ const fn stop(path: &'static str, status: u16) -> Asked {
     }
 }
 
-const ASKED: [Asked; 46] = [
+const ASKED: [Asked; 48] = [
     get("/v1/runs/{id}", "/v1/runs/one", 200),
     get("/v1/runs/{id}", "/v1/runs/none", 404),
     get("/v1/runs/{id}", "/v1/runs/a%20b", 400),
@@ -162,6 +169,11 @@ const ASKED: [Asked; 46] = [
         200,
     ),
     observe(r#"{"statusline":{}}"#, 422),
+    post_records(
+        r#"[{"id":"1","model":"m","usage":{"input_tokens":1},"route":"/a"},{"id":"2"}]"#,
+        200,
+    ),
+    post_records("{", 400),
 ];
 
 /// The OpenAPI document.

@@ -45,6 +45,8 @@ mod quota_live;
 mod quota_order;
 mod quota_rules;
 mod quota_story;
+mod record_kills;
+mod records;
 mod renames;
 mod repair;
 mod replays;

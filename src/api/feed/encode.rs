@@ -155,7 +155,10 @@ impl Filter {
             (self.accounts.as_ref()).is_none_or(|names| names.iter().any(|name| is_called(account, name)))
         };
         (self.kinds.as_ref()).is_none_or(|kinds| kinds.contains(frame.kind))
-            && frame.run.as_ref().is_none_or(run)
+            && frame
+                .run
+                .as_ref()
+                .map_or(frame.kind != "usage" || self.runs.is_none(), run)
             && account(&frame.account)
     }
 }
@@ -177,7 +180,10 @@ impl CommitEvents {
         }
         for run in &update.runs {
             if let Some(document) = event::usage(run, stamp) {
-                frames.push(Frame::of_run("usage", &run.run, &run.account, &document));
+                frames.push(Frame {
+                    run: run.run.clone(),
+                    ..Frame::new("usage", &run.account, &document)
+                });
             }
         }
         for changed in &update.windows {

@@ -53,7 +53,7 @@ pub fn usage(run: &RunUpdate, stamp: &CommitStamp) -> Option<wire::UsageEvent> {
     Some(wire::UsageEvent {
         sequence: stamp.sequence,
         at: stamp.at.clone(),
-        run: run.run.to_string(),
+        run: run.run.as_ref().map(ToString::to_string),
         provider: run.account.provider.to_string(),
         account: run.account.name.to_string(),
         models: models

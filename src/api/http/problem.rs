@@ -72,6 +72,22 @@ impl Problem {
         problem
     }
 
+    /// What is wrong with this field, without its name.
+    #[must_use]
+    pub fn reason(&self, field: &str) -> &str {
+        let detail = self.document.detail.as_str();
+        let rest = detail
+            .strip_prefix(field)
+            .and_then(|rest| rest.strip_prefix(": "));
+        rest.unwrap_or(detail)
+    }
+
+    /// True if the collector cannot answer, whatever the request is.
+    #[must_use]
+    pub fn is_of_server(&self) -> bool {
+        self.status.is_server_error()
+    }
+
     /// The field of the request that the problem is about.
     #[cfg(test)]
     pub fn field_name(&self) -> Option<&str> {

@@ -12,10 +12,13 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
 use crate::api::http::problem::Problem;
+use crate::api::records::RECORDS_PATH;
 use crate::model::format::length;
 
 /// Largest request body.
 const BODY_BYTES_MAX: usize = 64 << 10;
+/// The same of a request with records.
+const RECORDS_BODY_BYTES_MAX: usize = 1 << 20;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of an oversized body that are read and dropped before the answer: a client that is still sending
 /// when the connection ends may never see the error.
@@ -78,19 +81,24 @@ async fn with_body(request: Request<Body>) -> Result<Request<Body>, Problem> {
         }
         return Ok(Request::from_parts(parts, Body::empty()));
     }
+    let bytes_max = if parts.uri.path() == RECORDS_PATH {
+        RECORDS_BODY_BYTES_MAX
+    } else {
+        BODY_BYTES_MAX
+    };
     let too_large = || {
-        let detail = format!("body: at most {BODY_BYTES_MAX} bytes are accepted");
+        let detail = format!("body: at most {bytes_max} bytes are accepted");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large", detail).field("body")
     };
     // The announced length is checked before the body is read.
-    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+    if body.size_hint().lower() > bytes_max as u64 {
         if !waits {
             drain(body).await;
         }
         return Err(too_large());
     }
     let mut body = body;
-    let collected = Limited::new(&mut body, BODY_BYTES_MAX).collect();
+    let collected = Limited::new(&mut body, bytes_max).collect();
     match tokio::time::timeout(BODY_WITHIN, collected).await {
         Ok(Ok(taken)) => Ok(Request::from_parts(parts, Body::from(taken.to_bytes()))),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {

@@ -145,7 +145,11 @@ impl SocketFeed for OfRun {
             Some(Event::Update(update)) if update.sequence > self.sent_until => {
                 self.sent_until = update.sequence;
                 let mut texts = Vec::new();
-                for of_run in update.runs.iter().filter(|one| one.run == self.run) {
+                for of_run in update
+                    .runs
+                    .iter()
+                    .filter(|one| one.run.as_ref() == Some(&self.run))
+                {
                     for (model, added) in &of_run.models {
                         *self.sent.entry(Arc::clone(model)).or_default() += *added;
                     }

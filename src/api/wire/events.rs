@@ -39,14 +39,15 @@ pub struct GapEvent {
     pub snapshot: Summary,
 }
 
-/// Event `usage`: data of one run in one commit. If only lines without usage were read, `models` is empty and
+/// Event `usage`: data of one run in one commit, or of the posted records of no run, by account. If only lines without usage were read, `models` is empty and
 /// `delta` is zero.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct UsageEvent {
     pub sequence: u64,
     #[schema(format = DateTime)]
     pub at: String,
-    pub run: String,
+    /// `null` for posted records of no run, of which `totals` are the totals of all accounts.
+    pub run: Option<String>,
     pub provider: String,
     pub account: String,
     /// The differences by model.

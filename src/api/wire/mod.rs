@@ -5,6 +5,7 @@
 mod collector;
 mod events;
 mod quota;
+mod records;
 mod runs;
 mod summary;
 mod usage;
@@ -19,6 +20,7 @@ pub use quota::{
     Account, Candidate, Cause, Choice, HistoryPoint, LimitEvent, Mark, MayStart, Observed, Pace, Quota,
     TellObservations, ThresholdFired, Window,
 };
+pub use records::{PostAttempt, PostRecord, PostUsage, Posted, PostedItem};
 pub use runs::{Run, RunDetail, StartRun};
 pub use summary::{Coverage, Lines, RunCoverage, RunTotals, SCHEMA, Summary, Tokens, Totals};
 pub use usage::{DailyUsage, Usage, UsageRow, UsageSums};

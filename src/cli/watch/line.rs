@@ -77,7 +77,11 @@ fn usage(event: wire::UsageEvent) -> (String, String) {
         .cache_creation_input_tokens
         .saturating_add(delta.cache_read_input_tokens);
     let models: Vec<String> = event.models.keys().map(|model| text::name(model)).collect();
-    let mut said = format!("{STRONG}{}{STRONG:#}  ", text::name(&event.run));
+    let run = event
+        .run
+        .as_deref()
+        .map_or_else(|| "(no run)".to_owned(), text::name);
+    let mut said = format!("{STRONG}{run}{STRONG:#}  ");
     let part = if *delta == wire::Delta::default() {
         format!("{} read, no tokens in them", counted(event.lines_read, "line"))
     } else {
@@ -272,7 +276,7 @@ mod tests {
     fn usage_is_what_was_added() {
         let usage = wire::UsageEvent {
             at: AT.into(),
-            run: "r\u{1b}1".into(),
+            run: Some("r\u{1b}1".into()),
             models: [("small".into(), wire::Delta::default())].into(),
             delta: wire::Delta {
                 total_tokens: -5,
