@@ -77,6 +77,21 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// True if the same request may succeed later: nothing is wrong with it.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Status(status, _) => status.is_server_error() || *status == StatusCode::REQUEST_TIMEOUT,
+            Self::Connect { error, .. } => error.kind() != io::ErrorKind::PermissionDenied,
+            Self::NotASocket(_) => false,
+            Self::NotRunning(_)
+            | Self::Timeout { .. }
+            | Self::Lost { .. }
+            | Self::Silent { .. }
+            | Self::Protocol { .. } => true,
+        }
+    }
+
     /// True if the collector answers but does not have the requested item yet. Unreadable answers do not
     /// count.
     #[must_use]

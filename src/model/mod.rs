@@ -24,7 +24,7 @@ pub use cursor::{
 };
 pub use dialect::Dialect;
 pub use place::{PLACE_NAME_BYTES_MAX, SessionPlace};
-pub use posted::{Attempt, PostedRecord, RecordId, RouteNames, RouteNumber};
+pub use posted::{FailedAttempt, PostedRecord, RecordId, RouteNames, RouteNumber};
 pub use price::{Geography, PriceClass, PromptSize, Service, Speed, Tier};
 pub use record::{Batch, Dating, Kind, LineCounts, Rank, Record, ResponseKey};
 pub use run::{

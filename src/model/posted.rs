@@ -27,7 +27,7 @@ pub enum RecordId {
 
 /// A provider's failed attempts within one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attempt {
+pub struct FailedAttempt {
     pub provider: Box<str>,
     /// The account of that provider.
     pub account: AccountId,
@@ -59,7 +59,7 @@ pub struct PostedRecord {
     pub is_estimated: bool,
     /// The index of the target that served the call.
     pub fallbacks: u32,
-    pub attempts: Vec<Attempt>,
+    pub attempts: Vec<FailedAttempt>,
     /// Its own time, else the time at which it was received.
     pub time: Millis,
     /// True for its own time.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex};
 
 use fastrand::Rng;
@@ -17,6 +17,8 @@ use crate::harness::{Collector, Place, append, number_setting, response};
 /// Default number of kills.
 const KILLS: u64 = 12;
 const CLIENTS: u64 = 8;
+/// Answers that are not looked at yet; clients wait beyond it.
+const ANSWERS_MAX: usize = 1 << 12;
 /// Each time this many ends, one is a clean stop instead, with a second signal after the first.
 const STOP_EVERY: u64 = 5;
 /// Most records of one request.
@@ -74,7 +76,7 @@ fn post(socket: &Path, body: &str) -> io::Result<(u16, Value)> {
 }
 
 /// Posts records until told to end, each request until it is answered; returns the tokens of each id.
-fn client(number: u64, socket: &Path, starts: &Starts, answered: &Sender<u64>) -> BTreeMap<String, u64> {
+fn client(number: u64, socket: &Path, starts: &Starts, answered: &SyncSender<u64>) -> BTreeMap<String, u64> {
     let mut random = Rng::with_seed(number);
     let mut sent = BTreeMap::new();
     while !starts.is_last() {
@@ -122,15 +124,19 @@ fn kills_lose_no_record_that_was_answered_and_count_none_twice() {
     // The run is known before the first record of it.
     place.serve().stop_cleanly();
     let starts = Arc::new(Starts::default());
-    let (answered, answers) = channel();
+    let (answered, answers) = sync_channel(ANSWERS_MAX);
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| {
             let (starts, answered, socket): (_, _, PathBuf) =
                 (Arc::clone(&starts), answered.clone(), place.socket());
-            std::thread::spawn(move || {
+            let posts = move || {
                 starts.wait_beyond(0);
                 client(number, &socket, &starts, &answered)
-            })
+            };
+            std::thread::Builder::new()
+                .name(format!("client {number}"))
+                .spawn(posts)
+                .unwrap()
         })
         .collect();
     let (mut killed, mut ends) = (0, 0);
@@ -153,6 +159,7 @@ fn kills_lose_no_record_that_was_answered_and_count_none_twice() {
     }
     let collector = place.serve();
     starts.next(true);
+    drop(answers);
     let mut sent = BTreeMap::new();
     for client in clients {
         sent.extend(client.join().unwrap());

@@ -8,6 +8,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::harness::{Collector, Place, append, response, text};
+use crate::stream::Client;
 
 /// Behind `msg_`.
 const MESSAGE: &str = "01XFDUDYJgAACzvnptvVoYEL";
@@ -241,6 +242,22 @@ fn records_are_taken_on_the_socket_only() {
     collector.stop_cleanly();
 }
 
+/// Reads the head of an answer.
+#[expect(clippy::disallowed_methods, reason = "bounded by `take`")]
+fn content_length(stream: &mut BufReader<UnixStream>) -> usize {
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        stream.take(1 << 16).read_line(&mut line).unwrap();
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        if line == "\r\n" {
+            return length;
+        }
+    }
+}
+
 #[test]
 fn three_posts_on_one_connection_are_all_counted() {
     let place = Place::new();
@@ -255,17 +272,7 @@ fn three_posts_on_one_connection_are_all_counted() {
             body.len()
         )
         .unwrap();
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            stream.read_line(&mut line).unwrap();
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
-            }
-            if line == "\r\n" {
-                break;
-            }
-        }
+        let length = content_length(&mut stream);
         let mut answer = vec![0; length];
         stream.read_exact(&mut answer).unwrap();
         assert_eq!(counts(&serde_json::from_slice(&answer).unwrap()), [1, 0, 0]);
@@ -321,29 +328,12 @@ fn records_appear_in_the_stream_of_their_run() {
     let place = Place::new();
     append(&place.log("one", "a.jsonl"), response("1", 5, 0));
     let collector = place.serve();
-    let mut stream = BufReader::new(UnixStream::connect(collector.socket_path()).unwrap());
-    write!(
-        stream.get_mut(),
-        "GET /v1/events?kinds=usage HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
-    )
-    .unwrap();
-    let mut next = |kind: &str| -> Value {
-        let mut is_next = false;
-        loop {
-            let mut line = String::new();
-            assert!(stream.read_line(&mut line).unwrap() > 0, "the stream ended");
-            if line.trim() == format!("event: {kind}") {
-                is_next = true;
-            } else if let Some(data) = line.strip_prefix("data: ").filter(|_| is_next) {
-                return serde_json::from_str(data).unwrap();
-            }
-        }
-    };
-    next("snapshot");
+    let (_, mut client) = Client::connect(&collector, "?kinds=usage", "");
+    let mut next = || client.find(|kind, _| kind == "usage");
     let mut of_run = record("1", "/a", 10, 0);
     of_run["run"] = json!("one");
     post(&collector, &of_run);
-    let told = next("usage");
+    let told = next();
     assert_eq!(
         (&told["run"], &told["delta"]["total_tokens"]),
         (&json!("one"), &json!(10)),
@@ -351,7 +341,7 @@ fn records_appear_in_the_stream_of_their_run() {
     );
     assert_eq!(told["totals"]["messages"], 2, "{told}");
     post(&collector, &record("2", "/a", 20, 0));
-    let told = next("usage");
+    let told = next();
     assert_eq!(
         (&told["run"], &told["provider"]),
         (&Value::Null, &json!("openai")),
@@ -451,9 +441,10 @@ fn records_wait_in_the_spool_while_the_collector_is_away() {
 #[test]
 fn a_full_spool_takes_nothing_more_and_keeps_what_it_has() {
     let place = Place::new();
-    let lines: String = (0..12_000)
-        .map(|id| format!("{}\n", record(&id.to_string(), "/a", 10, 0)))
+    let lines: Vec<String> = (0..12_000)
+        .map(|id| record(&id.to_string(), "/a", 10, 0).to_string())
         .collect();
+    let lines = lines.join("\n");
     assert!(lines.len() > 2 << 20);
     let (code, _, warned) = record_command(&place, &["--spool", "s.ndjson", "--spool-max", "1"], &lines);
     assert_eq!(code, Some(75), "{warned}");

@@ -8,8 +8,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::near;
 use crate::model::{
-    AccountId, Attempt, Millis, PROVIDER_DEFAULT, PostedRecord, RecordId, RouteNames, RunAccounts, RunId,
-    Usage, believed_until, is_account_name,
+    AccountId, FailedAttempt, Millis, PROVIDER_DEFAULT, PostedRecord, RecordId, RouteNames, RunAccounts,
+    RunId, Usage, believed_until, is_account_name,
 };
 use crate::parse::claude::is_message_id;
 use crate::parse::claude::model_name::{MODEL_BYTES_MAX, MODEL_UNKNOWN};
@@ -63,18 +63,18 @@ type Refusal = String;
 
 /// A checked record, and whether its time was not usable.
 #[derive(Debug)]
-pub struct Checked {
+pub struct CheckedRecord {
     pub record: PostedRecord,
     pub is_clock_suspect: bool,
 }
 
 /// The members of an object, at a path for messages.
-struct Members<'v> {
+struct RecordMembers<'v> {
     object: &'v Map<String, Value>,
     path: String,
 }
 
-impl<'v> Members<'v> {
+impl<'v> RecordMembers<'v> {
     fn of(value: &'v Value, path: &str, known: &[&str]) -> Result<Self, Refusal> {
         let Value::Object(object) = value else {
             return Err(if path.is_empty() {
@@ -194,8 +194,8 @@ pub fn check(
     runs: &AccountsOfRuns,
     named: NamedAccount<'_>,
     now: Millis,
-) -> Result<Checked, Refusal> {
-    let it = Members::of(value, "", &MEMBERS)?;
+) -> Result<CheckedRecord, Refusal> {
+    let it = RecordMembers::of(value, "", &MEMBERS)?;
     let id = (it.text("id", NAME_BYTES_MAX)?).ok_or_else(|| it.fail("id", "it is missing"))?;
     let names = RouteNames {
         profile: it.text("profile", NAME_BYTES_MAX)?.map(Into::into),
@@ -249,7 +249,7 @@ pub fn check(
     let (own, received) = (it.time("time")?, it.time("received_at")?);
     let believed = |at: &Millis| *at <= believed_until(now);
     let own_believed = own.filter(believed);
-    Ok(Checked {
+    Ok(CheckedRecord {
         is_clock_suspect: own != own_believed,
         record: PostedRecord {
             id,
@@ -270,7 +270,7 @@ pub fn check(
     })
 }
 
-fn usage(it: &Members<'_>, is_ok: bool) -> Result<Option<Usage>, Refusal> {
+fn usage(it: &RecordMembers<'_>, is_ok: bool) -> Result<Option<Usage>, Refusal> {
     let Some(value) = it.get("usage") else {
         return if is_ok {
             Err(it.fail("usage", "it is missing"))
@@ -278,7 +278,7 @@ fn usage(it: &Members<'_>, is_ok: bool) -> Result<Option<Usage>, Refusal> {
             Ok(None)
         };
     };
-    let of = Members::of(value, "usage", &USAGE_MEMBERS)?;
+    let of = RecordMembers::of(value, "usage", &USAGE_MEMBERS)?;
     let count = |name| Ok::<_, Refusal>(of.count(name, i64::MAX as u64)?.unwrap_or(0));
     let (five_minutes, hour) = (count("cache_creation_5m")?, count("cache_creation_1h")?);
     let usage = Usage {
@@ -302,7 +302,7 @@ fn usage(it: &Members<'_>, is_ok: bool) -> Result<Option<Usage>, Refusal> {
 
 /// The account of a call, or of an attempt: the named one, that of the run, or the provider's default.
 fn account_of(
-    it: &Members<'_>,
+    it: &RecordMembers<'_>,
     accounts: Option<&RunAccounts>,
     named: NamedAccount<'_>,
 ) -> Result<(AccountId, bool), Refusal> {
@@ -322,10 +322,10 @@ fn account_of(
 }
 
 fn attempts(
-    it: &Members<'_>,
+    it: &RecordMembers<'_>,
     accounts: Option<&RunAccounts>,
     named: NamedAccount<'_>,
-) -> Result<Vec<Attempt>, Refusal> {
+) -> Result<Vec<FailedAttempt>, Refusal> {
     let Some(value) = it.get("attempts") else {
         return Ok(Vec::new());
     };
@@ -338,12 +338,12 @@ fn attempts(
     }
     let mut attempts = Vec::with_capacity(list.len());
     for (number, value) in list.iter().enumerate() {
-        let one = Members::of(value, &format!("attempts[{number}]"), &ATTEMPT_MEMBERS)?;
+        let one = RecordMembers::of(value, &format!("attempts[{number}]"), &ATTEMPT_MEMBERS)?;
         let provider = one.account_name("provider")?;
         let provider = provider.ok_or_else(|| one.fail("provider", "it is missing"))?;
         one.text("error", NAME_BYTES_MAX)?;
         let (account, is_account_named) = account_of(&one, accounts, named)?;
-        attempts.push(Attempt {
+        attempts.push(FailedAttempt {
             provider: provider.into(),
             account,
             is_account_named,
@@ -382,7 +382,9 @@ fn write_value(value: &Value, text: &mut Vec<u8>) {
         Value::Object(object) => write_object(object.iter(), text),
         Value::Array(list) => {
             text.push(b'[');
-            list.iter().for_each(|value| write_value(value, text));
+            for value in list {
+                write_value(value, text);
+            }
             text.push(b']');
         }
         Value::String(string) => write_text(b's', string, text),
@@ -404,7 +406,7 @@ mod tests {
 
     const NOW: Millis = 1_791_190_800_000;
 
-    fn checked(value: &Value) -> Result<Checked, Refusal> {
+    fn checked(value: &Value) -> Result<CheckedRecord, Refusal> {
         let own = AccountId {
             provider: "claude".into(),
             name: "work".into(),

@@ -27,7 +27,7 @@ use crate::committer::handle::{CommitterGone, PostRefused, RECORDS_WAITING_MAX};
 use crate::model::{AccountId, Millis, PostedRecord};
 use crate::store::PostOutcome;
 use crate::sync::lock;
-use item::{AccountsOfRuns, Checked, check, run_of};
+use item::{AccountsOfRuns, CheckedRecord, check, run_of};
 
 /// The path of the route: its requests may be larger than others.
 pub const RECORDS_PATH: &str = "/v1/records";
@@ -130,7 +130,7 @@ fn is_ndjson(headers: &HeaderMap) -> bool {
 /// One record of a request: its id, and the record or what is wrong with it.
 struct Item {
     id: Option<String>,
-    result: Result<Checked, String>,
+    result: Result<CheckedRecord, String>,
 }
 
 /// The records of a body; a line that is not JSON is an error of its own.

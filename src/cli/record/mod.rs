@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anstyle::AnsiColor;
-use hyper::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -68,7 +67,7 @@ struct RecordResult {
 }
 
 /// A line with its number.
-struct Line {
+struct InputLine {
     number: u64,
     bytes: Vec<u8>,
 }
@@ -152,14 +151,12 @@ impl Sender {
         &mut self,
         input: &mut dyn BufRead,
         number: &mut u64,
-    ) -> Result<Option<Vec<Line>>, Failure> {
+    ) -> Result<Option<Vec<InputLine>>, Failure> {
         let mut lines = Vec::new();
         let mut bytes = 0;
         while lines.len() < RECORDS_MAX && bytes + LINE_BYTES_MAX < REQUEST_BYTES_MAX {
             let mut line = Vec::new();
-            let read = (&mut *input)
-                .take(LINE_BYTES_MAX as u64 + 1)
-                .read_until(b'\n', &mut line);
+            let read = bounded_line(input, &mut line);
             if read.map_err(|error| Failure::from(error).while_doing("reading the records"))? == 0 {
                 break;
             }
@@ -174,7 +171,7 @@ impl Sender {
                 continue;
             }
             bytes += text.len() + 1;
-            lines.push(Line {
+            lines.push(InputLine {
                 number: *number,
                 bytes: text.to_vec(),
             });
@@ -194,7 +191,7 @@ impl Sender {
     }
 
     /// Sends lines until they are answered; `false` if the collector is away.
-    fn send(&mut self, lines: &[Line], in_spool: bool) -> Result<bool, Failure> {
+    fn send(&mut self, lines: &[InputLine], in_spool: bool) -> Result<bool, Failure> {
         let mut body = Vec::new();
         for line in lines {
             body.extend_from_slice(&line.bytes);
@@ -207,7 +204,7 @@ impl Sender {
                 Ok(posted) => break posted,
                 Err(error) => error,
             };
-            if !may_be_sent_again(&error) {
+            if !error.may_pass() {
                 return Err(error.into());
             }
             let is_gone = matches!(error, ClientError::NotRunning(_));
@@ -234,7 +231,7 @@ impl Sender {
     }
 
     /// Keeps lines for the next call. What is not a record is rejected now, since nobody may see it later.
-    fn keep(&mut self, spool: &Spool, lines: Vec<Line>) -> Result<(), Failure> {
+    fn keep(&mut self, spool: &Spool, lines: Vec<InputLine>) -> Result<(), Failure> {
         let received = Clock::SYSTEM.timestamp().to_string();
         let (mut numbers, mut kept) = (Vec::new(), Vec::new());
         for line in lines {
@@ -265,24 +262,16 @@ impl Sender {
     }
 }
 
-/// True if a request that ended with this error may be sent again: whatever was counted is a duplicate then.
-fn may_be_sent_again(error: &ClientError) -> bool {
-    match error {
-        ClientError::Status(status, _) => status.is_server_error() || *status == StatusCode::REQUEST_TIMEOUT,
-        ClientError::Connect { error, .. } => error.kind() != io::ErrorKind::PermissionDenied,
-        ClientError::NotASocket(_) => false,
-        ClientError::NotRunning(_)
-        | ClientError::Timeout { .. }
-        | ClientError::Lost { .. }
-        | ClientError::Silent { .. }
-        | ClientError::Protocol { .. } => true,
-    }
-}
-
 /// Half of the pause, and a random part of the other half: clients of one restart come back one by one.
 fn jittered(pause: Duration) -> Duration {
     let random = RandomState::new().build_hasher().finish() % 1024;
     pause / 2 + pause / 2 * u32::try_from(random).unwrap_or(0) / 1024
+}
+
+/// Reads up to a line end, or one byte more than a line may have.
+#[expect(clippy::disallowed_methods, reason = "`take` is the bound")]
+fn bounded_line(input: &mut dyn BufRead, line: &mut Vec<u8>) -> io::Result<usize> {
+    input.take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', line)
 }
 
 /// Drops the rest of a line.

@@ -53,14 +53,14 @@ pub struct RunSums {
 }
 
 impl RunSums {
-    fn new(number: RunNumber, row: RunTotalsRow) -> Self {
+    fn new(number: RunNumber, row: &RunTotalsRow) -> Self {
         let RunTotalsRow {
             totals,
             lines,
             files,
             bytes,
             latest,
-        } = row;
+        } = *row;
         Self {
             number,
             totals,
@@ -273,7 +273,7 @@ fn summary_in(read: &ReadTransaction) -> Result<SummaryFigures, DbError> {
     for entry in totals.iter()? {
         let (number, row) = entry?;
         let row: RunTotalsRow = decode_row("totals", row.value())?;
-        sums.insert(number.value(), RunSums::new(number.value(), row));
+        sums.insert(number.value(), RunSums::new(number.value(), &row));
     }
     let runs = read.open_table(RUNS)?;
     for entry in runs.iter()? {
@@ -341,8 +341,9 @@ fn for_each_series(
 
 fn run_sums(read: &ReadTransaction, number: RunNumber) -> Result<RunSums, DbError> {
     let table = read.open_table(TOTALS)?;
-    let row = get(&table, number)?.ok_or_else(|| DbError::row("runs", RowError::Range("number")))?;
-    Ok(RunSums::new(number, row))
+    let row: Option<RunTotalsRow> = get(&table, number)?;
+    let row = row.ok_or_else(|| DbError::row("runs", RowError::Range("number")))?;
+    Ok(RunSums::new(number, &row))
 }
 
 fn models(read: &ReadTransaction) -> Result<Vec<Arc<str>>, DbError> {

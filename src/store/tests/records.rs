@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Attempt, PostedRecord, RecordId, RouteNames};
+use crate::model::{FailedAttempt, PostedRecord, RecordId, RouteNames};
 use crate::parse::claude::key_of_message;
 use crate::store::audit::Fixes;
 use crate::store::schema::{META, META_HORIZON, NO_RUN, RECORDS, RESPONSES, ROUTE_NUMBERS};
@@ -39,7 +39,7 @@ pub fn posted(id: &str, run: Option<&str>) -> PostedRecord {
         }),
         is_estimated: false,
         fallbacks: 2,
-        attempts: vec![Attempt {
+        attempts: vec![FailedAttempt {
             provider: "claude".into(),
             account: AccountId::default(),
             is_account_named: false,
@@ -91,6 +91,7 @@ fn store() -> Writer {
 }
 
 /// Messages, tokens, fallbacks and failed attempts by run, account and route.
+#[expect(clippy::single_range_in_vec_init, reason = "one stretch")]
 fn by_origin(store: &Writer) -> BTreeMap<String, (i64, i128, i64, i64)> {
     let snapshot = read(store);
     let names = snapshot.series_names().unwrap();

@@ -16,15 +16,15 @@ use super::deferred::MergeOrder;
 use super::files::FileTables;
 use super::models::ModelTables;
 use super::name_cache::NameCache;
-use super::outcome::{Committed, Outcome, RunChange};
-use super::records::{PostOutcome, RecordSums, RecordTable};
+use super::outcome::{Committed, Outcome, PostOutcome, RunChange};
+use super::record_table::RecordTable;
 use super::registry::Registry;
 use super::responses::{
     ResponseDelta, ResponseSource, ResponseTable, StoredResponse, number_series, undated,
 };
 use super::series::SeriesTables;
 use super::sessions::Sessions;
-use super::sums::{SumTables, by_model};
+use super::sums::{RecordSums, SumTables, by_model};
 use super::tx_runs::TxRuns;
 use super::windows::WindowChanges;
 use super::{Writer, next_sequence};

@@ -8,6 +8,7 @@ mod files;
 pub mod models;
 mod name_cache;
 mod outcome;
+mod record_table;
 mod records;
 mod registry;
 mod reported;
@@ -29,8 +30,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 pub use commit::ReplayEnd;
 pub use name_cache::NameCache;
-pub use outcome::{Committed, LimitChanges, Outcome, RunChange, RunEvent};
-pub use records::PostOutcome;
+pub use outcome::{Committed, LimitChanges, Outcome, PostOutcome, RunChange, RunEvent};
 pub use registry::Registry;
 pub use reported::AccountObservations;
 pub use runs::{ForgetRun, Start, Started};

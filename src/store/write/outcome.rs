@@ -3,9 +3,26 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::records::PostOutcome;
 use crate::dedup::Totals;
-use crate::model::{AccountId, Fired, Labels, LineCounts, Phase, Position, ResponseKey, RunId, WindowUpdate};
+use crate::model::{
+    AccountId, Fired, Labels, LineCounts, Millis, Phase, Position, ResponseKey, RunId, WindowUpdate,
+};
+
+/// Result of one posted record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PostOutcome {
+    Counted,
+    /// It was posted before, with the same content.
+    Duplicate,
+    /// Another content was posted under its id; that one stays.
+    Conflict,
+    /// There is no run of this name.
+    NoRun,
+    /// There is no room for another account.
+    NoAccount,
+    /// It is from before this time, whose details are gone.
+    TooOld(Millis),
+}
 
 /// Result of one batch.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,127 +4,25 @@
 //! is posted again adds nothing. A transcript of the same response is a better copy of it, in either order of
 //! arrival; the names of the route, the fallbacks and the failed attempts stay those of the record.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::ReadableTable;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::accounts::{account_with_room, by_provider};
 use super::commit::CommitTx;
-use super::models::ModelTables;
-use super::name_cache::NameCache;
+use super::outcome::PostOutcome;
+use super::record_table::{NewPart, NewRecord};
 use super::responses::{ResponseDelta, ResponseSource, StoredResponse};
-use super::series::SeriesTables;
-use crate::dedup::{Response, Totals, merge_copy};
+use crate::dedup::{Response, merge_copy};
 use crate::model::{
-    AccountId, Attempt, Dating, Kind, Millis, PostedRecord, PriceClass, QUARTER_MS, Rank, RecordId,
-    ResponseKey, RunNumber, SeriesNumber, Service, SessionPlace,
+    AccountId, Dating, FailedAttempt, Kind, Millis, PostedRecord, PriceClass, Rank, RecordId, ResponseKey,
+    RunNumber, Service, SessionPlace,
 };
 use crate::parse::claude::key_of_message;
 use crate::quota::account::scope;
 use crate::store::error::DbError;
-use crate::store::schema::{META_HORIZON, NO_RUN, RECORDS, RecordPart, RecordRow, SeriesRow};
-use crate::store::table::{get, put};
-
-/// Result of one posted record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PostOutcome {
-    Counted,
-    /// It was posted before, with the same content.
-    Duplicate,
-    /// Another content was posted under its id; that one stays.
-    Conflict,
-    /// There is no run of this name.
-    NoRun,
-    /// There is no room for another account.
-    NoAccount,
-    /// It is from before this time, whose details are gone.
-    TooOld(Millis),
-}
-
-/// A part of a new record, before its series has a number.
-struct NewPart {
-    series: SeriesRow,
-    fallbacks: u32,
-    failed_attempts: u32,
-}
-
-/// A record of this transaction.
-struct NewRecord {
-    content: u64,
-    at: Millis,
-    parts: Vec<NewPart>,
-}
-
-/// The amounts that records add to the sums of a quarter of an hour and series, beside their responses.
-pub type RecordSums = BTreeMap<(u32, SeriesNumber), Totals>;
-
-/// The table of records, in a transaction.
-pub struct RecordTable<'t> {
-    table: Table<'t, u128, &'static [u8]>,
-    new: HashMap<ResponseKey, NewRecord>,
-}
-
-impl<'t> RecordTable<'t> {
-    pub fn new(write: &'t WriteTransaction) -> Result<Self, DbError> {
-        Ok(Self {
-            table: write.open_table(RECORDS)?,
-            new: HashMap::new(),
-        })
-    }
-
-    /// The content that was posted under this key.
-    fn content(&self, key: ResponseKey) -> Result<Option<u64>, DbError> {
-        if let Some(new) = self.new.get(&key) {
-            return Ok(Some(new.content));
-        }
-        let row: Option<RecordRow> = get(&self.table, key.0)?;
-        Ok(row.map(|row| row.content))
-    }
-
-    /// Writes the new records; returns their parts of the sums.
-    pub fn write(
-        &mut self,
-        names: &mut NameCache,
-        models: &mut ModelTables<'_>,
-        series: &mut SeriesTables<'_>,
-    ) -> Result<RecordSums, DbError> {
-        let mut sums = RecordSums::new();
-        for (key, record) in std::mem::take(&mut self.new) {
-            let mut by_series: BTreeMap<SeriesNumber, RecordPart> = BTreeMap::new();
-            for part in record.parts {
-                let number = series.number(names, models, part.series)?;
-                let sum = by_series.entry(number).or_insert(RecordPart {
-                    series: number,
-                    fallbacks: 0,
-                    failed_attempts: 0,
-                });
-                sum.fallbacks = sum.fallbacks.saturating_add(part.fallbacks);
-                sum.failed_attempts = sum.failed_attempts.saturating_add(part.failed_attempts);
-            }
-            let row = RecordRow {
-                content: record.content,
-                at: record.at,
-                parts: by_series.into_values().collect(),
-            };
-            for part in &row.parts {
-                *sums.entry((row.quarter(), part.series)).or_default() += part.totals();
-            }
-            put(&mut self.table, key.0, &row)?;
-        }
-        series.write_new()?;
-        Ok(sums)
-    }
-}
-
-impl RecordRow {
-    /// The quarter of an hour of its parts.
-    #[must_use]
-    pub fn quarter(&self) -> u32 {
-        u32::try_from(self.at / QUARTER_MS).unwrap_or(u32::MAX)
-    }
-}
+use crate::store::schema::{META_HORIZON, NO_RUN, SeriesRow};
 
 /// The key of a record by its source's id.
 fn key_of_record(source: &str, id: &str) -> ResponseKey {
@@ -181,7 +79,7 @@ impl CommitTx<'_, '_> {
             at: record.time,
             parts,
         };
-        self.records.new.insert(key, new);
+        self.records.insert(key, new);
         self.merge_posted(key, copy, stored);
         Ok(PostOutcome::Counted)
     }
@@ -281,7 +179,7 @@ impl CommitTx<'_, '_> {
             });
         }
         for attempt in &record.attempts {
-            let Attempt {
+            let FailedAttempt {
                 provider,
                 account,
                 is_account_named,

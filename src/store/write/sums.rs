@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::name_cache::NameCache;
-use super::records::RecordSums;
 use super::responses::{Contributions, ResponseDelta};
 use super::series::SeriesTables;
 use super::sorted_rows::{add_all, add_and_see, insert_all};
@@ -16,6 +15,9 @@ use crate::store::schema::{DAYS, MINUTES, QUARTERS, RUN_DAYS, SERIES_SUMS, SERVE
 
 /// The amounts added to the sums of a series.
 pub type SeriesDelta = (SeriesNumber, Totals);
+
+/// The amounts that records add to the sums of a quarter of an hour and series, beside their responses.
+pub type RecordSums = BTreeMap<(u32, SeriesNumber), Totals>;
 
 /// The tables of sums, in a transaction.
 pub struct SumTables<'t> {
