@@ -173,18 +173,23 @@ impl Totals {
         *self == Self::default()
     }
 
-    /// True if there are counts beside responses without figures and unfinished ones.
+    /// True if there are counts beside responses without figures and unfinished ones, and beside those of records,
+    /// which the documents of runs and models do not show.
     #[must_use]
     pub fn has_figures(&self) -> bool {
         let Self {
             without_figures,
             unfinished,
+            fallbacks,
+            failed_attempts,
             ..
         } = *self;
         *self
             != Self {
                 without_figures,
                 unfinished,
+                fallbacks,
+                failed_attempts,
                 ..Self::default()
             }
     }

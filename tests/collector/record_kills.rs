@@ -58,7 +58,7 @@ impl Starts {
 }
 
 /// Posts once; any failure may be one of the connection.
-fn post(socket: &Path, body: &str) -> io::Result<(u16, Value)> {
+pub fn post(socket: &Path, body: &str) -> io::Result<(u16, Value)> {
     let mut stream = UnixStream::connect(socket)?;
     write!(
         stream,

@@ -354,6 +354,45 @@ fn records_appear_in_the_stream_of_their_run() {
     collector.stop_cleanly();
 }
 
+#[test]
+fn a_commit_that_fails_is_tried_again_with_the_records_and_others_get_503_meanwhile() {
+    let place = Place::new();
+    let mut collector = place.serve();
+    let away = place.path("away.redb");
+    std::fs::rename(place.db(), &away).unwrap();
+    let body = record("1", "/a", 10, 0).to_string();
+    let kind = "Content-Type: application/json\r\n";
+    let socket = collector.socket_path().to_owned();
+    let first = std::thread::scope(|scope| {
+        let posting = {
+            let (socket, body) = (&socket, &body);
+            std::thread::Builder::new()
+                .spawn_scoped(scope, move || crate::record_kills::post(socket, body))
+                .unwrap()
+        };
+        collector.wait_for_log("commits wait");
+        let (status, head, answer) =
+            collector.exchange("POST", "/v1/records", kind, &record("2", "/a", 10, 0).to_string());
+        assert_eq!(status, 503, "{answer}");
+        assert!(head.contains("retry-after: 1"), "{head}");
+        std::fs::rename(&away, place.db()).unwrap();
+        posting.join().unwrap().unwrap()
+    });
+    assert_eq!((first.0, counts(&first.1)), (200, [1, 0, 0]), "{}", first.1);
+    assert_eq!(
+        counts(
+            &post(
+                &collector,
+                &json!([record("1", "/a", 10, 0), record("2", "/a", 10, 0)])
+            )
+            .1
+        ),
+        [1, 1, 0]
+    );
+    collector.stop_cleanly();
+    place.assert_verified();
+}
+
 /// Runs `record` with these lines.
 fn record_command(place: &Place, words: &[&str], lines: &str) -> (Option<i32>, String, String) {
     let mut command = place.command(&[&["record"], words].concat());
