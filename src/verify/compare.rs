@@ -96,7 +96,7 @@ pub(super) fn responses(
     }
     if of_records > 0 {
         report.notes.push(format!(
-            "{of_records} responses were posted as records, which no log contains: they cannot be recounted"
+            "{of_records} posted records are in no log, and cannot be recounted"
         ));
     }
     if of_another_run > 0 {

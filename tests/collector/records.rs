@@ -93,6 +93,7 @@ fn records_are_counted_by_route_and_stay_so() {
         (&summary["messages"], &summary["by_run"]),
         (&json!(3), &json!({}))
     );
+    assert_eq!(summary["without_run"]["total_tokens"], 45_600_000);
     collector.stop_cleanly();
     place.assert_verified();
 

@@ -39,6 +39,7 @@ pub fn summary(figures: &SummaryFigures, view: &QuotaView, context: &EvalContext
             .iter()
             .map(|(id, run)| (id.clone(), run_totals(run)))
             .collect(),
+        without_run: (figures.without_run.totals.has_figures()).then(|| run_totals(&figures.without_run)),
         by_model: by_name(&figures.by_model),
         by_day: by_day(&figures.by_day),
         lines: line_counts(&all.lines),

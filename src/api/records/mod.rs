@@ -238,6 +238,11 @@ fn accounts_of_runs(
         let snapshot = snapshot.get()?;
         let accounts = match snapshot.run_info(&id)? {
             Some(info) => Ok(settings.accounts.of_providers(&id, &info.labels, info.account)),
+            // Its directory may not be listed yet.
+            None if !api.ready.is_cancelled() => {
+                let why = format!("run: {id} is not known yet, and the collector is starting");
+                return Err(Problem::store(why));
+            }
             None => Err(no_such_run(snapshot, &id)?),
         };
         runs.insert(id, accounts);

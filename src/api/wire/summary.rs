@@ -24,6 +24,9 @@ pub struct Summary {
     pub advisor_calls: u64,
     pub totals: Totals,
     pub by_run: BTreeMap<String, RunTotals>,
+    /// Posted records of no run, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_run: Option<RunTotals>,
     pub by_model: BTreeMap<String, Totals>,
     /// Keyed by the UTC day of the usage, `YYYY-MM-DD`.
     pub by_day: BTreeMap<String, Totals>,

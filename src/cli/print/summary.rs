@@ -95,7 +95,8 @@ pub fn status(
         quota_table::write_limits(&mut limits, &summary.quota, now, width)?;
     }
     let lines = |text: &[u8]| memchr::memchr_iter(b'\n', text).count();
-    let entries = [summary.by_run.len(), summary.by_model.len(), summary.by_day.len()];
+    let of_runs = summary.by_run.len() + usize::from(summary.without_run.is_some());
+    let entries = [of_runs, summary.by_model.len(), summary.by_day.len()];
     let rows_max = match screen.lines {
         // The last line is left to the shell's prompt.
         Some(all) => fitting(entries, all.saturating_sub(lines(&head) + lines(&limits) + 1)),
@@ -167,7 +168,7 @@ fn counts(out: &mut dyn Write, summary: &Summary, width: Option<usize>) -> io::R
 }
 
 fn tables(out: &mut dyn Write, summary: &Summary, rows_max: RowsMax, width: Option<usize>) -> io::Result<()> {
-    if summary.by_run.is_empty() {
+    if summary.by_run.is_empty() && summary.without_run.is_none() {
         return writeln!(out, "\nno runs yet");
     }
     let [runs, models, days] = rows_max;
@@ -308,7 +309,13 @@ fn by_run(summary: &Summary, rows_max: Option<usize>) -> Section<'_> {
         messages: Some(run.messages),
         totals: &run.totals,
     });
-    let (entries, left_out) = table::most_first(entries.collect(), rows_max);
+    // No run can have this name.
+    let without = summary.without_run.as_ref().map(|run| TableEntry {
+        name: "(no run)",
+        messages: Some(run.messages),
+        totals: &run.totals,
+    });
+    let (entries, left_out) = table::most_first(entries.chain(without).collect(), rows_max);
     let sum = TableEntry {
         name: "all",
         messages: Some(summary.messages),
