@@ -120,7 +120,7 @@ pub const META_SEQUENCE: &str = "sequence";
 pub const META_DEFERRED: &str = "parked";
 /// Key of `meta`: the number of the last threshold that fired.
 pub const META_FIRED: &str = "fired";
-/// Key of `meta`: the time from which details are kept, in milliseconds. Absent while none were removed.
+/// Key of `meta`: the UTC day since 1970 from which details are kept. Absent while none were removed.
 pub const META_HORIZON: &str = "horizon";
 /// Key of `meta`: when this database was created, in milliseconds.
 pub const META_CREATED: &str = "created_ms";

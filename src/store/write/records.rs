@@ -16,8 +16,8 @@ use super::record_table::{NewPart, NewRecord};
 use super::responses::{ResponseDelta, ResponseSource, StoredResponse};
 use crate::dedup::{Response, merge_copy};
 use crate::model::{
-    AccountId, Dating, FailedAttempt, Kind, Millis, PostedRecord, PriceClass, Rank, RecordId, ResponseKey,
-    RunNumber, Service, SessionPlace,
+    AccountId, DAY_MS, Dating, FailedAttempt, Kind, Millis, PostedRecord, PriceClass, Rank, RecordId,
+    ResponseKey, RunNumber, Service, SessionPlace,
 };
 use crate::parse::claude::key_of_message;
 use crate::quota::account::scope;
@@ -87,7 +87,12 @@ impl CommitTx<'_, '_> {
     /// The time from which details are kept: an older record cannot be told from one that was posted before.
     fn horizon(&self) -> Result<Option<Millis>, DbError> {
         let horizon = self.meta.get(META_HORIZON)?;
-        Ok(horizon.map(|at| Millis::try_from(at.value()).unwrap_or(Millis::MAX)))
+        let start = |day: u64| {
+            Millis::try_from(day)
+                .unwrap_or(Millis::MAX)
+                .saturating_mul(DAY_MS)
+        };
+        Ok(horizon.map(|day| start(day.value())))
     }
 
     /// The key of a response has the scope of the run's own account, as that of a transcript's line.
