@@ -25,7 +25,7 @@ mod kinds;
 mod limits;
 mod names;
 pub mod picture;
-mod records;
+pub mod records;
 mod repair;
 mod runs;
 mod schedules;
