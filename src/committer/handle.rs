@@ -299,3 +299,32 @@ impl WeakCommitterHandle {
         commands.send(command).await.map_err(|_| CommitterGone)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::records::posted;
+
+    #[tokio::test]
+    async fn posts_beyond_the_room_are_refused_until_others_are_committed() {
+        let (handle, mut queue) = channel();
+        let posts = handle.downgrade();
+        let records = |count| vec![posted("1", None); count];
+        let (outcomes, ()) = tokio::join!(posts.post(records(RECORDS_WAITING_MAX)), async {
+            let Some(CommitterCommand::Post {
+                records: taken,
+                done,
+                room,
+            }) = queue.recv().await
+            else {
+                panic!("no post")
+            };
+            assert_eq!(posts.post(records(1)).await, Err(PostRefused::Full));
+            drop(room);
+            done.send(vec![PostOutcome::Counted; taken.len()]).unwrap();
+        });
+        assert_eq!(outcomes.unwrap().len(), RECORDS_WAITING_MAX);
+        drop((handle, queue));
+        assert_eq!(posts.post(records(1)).await, Err(PostRefused::Gone));
+    }
+}

@@ -26,7 +26,7 @@ mod limits;
 mod names;
 pub mod picture;
 mod prune;
-mod records;
+pub mod records;
 mod repair;
 mod runs;
 mod schedules;

@@ -257,10 +257,10 @@ fn without_a_collector_and_a_database_the_users_transcripts_are_counted() {
         Some(
             "project,messages,advisor_calls,input_tokens,output_tokens,cache_creation_input_tokens,\
              cache_read_input_tokens,cache_creation_5m,cache_creation_1h,web_search_requests,thinking_tokens,\
-             total_tokens"
+             total_tokens,fallbacks,failed_attempts,estimated_tokens"
         )
     );
-    assert_eq!(lines.next(), Some("'-srv-x,1,0,10,5,0,0,0,0,0,0,15"));
+    assert_eq!(lines.next(), Some("'-srv-x,1,0,10,5,0,0,0,0,0,0,15,0,0,0"));
     assert_eq!((lines.next(), lines.next()), (Some(""), None));
     // What was named is not replaced by something else.
     let output = alone(&home, &["report", "--socket", "t.sock"]);

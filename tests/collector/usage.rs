@@ -310,7 +310,8 @@ fn what_cannot_be_answered_exactly_is_refused_by_its_name() {
         ("?from=yesterday", "from"),
         ("?to=2026-10-05T09:00:00", "to"),
         ("?from=2026-10-06&to=2026-10-05", "to"),
-        ("?group_by=year", "group_by"),
+        ("?group_by=decade", "group_by"),
+        ("?week_start=friday", "week_start"),
         ("?group_by=day,day", "group_by"),
         ("?zone=Nowhere", "zone"),
         ("?period=ever", "period"),
@@ -344,12 +345,12 @@ fn it_is_csv_for_those_who_accept_that() {
         "{body}"
     );
     assert!(
-        lines[0].ends_with(",total_tokens,estimated_cost_usd,unpriced_tokens"),
+        lines[0].ends_with(",fallbacks,failed_attempts,estimated_tokens,estimated_cost_usd,unpriced_tokens"),
         "{body}"
     );
     // claude-haiku-5 has no price: the cost is that of the other two responses.
-    assert_eq!(lines[1], "a,3,0,30,321,0,0,0,0,0,0,351,0.007625,30");
-    assert_eq!(lines[3], "c,1,0,10,50000,0,0,0,0,0,0,50010,,50010");
+    assert_eq!(lines[1], "a,3,0,30,321,0,0,0,0,0,0,351,0,0,0,0.007625,30");
+    assert_eq!(lines[3], "c,1,0,10,50000,0,0,0,0,0,0,50010,0,0,0,,50010");
     assert_eq!(lines.len(), 4);
     let (status, _, body) = collector.exchange("GET", "/v1/usage", "Accept: text/html\r\n", "");
     assert_eq!(status, 406, "{body}");
