@@ -260,7 +260,7 @@ fn batch(rng: &mut Rng, run: &str, file: u64, count: u64, days: std::ops::Range<
     let now = Clock::SYSTEM.now();
     let model: Arc<str> = ["claude-opus-5", "claude-haiku-5"][rng.usize(..2)].into();
     let day = now / DAY_MS - rng.i64(days.clone());
-    let begin = (day * DAY_MS + rng.i64(..DAY_MS - 7_200_000)).min(now - 3_600_000);
+    let begin = (day * DAY_MS + rng.i64(0..DAY_MS - 7_200_000)).min(now - 3_600_000);
     let records: Vec<Record> = (0..count)
         .map(|number| Record {
             key: ResponseKey(rng.u128(..)),

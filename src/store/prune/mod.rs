@@ -7,6 +7,7 @@
 mod all;
 mod details;
 mod keys;
+mod pack;
 mod remove;
 mod scan;
 mod step;

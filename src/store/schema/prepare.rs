@@ -131,13 +131,13 @@ fn create_tables(database: &Database, in_memory: bool, clock: Clock) -> Result<(
     Ok(write.commit()?)
 }
 
-/// Bytes of the pages that hold rows. It reads every page.
+/// Bytes of the rows and of what leads to them, without the room that is left in pages. It reads every page.
 pub fn used_bytes(read: &ReadTransaction) -> Result<u64, DbError> {
     let mut bytes = 0;
     macro_rules! add {
         ($($table:expr),*) => { $({
             let stats = read.open_table($table)?.stats()?;
-            bytes += stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes();
+            bytes += stats.stored_bytes() + stats.metadata_bytes();
         })* };
     }
     add!(META);

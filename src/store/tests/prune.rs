@@ -388,6 +388,30 @@ fn a_repair_does_not_empty_pruned_days() {
     assert_eq!((after.runs, after.by_day), (before.runs, before.by_day));
 }
 
+#[test]
+fn a_compaction_joins_the_pages_that_tombstones_leave() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.redb");
+    let mut store = at(&path);
+    let mut random = fastrand::Rng::with_seed(7);
+    let many = (0..30_000).map(|number| record(random.u128(..), 3000, Some(NOW - (number % 60) * DAY_MS)));
+    store
+        .commit(&[batch("r", "a.jsonl", None, 100, many.collect())])
+        .unwrap();
+    store.end_backlog().unwrap();
+    store.compact().unwrap();
+    let size = |store: &Writer| store.file_bytes().unwrap();
+    let full = size(&store);
+    let before = figures(&store);
+    prune(&mut store, goal(1, 0, 0));
+    store.compact().unwrap();
+    assert!(size(&store) * 3 < full * 2, "{} of {full}", size(&store));
+    let (free, _) = read(&store).free_bytes().unwrap().unwrap();
+    assert!(free * 2 < size(&store), "{free} of {}", size(&store));
+    assert_eq!(figures(&store).runs, before.runs);
+    assert_eq!(differences(&store), Vec::<String>::new());
+}
+
 /// Power failures at random operations of a prune, with torn and lost writes.
 #[test]
 fn a_prune_that_loses_power_changes_no_total() {

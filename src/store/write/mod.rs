@@ -122,16 +122,6 @@ impl Writer {
         self.slot().replace(why)
     }
 
-    /// Frees the space in the file that holds nothing. Waits for open snapshots.
-    ///
-    /// # Errors
-    /// The disk fails; nothing is lost by that.
-    pub fn compact(&mut self) -> Result<(), StoreError> {
-        self.names = None;
-        self.in_place()?;
-        self.slot().compact()
-    }
-
     /// Closes the database cleanly. Waits for open snapshots.
     pub fn close(&mut self) {
         self.names = None;
