@@ -9,7 +9,7 @@ use crate::model::{Dialect, ModelNumber, PriceClass, Tier};
 /// What decides about prices, apart from the day.
 type PricedPart = (ModelNumber, Option<Dialect>, PriceClass);
 
-/// Number of a [`PricedPart`] in a pricer.
+/// Number of a model, agent and class in a pricer.
 pub type PriceNumber = usize;
 
 /// Prices the sums of one answer; each price is looked up once.
