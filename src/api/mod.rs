@@ -4,6 +4,7 @@ pub mod backup;
 pub mod blocks;
 pub mod document;
 pub mod events;
+pub mod export;
 pub mod feed;
 mod health;
 pub mod http;

@@ -21,7 +21,7 @@ use super::openapi::{
 use super::state::ApiState;
 use super::web::daily;
 use super::{
-    backup, blocks, events, health, metrics, prune, quota, records, runs, statusline, summary, usage,
+    backup, blocks, events, export, health, metrics, prune, quota, records, runs, statusline, summary, usage,
     version, web, wire,
 };
 
@@ -46,6 +46,7 @@ fn declared() -> OpenApiRouter<Arc<ApiState>> {
         .merge(prune::routes())
         .merge(web::routes())
         .merge(usage::routes())
+        .merge(export::routes())
         .merge(blocks::routes())
         .merge(records::routes())
         .merge(daily::routes())

@@ -3,6 +3,7 @@
 //! Every setting is an `Option`: a setting that was not given must not outrank the environment and the
 //! configuration file.
 
+mod export;
 mod prices;
 mod record;
 mod report;
@@ -21,6 +22,7 @@ use strum::IntoStaticStr;
 
 use crate::config::Period;
 
+pub use export::{ExportArgs, ExportFormat};
 pub use prices::PricesArgs;
 pub use record::RecordArgs;
 pub use report::{ReportArgs, ReportFormat, ReportKind, RowOrder, TokenLimit, WeekDay};
@@ -143,6 +145,9 @@ pub enum Command {
     /// Usage and list prices by day, week, month, run, session, project, model, account or block
     #[command(after_help = report::REPORT_EXAMPLES)]
     Report(Box<ReportArgs>),
+    /// Print what is stored, a row on each line, as NDJSON or CSV
+    #[command(after_help = export::EXPORT_EXAMPLES)]
+    Export(ExportArgs),
     /// Print the status line of an agent from what it passes on stdin, and pass its limits on to the collector
     #[command(after_help = tools::STATUSLINE_EXAMPLES)]
     Statusline(StatuslineArgs),

@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hyper::Method;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use serde::de::IgnoredAny;
@@ -51,8 +52,11 @@ pub fn backup(global: &Global, command: &args::Backup) -> Result<Exit, Failure> 
 fn write(socket: &Path, unfinished: &Unfinished, file: &Path) -> Result<u64, Failure> {
     let mut to = &unfinished.file;
     let (mut count, mut failed) = (0u64, None);
-    let received = client::receive(socket, "/v1/backup", COPIED_WITHIN, |bytes| {
-        match to.write_all(bytes) {
+    let received = client::receive(
+        socket,
+        (Method::POST, "/v1/backup"),
+        COPIED_WITHIN,
+        |bytes| match to.write_all(bytes) {
             Ok(()) => {
                 count += bytes.len() as u64;
                 ControlFlow::Continue(())
@@ -61,8 +65,8 @@ fn write(socket: &Path, unfinished: &Unfinished, file: &Path) -> Result<u64, Fai
                 failed = Some(error);
                 ControlFlow::Break(())
             }
-        }
-    });
+        },
+    );
     client::runtime(socket)?.block_on(received)?;
     match failed {
         Some(error) => Err(Failure::on_path("write", file, &error)),

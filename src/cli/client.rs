@@ -380,11 +380,11 @@ pub async fn follow(
 /// As [`follow`].
 pub async fn receive(
     socket: &Path,
-    path: &str,
+    (method, path): (Method, &str),
     begins_within: Duration,
     each: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<(), ClientError> {
-    let request = Request::builder().method(Method::POST).uri(path);
+    let request = Request::builder().method(method).uri(path);
     let patience = Patience {
         begins: begins_within,
         goes_on: GOES_ON_WITHIN,

@@ -12,6 +12,7 @@ pub mod compact;
 pub mod completions;
 pub mod doctor;
 pub mod exit;
+pub mod export;
 pub mod finding;
 pub mod ground;
 pub mod limits;
@@ -87,6 +88,7 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::Replay(command) => replay::replay(&global, &command),
         Command::Status => status::status(&global),
         Command::Report(command) => report::report(&global, &command),
+        Command::Export(command) => export::export(&global, &command),
         Command::Statusline(command) => statusline::statusline(&global, &command),
         Command::Quota(command) => quota::quota(&global, &command),
         Command::MayStart(command) => quota::may_start(&global, &command),

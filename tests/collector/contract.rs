@@ -94,7 +94,7 @@ const fn prune(body: &'static str, status: u16) -> Asked {
     }
 }
 
-const ASKED: [Asked; 54] = [
+const ASKED: [Asked; 56] = [
     prune(r#"{"what":"totals","older_than":"30d","dry_run":true}"#, 200),
     prune(r#"{"what":"details","older_than":"30s"}"#, 400),
     get("/v1/runs/{id}", "/v1/runs/one", 200),
@@ -123,6 +123,8 @@ const ASKED: [Asked; 54] = [
     stop("/v1/runs/new/stop", 202),
     stop("/v1/runs/one/stop?wait=true", 200),
     stop("/v1/runs/none/stop?wait=true", 404),
+    get("/v1/export/{kind}", "/v1/export/none", 404),
+    get("/v1/export/{kind}", "/v1/export/usage?format=xml", 400),
     get("/v1/events", "/v1/events?kinds=noise", 400),
     get("/v1/events", "/v1/events?last_event_id=x", 400),
     get(

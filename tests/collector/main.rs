@@ -19,6 +19,7 @@ mod damage;
 mod dead_mount;
 mod disk;
 mod doctor;
+mod export;
 mod files;
 mod giant;
 mod growth;

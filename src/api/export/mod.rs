@@ -62,7 +62,7 @@ impl ExportKind {
     /// All names.
     #[must_use]
     pub fn names() -> Vec<&'static str> {
-        Self::VARIANTS.iter().map(|kind| kind.into()).collect()
+        Self::VARIANTS.iter().map(Into::into).collect()
     }
 }
 

@@ -1,7 +1,8 @@
 //! The rows of each kind of export.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -9,15 +10,17 @@ use serde::Serialize;
 
 use super::ExportKind;
 use super::writer::RowWriter;
-use crate::api::document;
+use crate::api::document::{self, cost::price_number};
 use crate::api::state::ApiState;
-use crate::api::usage::{CellSum, NO_RUN_KEY, price_number};
-use crate::dedup::Response;
-use crate::model::{AccountId, DAY_MS, Millis, PlaceNumber, QUARTER_MS, RunNumber, SessionPlace};
+use crate::api::usage::{CellSum, NO_RUN_KEY};
+use crate::dedup::{Response, is_complete};
+use crate::model::{
+    AccountId, DAY_MS, Dialect, Kind, Millis, PlaceNumber, QUARTER_MS, RunNumber, SessionPlace,
+};
 use crate::periods::TimeSpan;
 use crate::prices::Pricer;
 use crate::store::schema::{NO_RUN, SeriesRow};
-use crate::store::{RunNames, SeriesNames, Snapshot, StoreError};
+use crate::store::{SeriesNames, Snapshot, StoreError};
 
 /// Quarters of an hour in an hour.
 const HOUR_QUARTERS: u32 = 4;
@@ -142,14 +145,16 @@ fn is_in(span: TimeSpan, at: Millis) -> bool {
 /// The names of the parts of series.
 struct Names {
     series: SeriesNames,
-    runs: RunNames,
+    runs: HashMap<RunNumber, String>,
 }
 
 impl Names {
     fn of(snapshot: &Snapshot<'_>) -> Result<Self, StoreError> {
         Ok(Self {
             series: snapshot.series_names()?,
-            runs: snapshot.run_names()?,
+            runs: (snapshot.run_numbers()?.into_iter())
+                .map(|(id, number)| (number, id))
+                .collect(),
         })
     }
 
@@ -158,15 +163,22 @@ impl Names {
         if number == NO_RUN {
             return Some(NO_RUN_KEY);
         }
-        self.runs.get(&number).map(|(id, _)| id.as_str())
+        self.runs.get(&number).map(String::as_str)
     }
 
     fn account(&self, of: &SeriesRow) -> AccountId {
-        self.series.accounts.get(of.account as usize).cloned().unwrap_or_default()
+        self.series
+            .accounts
+            .get(of.account as usize)
+            .cloned()
+            .unwrap_or_default()
     }
 
     fn model(&self, of: &SeriesRow) -> &str {
-        self.series.models.get(of.model as usize).map_or("", |name| &**name)
+        self.series
+            .models
+            .get(of.model as usize)
+            .map_or("", |name| &**name)
     }
 }
 
@@ -185,7 +197,13 @@ fn usage(
     };
     for day in first..=last {
         let begin = Millis::from(day) * DAY_MS;
-        if !is_in(TimeSpan { from: span.from.map(|from| from - DAY_MS + 1), ..span }, begin) {
+        if !is_in(
+            TimeSpan {
+                from: span.from.map(|from| from - DAY_MS + 1),
+                ..span
+            },
+            begin,
+        ) {
             continue;
         }
         let quarter = |at: Millis| u32::try_from(at.max(0) / QUARTER_MS).unwrap_or(u32::MAX);
@@ -210,7 +228,12 @@ fn usage(
         for (hour, rows) in sums {
             let hour = begin + Millis::try_from(hour).unwrap_or(0) * Millis::from(HOUR_QUARTERS) * QUARTER_MS;
             for ((run, account, model, class), sum) in rows {
-                let account = names.series.accounts.get(account as usize).cloned().unwrap_or_default();
+                let account = names
+                    .series
+                    .accounts
+                    .get(account as usize)
+                    .cloned()
+                    .unwrap_or_default();
                 let model = names.series.models.get(model as usize).map_or("", |name| &**name);
                 let sums = sum.document(pricer);
                 let totals = sums.totals;
@@ -252,12 +275,12 @@ fn responses(snapshot: &Snapshot<'_>, span: TimeSpan, writer: &mut RowWriter) ->
     let mut places: BTreeMap<PlaceNumber, SessionPlace> = BTreeMap::new();
     let mut failed = None;
     snapshot.for_each_response(|key, of, response| {
-        if !is_in(span, response.time) || response.kind == crate::model::Kind::Duplicate {
+        if !is_in(span, response.time) || response.kind == Kind::Duplicate {
             return ControlFlow::Continue(());
         }
         let place = match places.entry(of.place) {
-            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::btree_map::Entry::Vacant(new) => match snapshot.places([of.place]) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => match snapshot.places([of.place]) {
                 Ok(found) => new.insert(found.into_iter().next().unwrap_or_default()),
                 Err(error) => {
                     failed = Some(error);
@@ -292,11 +315,11 @@ fn response_row<'a>(
         provider: owned(&account.provider),
         account: owned(&account.name),
         model: writer.name(names.model(of)),
-        dialect: of.dialect.map(crate::model::Dialect::name),
+        dialect: of.dialect.map(Dialect::name),
         price_class: of.class.name(),
         kind: match response.kind {
-            crate::model::Kind::Advisor => "advisor_call",
-            crate::model::Kind::Message | crate::model::Kind::Duplicate => "message",
+            Kind::Advisor => "advisor_call",
+            Kind::Message | Kind::Duplicate => "message",
         },
         profile: part(route.and_then(|names| names.profile.as_deref())),
         route: part(route.and_then(|names| names.route.as_deref())),
@@ -310,7 +333,7 @@ fn response_row<'a>(
         web_search_requests: usage.web_search,
         thinking_tokens: usage.thinking,
         estimated: response.is_estimated,
-        complete: crate::dedup::is_complete(response.is_final, response.rank),
+        complete: is_complete(response.is_final, response.rank),
     }
 }
 
@@ -363,30 +386,36 @@ fn windows(snapshot: &Snapshot<'_>, span: TimeSpan, writer: &mut RowWriter) -> R
 fn events(snapshot: &Snapshot<'_>, span: TimeSpan, writer: &mut RowWriter) -> Result<(), StoreError> {
     let view = snapshot.quota(Millis::MAX)?;
     let refusals = view.limit_events.iter().map(|event| {
-        (event.at, EventExport {
-            at: document::time(event.at),
-            kind: "refused",
-            provider: Cow::Owned(event.account.provider.to_string()),
-            account: Cow::Owned(event.account.name.to_string()),
-            window: Cow::Owned(event.window.to_string()),
-            percent: None,
-            utilization: None,
-            reset_at: event.resets_at.map(document::time),
-            source: Some(event.source.into_str()),
-        })
+        (
+            event.at,
+            EventExport {
+                at: document::time(event.at),
+                kind: "refused",
+                provider: Cow::Owned(event.account.provider.to_string()),
+                account: Cow::Owned(event.account.name.to_string()),
+                window: Cow::Owned(event.window.to_string()),
+                percent: None,
+                utilization: None,
+                reset_at: event.resets_at.map(document::time),
+                source: Some(event.source.into_str()),
+            },
+        )
     });
     let thresholds = view.fired.iter().map(|fired| {
-        (fired.observed_at, EventExport {
-            at: document::time(fired.observed_at),
-            kind: "threshold",
-            provider: Cow::Owned(fired.account.provider.to_string()),
-            account: Cow::Owned(fired.account.name.to_string()),
-            window: Cow::Owned(fired.window.to_string()),
-            percent: Some(fired.percent),
-            utilization: Some(fired.utilization),
-            reset_at: fired.reset_at.map(document::time),
-            source: None,
-        })
+        (
+            fired.observed_at,
+            EventExport {
+                at: document::time(fired.observed_at),
+                kind: "threshold",
+                provider: Cow::Owned(fired.account.provider.to_string()),
+                account: Cow::Owned(fired.account.name.to_string()),
+                window: Cow::Owned(fired.window.to_string()),
+                percent: Some(fired.percent),
+                utilization: Some(fired.utilization),
+                reset_at: fired.reset_at.map(document::time),
+                source: None,
+            },
+        )
     });
     let mut rows: Vec<(Millis, EventExport<'_>)> = refusals.chain(thresholds).collect();
     rows.sort_by_key(|(at, _)| *at);

@@ -74,7 +74,7 @@ impl RowWriter {
         let csv = std::mem::replace(&mut self.csv, csv_writer(false));
         let encoded = match self.format {
             RowFormat::Ndjson => Ok(std::mem::take(&mut self.json)),
-            RowFormat::Csv => csv.into_inner().map_err(|error| error.into_error()),
+            RowFormat::Csv => csv.into_inner().map_err(csv::IntoInnerError::into_error),
         };
         self.send(encoded.map(Bytes::from))
     }
@@ -120,7 +120,14 @@ mod tests {
         for number in 0..rows {
             let name = writer.name("=a,\"b\"").into_owned();
             let tokens = (number > 0).then_some(7);
-            assert!(writer.row(&Row { name: name.into(), tokens }).is_continue());
+            assert!(
+                writer
+                    .row(&Row {
+                        name: name.into(),
+                        tokens
+                    })
+                    .is_continue()
+            );
         }
         writer.finish(Ok(()));
         let mut bytes = Vec::new();
@@ -138,7 +145,10 @@ mod tests {
             "{\"name\":\"=a,\\\"b\\\"\",\"tokens\":null}\n{\"name\":\"=a,\\\"b\\\"\",\"tokens\":7}\n"
         );
         let text = String::from_utf8(written(RowFormat::Csv, 2)).unwrap();
-        assert_eq!(text, "name,tokens\r\n\"'=a,\"\"b\"\"\",\r\n\"'=a,\"\"b\"\"\",7\r\n");
+        assert_eq!(
+            text,
+            "name,tokens\r\n\"'=a,\"\"b\"\"\",\r\n\"'=a,\"\"b\"\"\",7\r\n"
+        );
     }
 
     #[test]
@@ -153,11 +163,17 @@ mod tests {
     fn rows_that_end_early_do_not_look_complete() {
         let (chunks, mut body) = mpsc::channel(4);
         RowWriter::new(RowFormat::Ndjson, chunks).finish(Err("the store is gone".to_owned()));
-        assert_eq!(body.blocking_recv().unwrap().unwrap_err().to_string(), "the store is gone");
+        assert_eq!(
+            body.blocking_recv().unwrap().unwrap_err().to_string(),
+            "the store is gone"
+        );
         let (chunks, body) = mpsc::channel(1);
         drop(body);
         let mut writer = RowWriter::new(RowFormat::Ndjson, chunks);
-        let row = Row { name: "x".repeat(CHUNK_BYTES).into(), tokens: None };
+        let row = Row {
+            name: "x".repeat(CHUNK_BYTES).into(),
+            tokens: None,
+        };
         assert!(writer.row(&row).is_break(), "the client is gone");
     }
 }

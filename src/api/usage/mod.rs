@@ -31,8 +31,10 @@ use crate::prices::{PriceList, Pricer};
 use crate::store::Snapshot;
 pub use cells::CellSum;
 pub use csv::{CSV_COLUMNS, CSV_COST_COLUMNS, csv_cell, csv_values};
+pub use group::NO_RUN_KEY;
 pub use question::Question as UsageQuestion;
 use question::Question;
+pub use times::zone_named;
 
 /// The routes of this file.
 #[must_use]

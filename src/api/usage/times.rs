@@ -49,6 +49,9 @@ pub struct TimeSlot {
 }
 
 /// A zone of the bundled database, so that days are the same on every machine.
+///
+/// # Errors
+/// It has no zone of this name.
 pub fn zone_named(name: &str) -> Result<TimeZone, Problem> {
     periods::zone_named(name).ok_or_else(|| {
         let detail = format!("{name:?} is no time zone of the IANA database, as UTC or Asia/Kathmandu are");

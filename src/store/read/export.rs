@@ -34,7 +34,9 @@ impl Snapshot<'_> {
                     continue;
                 };
                 let of = series.row(row.series)?;
-                let response = row.response(of.run, model_name(&models, of.model)?).map_err(bad)?;
+                let response = row
+                    .response(of.run, model_name(&models, of.model)?)
+                    .map_err(bad)?;
                 if each(ResponseKey(key.value()), &of, &response).is_break() {
                     break;
                 }

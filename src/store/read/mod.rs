@@ -8,6 +8,7 @@
 
 mod counters;
 mod coverage;
+mod export;
 mod quota;
 mod responses;
 mod runs;
