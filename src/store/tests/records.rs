@@ -8,7 +8,7 @@ use super::*;
 use crate::model::{DAY_MS, FailedAttempt, PostedRecord, RecordId, RouteNames};
 use crate::parse::claude::key_of_message;
 use crate::store::audit::Fixes;
-use crate::store::prune::{PruneGoal, prune_all_steps};
+use crate::store::prune::{PruneGoal, PruneStep, prune_all_steps};
 use crate::store::schema::{NO_RUN, RESPONSES, ROUTE_NUMBERS, day_of};
 use crate::store::write::routes::ROUTES_MAX;
 use crate::store::{PostOutcome, RunChange, SumPlace};
@@ -332,7 +332,7 @@ fn a_record_whose_details_were_pruned_is_a_duplicate_and_an_unknown_old_one_is_t
     prune_all_steps(&mut store, goal(today - 10, today - 30, today - 15)).unwrap();
     assert_eq!(by_origin(&store)["- openai/default /think"].0, 1);
     assert_eq!(differences(&store), Vec::<String>::new());
-    prune_all_steps(&mut store, PruneGoal::EVERYTHING).unwrap();
+    store.prune(&PruneStep::All).unwrap();
     assert!(by_origin(&store).is_empty());
     assert_eq!(post(&mut store, &[days_ago("3", 1)]), [PostOutcome::Duplicate]);
     assert_eq!(differences(&store), Vec::<String>::new());
