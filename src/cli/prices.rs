@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -94,7 +95,8 @@ pub fn prices(global: &Global, command: &PricesArgs) -> Result<Exit, Failure> {
         db: Some(PathBuf::from("unused")),
         ..global.clone()
     };
-    let list = settings::settings(if global.db.is_some() { global } else { &in_memory })?.prices;
+    let settings = settings::settings(if global.db.is_some() { global } else { &in_memory })?;
+    let list = settings.prices;
     let today = Timestamp::from_millisecond(Clock::SYSTEM.now()).unwrap_or(Timestamp::UNIX_EPOCH);
     let at = command.at.unwrap_or_else(|| today.to_zoned(TimeZone::UTC).date());
     match &command.check {
@@ -103,8 +105,22 @@ pub fn prices(global: &Global, command: &PricesArgs) -> Result<Exit, Failure> {
             let file = path.clone();
             let read = PathChecks::default().run(path, move |_| config::read_prices(&file))?;
             let checked = PriceList::new(Some(read.map_err(refused)?));
+            // The file in use compared with itself would change nothing.
+            let is_in_use = settings.prices_file.is_some_and(|used| is_same_file(&used, path));
+            let list = if is_in_use {
+                Arc::new(PriceList::new(None))
+            } else {
+                list
+            };
             check(global, &list, &checked, &command.models, at)
         }
+    }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (std::path::absolute(one), std::path::absolute(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
     }
 }
 

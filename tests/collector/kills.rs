@@ -217,7 +217,20 @@ fn write(runs: &Path, files: &[Growing], steps: &[Vec<Slice>], grants: &Receiver
     }
 }
 
+/// The books know no prices.
+fn without_costs(part: &Value) -> Value {
+    let mut part = part.clone();
+    if let Some(members) = part.as_object_mut() {
+        members.retain(|name, _| !["estimated_cost_usd", "unpriced"].contains(&name.as_str()));
+        for member in members.values_mut() {
+            *member = without_costs(member);
+        }
+    }
+    part
+}
+
 fn assert_agrees_with_books(summary: &Value, books: &Value) {
+    let summary = &without_costs(summary);
     for part in [
         "messages",
         "advisor_calls",

@@ -272,6 +272,7 @@ fn runs_are_listed_stopped_and_forgotten_from_the_command_line() {
     let sorted = text(&sorted.stdout);
     // Complete, since nothing is cut in a pipe: it can be copied into `stop`.
     let ids: Vec<&str> = (sorted.lines().skip(1))
+        .take_while(|line| !line.starts_with("cost: "))
         .filter_map(|line| line.split(' ').next())
         .collect();
     assert_eq!(ids, ["r", &long], "{sorted}");

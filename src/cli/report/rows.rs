@@ -53,7 +53,11 @@ pub fn collect(usage: &Usage, dims: &[String], hidden: Option<&str>) -> Vec<Repo
             }
         }
     }
+    // Failed attempts alone are no usage; the report of routes has them in the rows of their routes.
+    let is_usage = |row: &ReportRow| row.sums.messages > 0 || row.sums.totals.total_tokens > 0;
+    let has_routes = dims.iter().any(|dim| dim == "route");
     let mut rows: Vec<ReportRow> = rows.into_values().collect();
+    rows.retain(|row| has_routes || is_usage(row) || row.sums.advisor_calls > 0);
     for row in &mut rows {
         let sums = row.models.iter_mut().map(|(_, sums)| sums);
         for sums in sums.chain([&mut row.sums]) {
@@ -135,10 +139,15 @@ fn add_totals(sums: &mut Totals, other: &Totals) {
 }
 
 fn add_cost(sums: &mut Cost, other: &Cost) {
-    if let Some(usd) = other.estimated_cost_usd {
+    // Nothing for no tokens, as of failed attempts, does not make an unknown cost known.
+    if let Some(usd) = other
+        .estimated_cost_usd
+        .filter(|usd| *usd > 0.0 || sums.unpriced.is_none())
+    {
         *sums.estimated_cost_usd.get_or_insert(0.0) += usd;
     }
     if let Some(unpriced) = &other.unpriced {
+        sums.estimated_cost_usd = sums.estimated_cost_usd.filter(|usd| *usd > 0.0);
         let all = sums.unpriced.get_or_insert_default();
         all.models.extend(unpriced.models.iter().cloned());
         all.tokens = all.tokens.saturating_add(unpriced.tokens);
