@@ -243,7 +243,7 @@ const KEYS: &[Key] = &[
     ),
     fixed(
         "store.cache_bytes",
-        "\"32MiB\"",
+        "\"4MiB\"",
         "Memory of the database cache, 1MiB to 4GiB.",
     ),
     fixed(

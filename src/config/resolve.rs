@@ -33,6 +33,8 @@ const PERIOD_RANGE: RangeInclusive<Period> =
     Period(Duration::from_millis(100))..=Period(Duration::from_hours(1));
 const LINE_BYTES_RANGE: RangeInclusive<ByteSize> = ByteSize(4096)..=ByteSize(256 * MIB);
 const TURN_BYTES_RANGE: RangeInclusive<ByteSize> = ByteSize(65_536)..=ByteSize(256 * MIB);
+/// The kernel caches the file too; a larger one is memory that a collector at rest keeps.
+const CACHE_BYTES_DEFAULT: u64 = 4 * MIB;
 const CACHE_BYTES_RANGE: RangeInclusive<ByteSize> = ByteSize(MIB)..=ByteSize(4096 * MIB);
 const FILES_PER_RUN_RANGE: RangeInclusive<Count> = Count(1)..=Count(10_000_000);
 const DEPTH_RANGE: RangeInclusive<Count> = Count(1)..=Count(1000);
@@ -171,7 +173,7 @@ impl<'a> Resolver<'a> {
             cache_bytes: self.bytes(
                 "store.cache_bytes",
                 |p| p.store.cache_bytes,
-                32 * MIB,
+                CACHE_BYTES_DEFAULT,
                 CACHE_BYTES_RANGE,
             ),
             commit_rows_max: self.count(
