@@ -71,14 +71,7 @@ async fn post_statusline(
     StrictQuery(query): StrictQuery<StatuslineQuery>,
     body: Result<Bytes, BytesRejection>,
 ) -> JsonAnswer<wire::Statusline> {
-    let body = body.map_err(|rejection| {
-        Problem::new(
-            rejection.status(),
-            "not a body of this route",
-            rejection.body_text(),
-        )
-        .field("body")
-    })?;
+    let body = body.map_err(|rejection| Problem::no_body(&rejection))?;
     let input: StatuslineInput =
         serde_json::from_slice(&body).map_err(|error| Problem::bad("body", error))?;
     let text = std::str::from_utf8(&body).map_err(|error| Problem::bad("body", error))?;

@@ -135,18 +135,18 @@ pub async fn get_json<T: DeserializeOwned>(
     ask(socket, Method::GET, path, None, timeout).await
 }
 
-/// Posts a document to `path` and returns the answer.
+/// Sends a document to `path` and returns the answer.
 ///
 /// # Errors
 /// As [`get_json`].
-pub async fn post_json<T: DeserializeOwned>(
+pub async fn send_json<T: DeserializeOwned>(
     socket: &Path,
-    path: &str,
+    (method, path): (Method, &str),
     document: &impl Serialize,
     timeout: Duration,
 ) -> Result<T, ClientError> {
     let body = body_of(socket, path, document)?;
-    ask(socket, Method::POST, path, Some(body), timeout).await
+    ask(socket, method, path, Some(body), timeout).await
 }
 
 /// Posts bytes of a document to `path` and returns the answer.
@@ -160,20 +160,6 @@ pub async fn post_bytes<T: DeserializeOwned>(
     timeout: Duration,
 ) -> Result<T, ClientError> {
     ask(socket, Method::POST, path, Some(body.into()), timeout).await
-}
-
-/// Puts a document at `path` and returns the answer.
-///
-/// # Errors
-/// As [`get_json`].
-pub async fn put_json<T: DeserializeOwned>(
-    socket: &Path,
-    path: &str,
-    document: &impl Serialize,
-    timeout: Duration,
-) -> Result<T, ClientError> {
-    let body = body_of(socket, path, document)?;
-    ask(socket, Method::PUT, path, Some(body), timeout).await
 }
 
 /// Posts documents, one on each line, to `path` and returns the answer.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use hyper::Method;
+
 use super::args::{self, Global};
 use super::client::{self, ClientError};
 use super::compact;
@@ -51,8 +53,12 @@ fn pruned(global: &Global, scope: PruneScope, dry_run: bool) -> Result<wire::Pru
     let asked = settings::asking(global)?;
     let socket = asked.socket;
     let request = scope.request(dry_run);
-    let done =
-        client::runtime(&socket)?.block_on(client::post_json(&socket, "/v1/prune", &request, PRUNED_WITHIN));
+    let done = client::runtime(&socket)?.block_on(client::send_json(
+        &socket,
+        (Method::POST, "/v1/prune"),
+        &request,
+        PRUNED_WITHIN,
+    ));
     match done {
         Ok(done) => Ok(done),
         Err(ClientError::NotRunning(_)) if global.db.is_some() => {

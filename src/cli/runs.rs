@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hyper::Method;
 use serde::Serialize;
 
 use super::args::{self, Global};
@@ -39,7 +40,7 @@ pub struct StartBody {
 /// # Errors
 /// No collector answers, or the run is refused.
 pub async fn start(socket: &Path, start: &StartBody) -> Result<Document, ClientError> {
-    client::put_json(socket, &path(&start.run), start, client::TIMEOUT).await
+    client::send_json(socket, (Method::PUT, &path(&start.run)), start, client::TIMEOUT).await
 }
 
 /// Stops a run in the collector; returns its document once everything is counted.

@@ -1,7 +1,7 @@
 //! Error answers: JSON problem documents that name the field and the cause.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{BytesRejection, JsonRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -140,6 +140,13 @@ impl Problem {
     /// A query that does not fit its route.
     pub fn not_a_query(parameter: &str, detail: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "not a query of this route", detail).field(parameter)
+    }
+
+    /// A body that cannot be received.
+    #[must_use]
+    pub fn no_body(rejection: &BytesRejection) -> Self {
+        let detail = rejection.body_text();
+        Self::new(rejection.status(), "not a body of this route", detail).field("body")
     }
 
     /// A body that does not fit its route.

@@ -82,14 +82,7 @@ async fn post_observations(
     State(api): State<Arc<ApiState>>,
     body: Result<Bytes, BytesRejection>,
 ) -> JsonAnswer<wire::Observed> {
-    let body = body.map_err(|rejection| {
-        Problem::new(
-            rejection.status(),
-            "not a body of this route",
-            rejection.body_text(),
-        )
-        .field("body")
-    })?;
+    let body = body.map_err(|rejection| Problem::no_body(&rejection))?;
     let (given, is_list) = parse(&body)?;
     let now = api.clock.now();
     let asked = Arc::clone(&api);

@@ -70,14 +70,7 @@ async fn post_records(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<wire::Posted>, Problem> {
-    let body = body.map_err(|rejection| {
-        Problem::new(
-            rejection.status(),
-            "not a body of this route",
-            rejection.body_text(),
-        )
-        .field("body")
-    })?;
+    let body = body.map_err(|rejection| Problem::no_body(&rejection))?;
     let given = items(&body, is_ndjson(&headers))?;
     if let Some(why) = lock(&api.committer).problem(api.store.path()) {
         return Err(Problem::store(why));

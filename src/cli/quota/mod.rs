@@ -5,6 +5,7 @@ pub mod table;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use hyper::Method;
 use jiff::Timestamp;
 
 use crate::api::wire;
@@ -96,7 +97,8 @@ fn mark(global: &Global, socket: &Path, mark: &args::MarkArgs) -> Result<Exit, F
             }
             None => format!("/v1/quota/{}/mark", client::escaped(&mark.account)),
         };
-        let quota = client::post_json::<wire::Quota>(socket, &path, &document, client::TIMEOUT);
+        let quota =
+            client::send_json::<wire::Quota>(socket, (Method::POST, &path), &document, client::TIMEOUT);
         Ok::<_, Failure>((quota.await?, meant))
     });
     let (quota, meant) = quota?;
