@@ -17,6 +17,7 @@ use crate::api::http::problem::{JsonAnswer, Problem, blocking};
 use crate::api::http::query::StrictQuery;
 use crate::api::openapi::{BadRequest, QUOTA, ReadErrors};
 use crate::api::quota::account;
+use crate::api::quota::report::impossible;
 use crate::api::state::{ApiState, RequestSnapshot, Shared};
 use crate::api::{usage, wire};
 use crate::model::{AccountId, Millis, PROVIDER_DEFAULT};
@@ -76,7 +77,9 @@ async fn post_statusline(
         serde_json::from_slice(&body).map_err(|error| Problem::bad("body", error))?;
     let text = std::str::from_utf8(&body).map_err(|error| Problem::bad("body", error))?;
     let now = api.clock.now();
-    let observations = reported(ReportSource::Statusline(text), now);
+    let mut observations = reported(ReportSource::Statusline(text), now);
+    // The line is shown all the same.
+    observations.retain(|seen| impossible(seen, now).is_none());
     let session = input.session_id;
     let asked = Arc::clone(&api);
     let id = session.clone();

@@ -89,7 +89,7 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::Status => status::status(&global),
         Command::Report(command) => report::report(&global, &command),
         Command::Export(command) => export::export(&global, &command),
-        Command::Statusline(command) => statusline::statusline(&global, &command),
+        Command::Statusline(command) => Ok(statusline::statusline(&global, &command)),
         Command::Quota(command) => quota::quota(&global, &command),
         Command::MayStart(command) => quota::may_start(&global, &command),
         Command::Backup(command) => backup::backup(&global, &command),

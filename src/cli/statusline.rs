@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::args::{Global, StatuslineArgs};
 use super::client;
-use super::exit::{Exit, Failure};
+use super::exit::Exit;
 use super::print::output;
 use super::settings::find_collector;
 use crate::api::wire;
@@ -29,17 +29,14 @@ const INPUT_BYTES_MAX: u64 = 1 << 20;
 const ANSWER_WITHIN: Duration = Duration::from_millis(50);
 
 /// Prints the line. A collector that does not answer leaves out what only it knows.
-///
-/// # Errors
-/// Standard output cannot be written.
-pub fn statusline(global: &Global, args: &StatuslineArgs) -> Result<Exit, Failure> {
+pub fn statusline(global: &Global, args: &StatuslineArgs) -> Exit {
     let mut stdin = io::stdin();
     if stdin.is_terminal() {
         output::warn(
             global.json,
             "`statusline` reads what an agent passes to its status line command; see `tokentail statusline --help`",
         );
-        return Ok(Exit::Ok);
+        return Exit::Ok;
     }
     let mut input = Vec::new();
     // What was read until an error is all there is.
@@ -48,18 +45,18 @@ pub fn statusline(global: &Global, args: &StatuslineArgs) -> Result<Exit, Failur
     let answer = ask(global, &input);
     let input: Value = serde_json::from_slice(&input).unwrap_or_default();
     let figures = LineFigures::new(&input, answer.as_ref(), Clock::SYSTEM.timestamp());
-    if global.json {
-        output::json(&serde_json::json!({ "line": figures.line(&args.format, false), "collector": answer }))?;
+    // Who reads the line may be gone, which is no failure of the agent's.
+    let _ = if global.json {
+        output::json(&serde_json::json!({ "line": figures.line(&args.format, false), "collector": answer }))
     } else {
         let line = figures.line(&args.format, !super::log::no_colour());
-        if !line.is_empty() {
-            output::raw(format!("{line}\n").as_bytes())?;
-        }
-    }
+        let shown = if line.is_empty() { line } else { line + "\n" };
+        output::raw(shown.as_bytes())
+    };
     if let Some(child) = child {
-        finish(child)?;
+        finish(child);
     }
-    Ok(Exit::Ok)
+    Exit::Ok
 }
 
 /// The collector's answer, if it comes in time. It commits the limits in the input.
@@ -86,17 +83,16 @@ fn start(command: &str, input: &[u8]) -> io::Result<Child> {
 }
 
 /// Waits for the user's command and prints its output.
-fn finish(child: io::Result<Child>) -> Result<(), Failure> {
+fn finish(child: io::Result<Child>) {
     match child.and_then(Child::wait_with_output) {
         Ok(ended) => {
-            output::raw(&ended.stdout)?;
+            let _ = output::raw(&ended.stdout);
             if !ended.status.success() {
                 complain(&ended.status);
             }
         }
         Err(error) => complain(&error),
     }
-    Ok(())
 }
 
 fn complain(why: &dyn std::fmt::Display) {

@@ -3,7 +3,7 @@
 use super::pruned::PrunedRecount;
 use super::{Findings, names};
 use crate::dedup::Response;
-use crate::model::{Dating, Rank, ResponseKey, RunId, RunNumber, is_clock_wrong};
+use crate::model::{Dating, Kind, Rank, ResponseKey, RunId, RunNumber, is_clock_wrong};
 use crate::store::audit::{ResponseFix, RunFix};
 use crate::store::{Recorded, Snapshot, StoreError, SummaryFigures};
 
@@ -32,8 +32,8 @@ pub(super) fn responses(
     let (mut not_recounted, mut of_another_run, mut of_records) = (0u64, 0u64, 0u64);
     let (report, fixes) = (&mut findings.report, &mut findings.fixes);
     kept.merge_join(recount, |key, stored, counted| {
-        report.responses += u64::from(counted.is_some());
         let counted = counted.and_then(Recorded::response);
+        report.responses += u64::from(counted.as_ref().is_some_and(|it| it.kind != Kind::Duplicate));
         // In no log, unless a transcript has the same response.
         let is_posted = |stored: &Response| stored.dating >= Dating::Posted;
         match pruned.sift(stored, counted) {

@@ -113,6 +113,22 @@ fn the_limits_are_those_of_the_account_of_the_session() {
 }
 
 #[test]
+fn an_impossible_share_is_no_observation() {
+    let place = Place::new();
+    let collector = place.serve();
+    for share in [-5.0, 12_345_678.0, 1e300] {
+        let output = statusline(
+            &place,
+            &["--format", "{five_hour}"],
+            input(share).to_string().as_bytes(),
+        );
+        assert_eq!(shown(&output), "", "{share}");
+    }
+    assert_eq!(collector.get("/v1/quota").1["windows"], json!([]));
+    collector.stop_cleanly();
+}
+
+#[test]
 fn it_never_fails() {
     let place = Place::new();
     let body = input(42.0).to_string();

@@ -151,6 +151,21 @@ fn parse(body: &[u8]) -> Result<(Vec<Given>, bool), Problem> {
     }
 }
 
+/// Why an observation made at this time cannot be true; `None` if it can.
+pub fn impossible(seen: &Observation, at: Millis) -> Option<String> {
+    if let Some(share) = seen.utilization.filter(|share| *share > SHARE_MAX) {
+        return Some(format!(
+            "a share of {share:e} is not possible; at most {SHARE_MAX}"
+        ));
+    }
+    // A pause that is too long is treated like one without an end.
+    let is_pause = &*seen.window == window_name::COOL_DOWN;
+    let reset = seen.reset_at.filter(|_| !is_pause);
+    reset
+        .is_some_and(|reset| reset > at.saturating_add(RESET_AHEAD_MAX_MS))
+        .then(|| "its reset is more than a year ahead of the observation".to_owned())
+}
+
 impl Given {
     fn observations(&self, now: Millis) -> Result<Vec<Observation>, Problem> {
         let at = match &self.observed_at {
@@ -229,19 +244,8 @@ impl Given {
             let (name, at) = (&seen.window, seen.observed_at.unwrap_or(at));
             // A kept copy carries its own time of fetching.
             check_time("fetchedAtMs", at)?;
-            if let Some(share) = seen.utilization.filter(|share| *share > SHARE_MAX) {
-                let detail = format!("{name}: a share of {share:e} is not possible; at most {SHARE_MAX}");
-                return Err(Problem::bad(field, detail));
-            }
-            // A pause that is too long is treated like one without an end.
-            let is_pause = &**name == window_name::COOL_DOWN;
-            if seen
-                .reset_at
-                .filter(|_| !is_pause)
-                .is_some_and(|reset| reset > at.saturating_add(RESET_AHEAD_MAX_MS))
-            {
-                let detail = format!("{name}: its reset is more than a year ahead of the observation");
-                return Err(Problem::bad(field, detail));
+            if let Some(why) = impossible(seen, at) {
+                return Err(Problem::bad(field, format!("{name}: {why}")));
             }
         }
         Ok(observations)

@@ -14,6 +14,8 @@ use crate::model::{
 use crate::parse::claude::is_message_id;
 use crate::parse::claude::model_name::{MODEL_BYTES_MAX, MODEL_UNKNOWN};
 
+/// Most tokens or searches of each kind in a call: far more is a mistake, and would spoil every sum.
+const TOKENS_MAX: u64 = 1_000_000_000_000;
 /// Longest id, source, profile, route, instance and error, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 /// Most failed attempts of one call.
@@ -279,7 +281,7 @@ fn usage(it: &RecordMembers<'_>, is_ok: bool) -> Result<Option<Usage>, Refusal> 
         };
     };
     let of = RecordMembers::of(value, "usage", &USAGE_MEMBERS)?;
-    let count = |name| Ok::<_, Refusal>(of.count(name, i64::MAX as u64)?.unwrap_or(0));
+    let count = |name| Ok::<_, Refusal>(of.count(name, TOKENS_MAX)?.unwrap_or(0));
     let (five_minutes, hour) = (count("cache_creation_5m")?, count("cache_creation_1h")?);
     let usage = Usage {
         input: count("input_tokens")?,

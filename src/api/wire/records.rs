@@ -60,7 +60,7 @@ pub struct PostAttempt {
     pub error: Option<String>,
 }
 
-/// The tokens of a call, at most 2^63 - 1 of each.
+/// The tokens of a call, at most 10^12 of each.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PostUsage {

@@ -316,7 +316,7 @@ fn outlook(report: &BlockReport, block: &UsageBlock, is_full: bool) -> Vec<GridR
         let mut cells = vec![String::new(), name.to_owned()];
         cells.extend(report.has_several_accounts.then(String::new));
         cells.extend([String::new(), count(tokens, is_full), share(tokens, report.limit)]);
-        cells.extend(cost.filter(|_| report.costs).map(known));
+        cells.extend(cost.filter(|_| report.costs).map(|usd| known(usd) + rest(block)));
         let cells = cells.into_iter().map(|text| GridCell { text, style: DIM });
         GridRow::Cells(cells.collect())
     };
@@ -333,12 +333,23 @@ fn outlook(report: &BlockReport, block: &UsageBlock, is_full: bool) -> Vec<GridR
     left.into_iter().chain(projected).collect()
 }
 
+/// What follows a cost that leaves out models without a price.
+fn rest(block: &UsageBlock) -> &'static str {
+    if block.sums.cost.unpriced.is_some() {
+        " +?"
+    } else {
+        ""
+    }
+}
+
 fn notes(report: &BlockReport) -> Vec<String> {
     let mut lines = Vec::new();
     for block in report.blocks.blocks.iter().filter(|block| block.is_active) {
         let Some(rate) = block.burn_rate else { continue };
         let cost = rate.cost_usd_per_hour.filter(|_| report.costs);
-        let cost = cost.map_or_else(String::new, |usd| format!(", {} an hour", known(usd)));
+        let cost = cost.map_or_else(String::new, |usd| {
+            format!(", {}{} an hour", known(usd), rest(block))
+        });
         lines.push(format!(
             "{}: {:.0} tokens a minute{cost} since its first use.",
             text::name(&block.account),

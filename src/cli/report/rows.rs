@@ -36,6 +36,7 @@ pub fn collect(usage: &Usage, dims: &[String], hidden: Option<&str>) -> Vec<Repo
         });
         add(&mut into.sums, &row.sums);
         if !dims.iter().any(|dim| dim == MODEL)
+            && is_usage(&row.sums)
             && let Some(model) = part(row, MODEL)
         {
             match into.models.iter_mut().find(|(name, _)| *name == model) {
@@ -54,10 +55,9 @@ pub fn collect(usage: &Usage, dims: &[String], hidden: Option<&str>) -> Vec<Repo
         }
     }
     // Failed attempts alone are no usage; the report of routes has them in the rows of their routes.
-    let is_usage = |row: &ReportRow| row.sums.messages > 0 || row.sums.totals.total_tokens > 0;
     let has_routes = dims.iter().any(|dim| dim == "route");
     let mut rows: Vec<ReportRow> = rows.into_values().collect();
-    rows.retain(|row| has_routes || is_usage(row) || row.sums.advisor_calls > 0);
+    rows.retain(|row| has_routes || is_usage(&row.sums));
     for row in &mut rows {
         let sums = row.models.iter_mut().map(|(_, sums)| sums);
         for sums in sums.chain([&mut row.sums]) {
@@ -72,6 +72,11 @@ pub fn collect(usage: &Usage, dims: &[String], hidden: Option<&str>) -> Vec<Repo
         });
     }
     rows
+}
+
+/// True if it has calls or tokens, and not failed attempts alone.
+fn is_usage(sums: &UsageSums) -> bool {
+    sums.messages > 0 || sums.advisor_calls > 0 || sums.totals.total_tokens > 0
 }
 
 /// A sum of dollars without the noise of its additions.

@@ -1,5 +1,7 @@
 //! The text of a status line: pieces in an order that the user chooses, of which unknown ones are left out.
 
+use std::ops::RangeInclusive;
+
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -14,6 +16,8 @@ const BAD: Style = AnsiColor::Red.on_default();
 const WARNING_FROM: f64 = 0.75;
 /// A share from this on is bad.
 const BAD_FROM: f64 = 0.90;
+/// Percentages of an input that are shown: others are mistakes of its writer.
+const PERCENT_RANGE: RangeInclusive<f64> = 0.0..=1_000.0;
 /// Separates groups of pieces; a group without pieces is left out with it.
 const BETWEEN: char = '|';
 
@@ -115,6 +119,7 @@ impl<'a> LineFigures<'a> {
             "seven_day" => Piece::of(self.window("wk", SEVEN_DAY, false)),
             "context" => {
                 let share = self.input["context_window"]["used_percentage"].as_f64();
+                let share = share.filter(|percent| PERCENT_RANGE.contains(percent));
                 plain(share.map(|percent| format!("ctx {percent:.0}%")))
             }
             "account" => plain(answer.and_then(|answer| answer.account.clone())),
@@ -181,7 +186,8 @@ impl<'a> LineFigures<'a> {
 
     fn window_of_input(&self, name: &str) -> Option<ShownWindow> {
         let window = &self.input["rate_limits"][name];
-        let share = window["used_percentage"].as_f64()? / 100.0;
+        let percent = window["used_percentage"].as_f64();
+        let share = percent.filter(|percent| PERCENT_RANGE.contains(percent))? / 100.0;
         let reset = &window["resets_at"];
         let reset = match reset.as_i64() {
             Some(seconds) => Timestamp::from_second(seconds).ok(),

@@ -2,7 +2,7 @@
 
 use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
-use super::keys::tombstone_of;
+use super::keys::{is_one, tombstone_of};
 use super::step::Pruned;
 use crate::dedup::Totals;
 use crate::store::error::DbError;
@@ -70,7 +70,7 @@ fn bury_all(write: &WriteTransaction) -> Result<u64, DbError> {
             let state = KeyState::decode(row.value()).map_err(|error| DbError::row("responses", error))?;
             let tombstone = match state {
                 KeyState::Counted(row) => {
-                    buried += 1;
+                    buried += u64::from(is_one(&row));
                     tombstone_of(&row)?
                 }
                 KeyState::Pruned(tombstone) => tombstone,

@@ -4,7 +4,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::step::{Pruned, responses_in};
 use crate::dedup::{Totals, is_complete};
-use crate::model::{DAY_MS, Millis, ResponseKey, is_clock_wrong};
+use crate::model::{DAY_MS, Kind, Millis, ResponseKey, is_clock_wrong};
 use crate::store::error::DbError;
 use crate::store::horizon::Horizons;
 use crate::store::schema::{
@@ -29,10 +29,15 @@ fn is_expired(day: u32, horizons: Horizons) -> bool {
 pub fn count(state: KeyState, horizons: Horizons, pruned: &mut Pruned) {
     if is_old(state, horizons) {
         match state {
-            KeyState::Counted(_) => pruned.responses += 1,
+            KeyState::Counted(row) => pruned.responses += u64::from(is_one(&row)),
             KeyState::Pruned(_) => pruned.keys += 1,
         }
     }
+}
+
+/// True for the row of a response, false for a further key of one or for a call that failed.
+pub fn is_one(row: &ResponseRow) -> bool {
+    row.parts().is_ok_and(|parts| parts.kind != Kind::Duplicate)
 }
 
 /// Removes the details of these responses, and the keys that are older than theirs may be.
