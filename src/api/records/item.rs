@@ -464,7 +464,7 @@ mod tests {
             ),
             (
                 with("usage", json!({"output_tokens": u64::MAX})),
-                "usage.output_tokens: 18446744073709551615 is too large; at most 9223372036854775807",
+                "usage.output_tokens: 18446744073709551615 is too large; at most 1000000000000",
             ),
             (
                 with("usage", json!({"input_token": 1})),

@@ -18,6 +18,7 @@ use crate::api::state::ApiState;
 use crate::api::wire;
 use crate::dedup::Totals;
 use crate::model::{DAY_MS, DAY_QUARTERS, Millis, RunNumber};
+use crate::store::schema::NO_RUN;
 use crate::store::{Snapshot, StoreError};
 
 /// Default number of days.
@@ -74,7 +75,9 @@ fn daily(snapshot: &Snapshot<'_>, days: i64, now: Millis) -> Result<Vec<wire::Da
         let day = sums.entry(first + u32::try_from(place.stretch).unwrap_or(u32::MAX));
         let (sum, runs) = day.or_default();
         *sum += totals;
-        runs.insert(place.series.run);
+        if place.series.run != NO_RUN {
+            runs.insert(place.series.run);
+        }
     })?;
     Ok((first..after)
         .rev()
