@@ -131,7 +131,7 @@ impl Collector {
             .arg(place.socket())
             .env("TOKENTAIL__HTTP__LISTEN", "off")
             .env("TOKENTAIL__LOG__LEVEL", "error")
-            // As the systemd unit did for programs with the allocator of the C library.
+            // As the systemd unit does.
             .env("MALLOC_ARENA_MAX", "2")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())

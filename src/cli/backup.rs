@@ -7,7 +7,6 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hyper::Method;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use serde::de::IgnoredAny;
@@ -54,7 +53,7 @@ fn write(socket: &Path, unfinished: &Unfinished, file: &Path) -> Result<u64, Fai
     let (mut count, mut failed) = (0u64, None);
     let received = client::receive(
         socket,
-        (Method::POST, "/v1/backup"),
+        (client::Method::POST, "/v1/backup"),
         COPIED_WITHIN,
         |bytes| match to.write_all(bytes) {
             Ok(()) => {

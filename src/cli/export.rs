@@ -3,8 +3,6 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use hyper::Method;
-
 use super::args::{ExportArgs, ExportFormat, Global};
 use super::client;
 use super::exit::{Exit, Failure};
@@ -32,18 +30,19 @@ pub fn export(global: &Global, args: &ExportArgs) -> Result<Exit, Failure> {
     let kind: &str = args.kind.into();
     let path = format!("/v1/export/{kind}{query}");
     let mut failed = None;
-    let received = client::receive(
-        &socket,
-        (Method::GET, &path),
-        ROWS_WITHIN,
-        |bytes| match output::raw(bytes) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(failure) => {
-                failed = Some(failure);
-                ControlFlow::Break(())
-            }
-        },
-    );
+    let received =
+        client::receive(
+            &socket,
+            (client::Method::GET, &path),
+            ROWS_WITHIN,
+            |bytes| match output::raw(bytes) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(failure) => {
+                    failed = Some(failure);
+                    ControlFlow::Break(())
+                }
+            },
+        );
     client::runtime(&socket)?.block_on(received)?;
     failed.map_or(Ok(Exit::Ok), Err)
 }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use hyper::Method;
-
 use super::args::{self, Global};
 use super::client::{self, ClientError};
 use super::compact;
@@ -55,7 +53,7 @@ fn pruned(global: &Global, scope: PruneScope, dry_run: bool) -> Result<wire::Pru
     let request = scope.request(dry_run);
     let done = client::runtime(&socket)?.block_on(client::send_json(
         &socket,
-        (Method::POST, "/v1/prune"),
+        (client::Method::POST, "/v1/prune"),
         &request,
         PRUNED_WITHIN,
     ));

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hyper::Method;
 use serde::Serialize;
 
 use super::args::{self, Global};
@@ -40,7 +39,13 @@ pub struct StartBody {
 /// # Errors
 /// No collector answers, or the run is refused.
 pub async fn start(socket: &Path, start: &StartBody) -> Result<Document, ClientError> {
-    client::send_json(socket, (Method::PUT, &path(&start.run)), start, client::TIMEOUT).await
+    client::send_json(
+        socket,
+        (client::Method::PUT, &path(&start.run)),
+        start,
+        client::TIMEOUT,
+    )
+    .await
 }
 
 /// Stops a run in the collector; returns its document once everything is counted.

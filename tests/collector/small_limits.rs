@@ -92,8 +92,7 @@ fn few_descriptors_are_enough_or_refused_with_a_sentence() {
 #[test]
 fn a_small_stack_is_refused_with_a_sentence() {
     let place = Place::new();
-    // Debug code and the allocator need 96 KiB before the check.
-    let command = limited(&place, "--stack=131072", None);
+    let command = limited(&place, "--stack=65536", None);
     assert!(!counts_or_says(&place, command, "ulimit -s"));
 }
 

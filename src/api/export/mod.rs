@@ -23,7 +23,7 @@ use crate::api::openapi::{ItemErrors, Refused, USAGE};
 use crate::api::state::{ApiState, Shared};
 use crate::api::usage::zone_named;
 use crate::periods::{self, TimeSpan, WeekStart};
-use writer::{RowFormat, RowWriter};
+use writer::{ExportWriter, RowFormat};
 
 /// Most exports at a time: each keeps a thread and a snapshot.
 const EXPORTS_MAX: usize = 2;
@@ -129,7 +129,7 @@ async fn get_export(
     let (chunks, body) = mpsc::channel(CHUNKS_WAITING_MAX);
     tokio::task::spawn_blocking(move || {
         let _place = place;
-        let mut writer = RowWriter::new(format, chunks);
+        let mut writer = ExportWriter::new(format, chunks);
         let written = rows::write(&api, kind, span, &mut writer);
         if let Err(error) = &written {
             tracing::warn!(kind = name, %error, "an export ends early");

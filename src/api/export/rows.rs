@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::ExportKind;
-use super::writer::RowWriter;
+use super::writer::ExportWriter;
 use crate::api::document::{self, cost::price_number};
 use crate::api::state::ApiState;
 use crate::api::usage::{CellSum, NO_RUN_KEY};
@@ -123,7 +123,7 @@ pub fn write(
     api: &ApiState,
     kind: ExportKind,
     span: TimeSpan,
-    writer: &mut RowWriter,
+    writer: &mut ExportWriter,
 ) -> Result<(), StoreError> {
     let snapshot = api.store.snapshot()?;
     match kind {
@@ -143,12 +143,12 @@ fn is_in(span: TimeSpan, at: Millis) -> bool {
 }
 
 /// The names of the parts of series.
-struct Names {
+struct ExportNames {
     series: SeriesNames,
     runs: HashMap<RunNumber, String>,
 }
 
-impl Names {
+impl ExportNames {
     fn of(snapshot: &Snapshot<'_>) -> Result<Self, StoreError> {
         Ok(Self {
             series: snapshot.series_names()?,
@@ -189,9 +189,9 @@ fn usage(
     snapshot: &Snapshot<'_>,
     span: TimeSpan,
     pricer: &mut Pricer<'_>,
-    writer: &mut RowWriter,
+    writer: &mut ExportWriter,
 ) -> Result<(), StoreError> {
-    let names = Names::of(snapshot)?;
+    let names = ExportNames::of(snapshot)?;
     let Some((first, last)) = snapshot.days_recorded()? else {
         return Ok(());
     };
@@ -269,8 +269,8 @@ fn usage(
     Ok(())
 }
 
-fn responses(snapshot: &Snapshot<'_>, span: TimeSpan, writer: &mut RowWriter) -> Result<(), StoreError> {
-    let names = Names::of(snapshot)?;
+fn responses(snapshot: &Snapshot<'_>, span: TimeSpan, writer: &mut ExportWriter) -> Result<(), StoreError> {
+    let names = ExportNames::of(snapshot)?;
     // Places are looked up as they occur: most responses follow others of their session in no order.
     let mut places: BTreeMap<PlaceNumber, SessionPlace> = BTreeMap::new();
     let mut failed = None;
@@ -294,12 +294,12 @@ fn responses(snapshot: &Snapshot<'_>, span: TimeSpan, writer: &mut RowWriter) ->
 }
 
 fn response_row<'a>(
-    names: &'a Names,
+    names: &'a ExportNames,
     key: u128,
     of: &SeriesRow,
     response: &'a Response,
     place: &'a SessionPlace,
-    writer: &RowWriter,
+    writer: &ExportWriter,
 ) -> ResponseExport<'a> {
     let account = names.account(of);
     let route = names.series.route(of.route);
@@ -337,8 +337,8 @@ fn response_row<'a>(
     }
 }
 
-fn records(snapshot: &Snapshot<'_>, span: TimeSpan, writer: &mut RowWriter) -> Result<(), StoreError> {
-    let names = Names::of(snapshot)?;
+fn records(snapshot: &Snapshot<'_>, span: TimeSpan, writer: &mut ExportWriter) -> Result<(), StoreError> {
+    let names = ExportNames::of(snapshot)?;
     snapshot.for_each_record(|key, record, part, of| {
         if !is_in(span, record.at) {
             return ControlFlow::Continue(());
@@ -363,7 +363,7 @@ fn records(snapshot: &Snapshot<'_>, span: TimeSpan, writer: &mut RowWriter) -> R
     })
 }
 
-fn windows(snapshot: &Snapshot<'_>, span: TimeSpan, writer: &mut RowWriter) -> Result<(), StoreError> {
+fn windows(snapshot: &Snapshot<'_>, span: TimeSpan, writer: &mut ExportWriter) -> Result<(), StoreError> {
     snapshot.for_each_observation(|account, window, point| {
         if !is_in(span, point.observed_at) {
             return ControlFlow::Continue(());
@@ -383,7 +383,7 @@ fn windows(snapshot: &Snapshot<'_>, span: TimeSpan, writer: &mut RowWriter) -> R
 }
 
 /// Refusals and thresholds, each in the order of time.
-fn events(snapshot: &Snapshot<'_>, span: TimeSpan, writer: &mut RowWriter) -> Result<(), StoreError> {
+fn events(snapshot: &Snapshot<'_>, span: TimeSpan, writer: &mut ExportWriter) -> Result<(), StoreError> {
     let view = snapshot.quota(Millis::MAX)?;
     let refusals = view.limit_events.iter().map(|event| {
         (

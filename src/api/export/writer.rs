@@ -26,14 +26,14 @@ pub enum RowFormat {
 pub type Chunk = io::Result<Bytes>;
 
 /// Encodes rows and sends them to the body of the answer.
-pub struct RowWriter {
+pub struct ExportWriter {
     format: RowFormat,
     json: Vec<u8>,
     csv: csv::Writer<Vec<u8>>,
     chunks: mpsc::Sender<Chunk>,
 }
 
-impl RowWriter {
+impl ExportWriter {
     pub fn new(format: RowFormat, chunks: mpsc::Sender<Chunk>) -> Self {
         Self {
             format,
@@ -116,7 +116,7 @@ mod tests {
 
     fn written(format: RowFormat, rows: usize) -> Vec<u8> {
         let (chunks, mut body) = mpsc::channel(1_000);
-        let mut writer = RowWriter::new(format, chunks);
+        let mut writer = ExportWriter::new(format, chunks);
         for number in 0..rows {
             let name = writer.name("=a,\"b\"").into_owned();
             let tokens = (number > 0).then_some(7);
@@ -162,14 +162,14 @@ mod tests {
     #[test]
     fn rows_that_end_early_do_not_look_complete() {
         let (chunks, mut body) = mpsc::channel(4);
-        RowWriter::new(RowFormat::Ndjson, chunks).finish(Err("the store is gone".to_owned()));
+        ExportWriter::new(RowFormat::Ndjson, chunks).finish(Err("the store is gone".to_owned()));
         assert_eq!(
             body.blocking_recv().unwrap().unwrap_err().to_string(),
             "the store is gone"
         );
         let (chunks, body) = mpsc::channel(1);
         drop(body);
-        let mut writer = RowWriter::new(RowFormat::Ndjson, chunks);
+        let mut writer = ExportWriter::new(RowFormat::Ndjson, chunks);
         let row = Row {
             name: "x".repeat(CHUNK_BYTES).into(),
             tokens: None,

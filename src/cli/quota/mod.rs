@@ -5,7 +5,6 @@ pub mod table;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hyper::Method;
 use jiff::Timestamp;
 
 use crate::api::wire;
@@ -97,8 +96,12 @@ fn mark(global: &Global, socket: &Path, mark: &args::MarkArgs) -> Result<Exit, F
             }
             None => format!("/v1/quota/{}/mark", client::escaped(&mark.account)),
         };
-        let quota =
-            client::send_json::<wire::Quota>(socket, (Method::POST, &path), &document, client::TIMEOUT);
+        let quota = client::send_json::<wire::Quota>(
+            socket,
+            (client::Method::POST, &path),
+            &document,
+            client::TIMEOUT,
+        );
         Ok::<_, Failure>((quota.await?, meant))
     });
     let (quota, meant) = quota?;

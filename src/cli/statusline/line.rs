@@ -30,14 +30,14 @@ pub struct LineFigures<'a> {
 }
 
 /// The text of a piece.
-enum Piece {
+enum LinePiece {
     /// No piece has this name.
     NotOne,
     Unknown,
     Shown(String, Option<Style>),
 }
 
-impl Piece {
+impl LinePiece {
     fn of(shown: Option<(String, Option<Style>)>) -> Self {
         shown.map_or(Self::Unknown, |(text, style)| Self::Shown(text, style))
     }
@@ -76,12 +76,12 @@ impl<'a> LineFigures<'a> {
                 break;
             };
             match self.piece(name) {
-                Piece::NotOne => {
+                LinePiece::NotOne => {
                     shown.extend(["{", name, "}"]);
                     known += 1;
                 }
-                Piece::Unknown => {}
-                Piece::Shown(piece, style) => {
+                LinePiece::Unknown => {}
+                LinePiece::Shown(piece, style) => {
                     known += 1;
                     // An agent's names must not steer the terminal.
                     let piece = text::name(&piece);
@@ -103,9 +103,9 @@ impl<'a> LineFigures<'a> {
             .filter(|text| !text.is_empty())
     }
 
-    fn piece(&self, name: &str) -> Piece {
+    fn piece(&self, name: &str) -> LinePiece {
         let answer = self.answer;
-        let plain = |text: Option<String>| Piece::of(text.map(|text| (text, None)));
+        let plain = |text: Option<String>| LinePiece::of(text.map(|text| (text, None)));
         match name {
             "model" => plain(self.model()),
             "session" => plain(answer.and_then(|answer| tokens("session", answer.session_tokens))),
@@ -115,8 +115,8 @@ impl<'a> LineFigures<'a> {
                 let cost = self.input["cost"]["total_cost_usd"].as_f64();
                 plain(cost.map(|usd| format!("${usd:.2}")))
             }
-            "five_hour" => Piece::of(self.window("5h", FIVE_HOUR, true)),
-            "seven_day" => Piece::of(self.window("wk", SEVEN_DAY, false)),
+            "five_hour" => LinePiece::of(self.window("5h", FIVE_HOUR, true)),
+            "seven_day" => LinePiece::of(self.window("wk", SEVEN_DAY, false)),
             "context" => {
                 let share = self.input["context_window"]["used_percentage"].as_f64();
                 let share = share.filter(|percent| PERCENT_RANGE.contains(percent));
@@ -127,9 +127,9 @@ impl<'a> LineFigures<'a> {
                 let health = answer
                     .map(|answer| &*answer.health)
                     .filter(|health| *health != "ok");
-                Piece::of(health.map(|health| (format!("collector {health}"), Some(BAD))))
+                LinePiece::of(health.map(|health| (format!("collector {health}"), Some(BAD))))
             }
-            _ => Piece::NotOne,
+            _ => LinePiece::NotOne,
         }
     }
 
