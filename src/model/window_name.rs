@@ -130,6 +130,21 @@ fn reach(name: &str) -> Reach<'_> {
     }
 }
 
+/// The words of the family of models that a window is for; `None` for one of the whole account.
+#[must_use]
+pub fn family(name: &str) -> Option<&str> {
+    match reach(canonical(name)) {
+        Reach::Family(family) => Some(family),
+        Reach::Account | Reach::Refused => None,
+    }
+}
+
+/// True for a window that binds runs even while it does not refuse.
+#[must_use]
+pub fn binds_always(name: &str) -> bool {
+    reach(canonical(name)) != Reach::Refused
+}
+
 fn words(name: &str) -> impl Iterator<Item = &str> {
     name.split(|c: char| !c.is_ascii_alphanumeric())
         .filter(|word| !word.is_empty())
@@ -155,7 +170,9 @@ pub fn serves(name: &str, model: &str) -> bool {
     binds(name, Some(model), true)
 }
 
-fn is_of_family(family: &str, model: &str) -> bool {
+/// True if the model's name contains the words of the family.
+#[must_use]
+pub fn is_of_family(family: &str, model: &str) -> bool {
     let model = model.to_ascii_lowercase();
     words(family).all(|word| model.contains(&word.to_ascii_lowercase()))
 }

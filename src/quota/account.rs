@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::model::AccountId;
+use crate::model::{AccountId, Millis};
 
 /// Default thresholds of a window, in percent.
 pub const THRESHOLDS_DEFAULT: [u8; 2] = [75, 90];
@@ -12,7 +12,7 @@ pub const THRESHOLDS_DEFAULT: [u8; 2] = [75, 90];
 const WARN_AT_PERCENT_DEFAULT: u8 = 80;
 
 /// One provider account and its rules.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Account {
     pub id: AccountId,
     /// Largest wanted number of calls in any five hours; 0 for no quota.
@@ -32,6 +32,40 @@ pub struct Account {
     pub use_overage: bool,
     /// Requested models, and the models that serve in their place at this account.
     pub models: BTreeMap<Box<str>, Box<str>>,
+    pub start: StartRules,
+}
+
+/// The rules by which leases are granted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StartRules {
+    /// Largest number of runs at a time; 0 for no limit.
+    pub concurrency: u32,
+    /// Shares of each window that are kept for leases of a class.
+    pub reserve: BTreeMap<Box<str>, f64>,
+    pub ramp: RampRules,
+    /// Shares of windows that a run is expected to use, by window; without one they are learned.
+    pub cost: BTreeMap<Box<str>, f64>,
+}
+
+/// The steps by which runs are let in after a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RampRules {
+    /// Runs after the first response.
+    pub start: u32,
+    /// Further runs after each interval.
+    pub step: u32,
+    /// Interval in milliseconds.
+    pub every_ms: Millis,
+}
+
+impl Default for RampRules {
+    fn default() -> Self {
+        Self {
+            start: 1,
+            step: 1,
+            every_ms: 30_000,
+        }
+    }
 }
 
 impl Account {
@@ -49,6 +83,7 @@ impl Account {
             on_unknown: OnUnknown::default(),
             use_overage: false,
             models: BTreeMap::new(),
+            start: StartRules::default(),
         }
     }
 }

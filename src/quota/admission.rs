@@ -108,6 +108,16 @@ pub enum Reason {
     NoneRecovers,
     /// There is no candidate.
     NoCandidates,
+    /// As many runs as `concurrency` allows.
+    AtConcurrency,
+    /// The account is let in step by step after a block.
+    Ramping,
+    /// One run tries the account.
+    Probing,
+    /// What is left of a window is held by leases.
+    HeadroomHeld,
+    /// What is left of a window is kept for another class.
+    Reserved,
     /// The collector has not read everything that was there at its start.
     CollectorStarting,
     /// The collector cannot read something it should.

@@ -5,6 +5,7 @@ pub mod account;
 pub mod admission;
 pub mod budget;
 pub mod exhaustion;
+pub mod lease;
 pub mod overage;
 pub mod pace;
 pub mod throttle;

@@ -64,6 +64,12 @@ impl Throttles {
         *self != before
     }
 
+    /// The time of the last refusal.
+    #[must_use]
+    pub fn last_at(&self) -> Option<Millis> {
+        self.0.last().map(|last| last.at)
+    }
+
     /// The cool-down that holds at `now`. A response that cannot have begun before the refusal ends it.
     #[must_use]
     pub fn cause(&self, served_at: Option<Millis>, now: Millis) -> Option<Cause> {

@@ -215,7 +215,7 @@ impl WindowState {
     }
 
     /// True if the provider has served since the refusal or the full share: then both have ended.
-    fn is_lifted(&self, now: Millis) -> bool {
+    pub(crate) fn is_lifted(&self, now: Millis) -> bool {
         let is_since = |at: Option<Millis>, margin: Millis| {
             self.blocked_at
                 .zip(at.filter(|at| *at <= now))

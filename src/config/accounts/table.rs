@@ -258,6 +258,7 @@ impl<'a> Table<'a> {
             on_unknown: given.on_unknown.unwrap_or_default(),
             use_overage: given.use_overage.unwrap_or_default(),
             models: self.models(),
+            start: default.start,
             id: default.id,
         }
     }
