@@ -135,6 +135,12 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Tokens that were not read from a cache, the larger part of what a provider's window counts.
+    #[must_use]
+    pub fn fresh_tokens(&self) -> u64 {
+        u64::try_from(self.input + self.output + self.cache_creation).unwrap_or(0)
+    }
+
     /// The contribution of one response to every sum it belongs to.
     #[must_use]
     #[inline]

@@ -10,6 +10,7 @@ use tokio::sync::broadcast;
 
 use crate::dedup::Totals;
 use crate::model::{AccountId, Fired, Labels, LineCounts, Millis, Phase, RunId, WindowUpdate};
+use crate::quota::lease::{LeaseUpdate, ProbeUpdate};
 
 /// Updates kept for the slowest listener.
 const LIVE_UPDATES_MAX: usize = 1024;
@@ -30,6 +31,10 @@ pub struct Update {
     pub accounts: Vec<AccountChange>,
     /// Accounts whose override was set, removed, or has expired.
     pub marks: Vec<AccountId>,
+    /// Leases that were granted, bound, or have ended.
+    pub leases: Vec<LeaseUpdate>,
+    /// Recoveries of accounts that went on.
+    pub probes: Vec<ProbeUpdate>,
 }
 
 /// The part of an update that belongs to one run, or to posted records of no run.

@@ -3,6 +3,8 @@
 //! The rules are in `quota::admission`, which is pure; this file gives it figures and settings. An answer is
 //! judged once: documents, metrics and events read [`Verdicts`] or an [`Admission`].
 
+pub mod places;
+
 use std::borrow::Cow;
 
 use jiff::Timestamp;
@@ -138,12 +140,21 @@ pub fn may_start(
     context: &EvalContext<'_>,
     question: &AdmissionQuestion,
 ) -> Admission {
+    admission_of(known, context, question, &candidates(known, context, question))
+}
+
+/// The accounts that match a question, in the order of preference.
+fn candidates<'a>(
+    known: &KnownAccounts,
+    context: &EvalContext<'a>,
+    question: &AdmissionQuestion,
+) -> Vec<Cow<'a, Account>> {
     let is_wanted = |filter: &Option<String>, is: &str| filter.as_ref().is_none_or(|name| **name == *is);
     let is_asked = |id: &AccountId| {
         is_wanted(&question.provider, &id.provider) && is_wanted(&question.account, &id.name)
     };
     let configured = context.accounts.rules().iter();
-    let mut accounts: Vec<Cow<'_, Account>> = configured
+    let mut accounts: Vec<Cow<'a, Account>> = configured
         .filter(|rules| is_asked(&rules.id))
         .map(Cow::Borrowed)
         .collect();
@@ -159,6 +170,15 @@ pub fn may_start(
             })));
         }
     }
+    accounts
+}
+
+fn admission_of(
+    known: &KnownAccounts,
+    context: &EvalContext<'_>,
+    question: &AdmissionQuestion,
+    accounts: &[Cow<'_, Account>],
+) -> Admission {
     let (model, day) = (question.model.as_deref(), context.day());
     let candidates = accounts.iter();
     let candidates = candidates.map(|rules| judge_one(rules, known, model, day, context.now).assessment);

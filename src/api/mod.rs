@@ -8,6 +8,7 @@ pub mod export;
 pub mod feed;
 mod health;
 pub mod http;
+pub mod leases;
 pub mod metrics;
 pub mod openapi;
 pub mod prune;

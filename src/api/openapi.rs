@@ -38,6 +38,11 @@ pub struct Conflict(#[expect(dead_code, reason = "the shape of what is answered"
 #[response(content_type = "application/problem+json")]
 pub struct Unavailable(#[expect(dead_code, reason = "the shape of what is answered")] wire::Problem);
 
+/// The item has ended; `detail` has the reason.
+#[derive(ToResponse)]
+#[response(content_type = "application/problem+json")]
+pub struct Gone(#[expect(dead_code, reason = "the shape of what is answered")] wire::Problem);
+
 /// Any other response without success.
 #[derive(ToResponse)]
 #[response(content_type = "application/problem+json")]

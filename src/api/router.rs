@@ -16,13 +16,13 @@ use utoipa_axum::routes;
 
 use super::http::problem::Problem;
 use super::openapi::{
-    BadRequest, COLLECTOR, Conflict, EVENTS, NotFound, QUOTA, RUNS, Refused, USAGE, Unavailable, WEB,
+    BadRequest, COLLECTOR, Conflict, EVENTS, Gone, NotFound, QUOTA, RUNS, Refused, USAGE, Unavailable, WEB,
 };
 use super::state::ApiState;
 use super::web::daily;
 use super::{
-    backup, blocks, events, export, health, metrics, prune, quota, records, runs, statusline, summary, usage,
-    version, web, wire,
+    backup, blocks, events, export, health, leases, metrics, prune, quota, records, runs, statusline,
+    summary, usage, version, web, wire,
 };
 
 /// The router with all routes.
@@ -39,6 +39,7 @@ fn declared() -> OpenApiRouter<Arc<ApiState>> {
     head()
         .merge(summary::routes())
         .merge(quota::routes())
+        .merge(leases::routes())
         .merge(statusline::routes())
         .merge(health::routes())
         .merge(runs::routes())
@@ -79,7 +80,7 @@ async fn not_found(uri: Uri) -> Problem {
         (name = WEB, description = "The contract of an existing web client: times in milliseconds, names of its own."),
         (name = COLLECTOR, description = "The collector itself: health, version, metrics."),
     ),
-    components(schemas(wire::Problem, wire::SnapshotEvent, wire::GapEvent, wire::UsageEvent, wire::WindowEvent, wire::ThresholdEvent, wire::RunEvent, wire::AccountEvent, wire::HealthEvent, wire::WebSnapshot, wire::WebThreshold, wire::WebRunUsage), responses(BadRequest, NotFound, Conflict, Unavailable, Refused))
+    components(schemas(wire::Problem, wire::SnapshotEvent, wire::GapEvent, wire::UsageEvent, wire::WindowEvent, wire::ThresholdEvent, wire::RunEvent, wire::AccountEvent, wire::HealthEvent, wire::LeaseEvent, wire::ProbeEvent, wire::WebSnapshot, wire::WebThreshold, wire::WebRunUsage), responses(BadRequest, NotFound, Conflict, Gone, Unavailable, Refused))
 )]
 struct Head;
 

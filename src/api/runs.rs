@@ -17,15 +17,18 @@ use crate::api::document::{self, summary};
 use crate::api::http::problem::{JsonAnswer, Problem, blocking};
 use crate::api::http::query::{NoQuery, StrictQuery, flag};
 use crate::api::http::run_path::{RunParam, RunPath, run_id};
-use crate::api::openapi::{Conflict, ItemErrors, RUNS, ReadErrors};
+use crate::api::leases::named_lease;
+use crate::api::openapi::{Conflict, Gone, ItemErrors, RUNS, ReadErrors};
 use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::config::{ACCOUNT_LABEL, PROVIDER_LABEL};
 use crate::model::{
-    ACCOUNT_NAME_BYTES_MAX, LABELS_MAX, Labels, RunId, check_label, is_account_name, split_label,
+    ACCOUNT_NAME_BYTES_MAX, AccountId, CLASS_LABEL, LABELS_MAX, Labels, RunId, check_label, is_account_name,
+    split_label,
 };
 use crate::prices::PriceList;
-use crate::store::{RunInfo, Snapshot, StoreError};
+use crate::quota::lease::LeaseNumber;
+use crate::store::{NotBound, RunInfo, Snapshot, StoreError};
 use crate::supervisor::handle::{ForgetAnswer, StartAnswer, StartRequest, StopAnswer, StopRequest};
 use crate::tailer::status::{RunStatus, RunStatuses};
 
@@ -152,7 +155,7 @@ async fn get_run(State(api): Shared, id: RunPath, _: StrictQuery<NoQuery>) -> Js
 ///
 /// Idempotent. The given labels replace the existing ones. The labels `provider` and `account` select the
 /// account that the run is counted under, as long as none of its lines was read; 404 if the configuration has
-/// no such account and `accounts.open` is not set. The logs are read below the runs directory or in `mount`,
+/// no such account and `accounts.open` is not set. `lease` binds the run to a lease, whose account it gets. The logs are read below the runs directory or in `mount`,
 /// which may appear later. A stopped run continues.
 #[utoipa::path(
     put,
@@ -164,7 +167,8 @@ async fn get_run(State(api): Shared, id: RunPath, _: StrictQuery<NoQuery>) -> Js
         (status = 200, body = wire::RunDetail, description = "It was known."),
         (status = 201, body = wire::RunDetail, description = "It is new."),
         ItemErrors,
-        (status = 409, response = Conflict)
+        (status = 409, response = Conflict),
+        (status = 410, response = Gone)
     )
 )]
 async fn put_run(
@@ -181,11 +185,16 @@ async fn put_run(
             .and_then(|object| serde_json::from_value(object.unwrap_or_default().into()))
             .map_err(|error| Problem::bad("body", error))?
     };
-    let labels = labels(wanted.labels)?;
+    let mut labels = labels(wanted.labels)?;
+    let lease = match wanted.lease {
+        Some(id) => Some(leased(&api, &mut labels, id).await?),
+        None => None,
+    };
     let start = StartRequest {
         run: run.clone(),
         labels,
         mount: wanted.mount.map(Into::into),
+        lease,
     };
     let status = match api.supervisor.start(start).await? {
         StartAnswer::New => StatusCode::CREATED,
@@ -220,9 +229,41 @@ async fn put_run(
             let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
             return Err(problem.field("mount").retry_after(RETRY_AFTER_S));
         }
+        StartAnswer::NotBound(refused) => return Err(not_bound(&run, refused)),
         StartAnswer::Mount(error) => return Err(Problem::bad("mount", error)),
     };
     Ok((status, Json(detail(api, run).await?)))
+}
+
+/// The lease that a start names. The run is counted by its account: labels that name another one contradict it.
+async fn leased(api: &Arc<ApiState>, labels: &mut Labels, id: String) -> Result<LeaseNumber, Problem> {
+    let lease = named_lease(api, id).await?;
+    let AccountId { provider, name } = lease.account;
+    for (label, value) in [(PROVIDER_LABEL, provider), (ACCOUNT_LABEL, name)] {
+        match labels.get(label) {
+            Some(given) if *given != value => {
+                return Err(Problem::conflict(format!(
+                    "labels: {label} is {given}, and the lease is for {value}; leave the label out"
+                ))
+                .field("labels"));
+            }
+            _ => drop(labels.insert(label.into(), value)),
+        }
+    }
+    if let Some(class) = lease.class {
+        labels.entry(CLASS_LABEL.into()).or_insert(class);
+    }
+    Ok(lease.number)
+}
+
+fn not_bound(run: &RunId, refused: NotBound) -> Problem {
+    match refused {
+        NotBound::Unknown => Problem::unknown("lease", "there is no such lease"),
+        NotBound::Ended(end) => Problem::gone(format!("lease: it has ended ({})", end.into_str())),
+        NotBound::OfAnother => Problem::conflict("lease: it is of another run"),
+        NotBound::HasAnother => Problem::conflict(format!("lease: run {run} has another lease")),
+    }
+    .field("lease")
 }
 
 /// The parameters of a stop.

@@ -123,6 +123,8 @@ impl App {
         }
         touched.set(&settings.db);
         let (reader, mut writer) = open_store(&settings, clock)?;
+        let now = clock.now();
+        writer.leases(&mut [Box::new(move |_, book| Ok(book.after_start(now)))], now)?;
         let began = writer.begin()?;
         let endpoints = match scope {
             Scope::Everything => {

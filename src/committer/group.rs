@@ -4,7 +4,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::handle::{CommitterCommand, RunCommand, SideCommand};
 use crate::model::{Batch, PostedRecord, RunId, StopReason};
-use crate::store::{Outcome, PostOutcome};
+use crate::store::{DecideLeases, Outcome, PostOutcome};
 
 /// Stops of runs for one transaction, with the channels for their answers.
 #[derive(Default)]
@@ -25,6 +25,9 @@ pub(super) struct CommitGroup {
     pub(super) posts: Vec<(usize, oneshot::Sender<Vec<PostOutcome>>, OwnedSemaphorePermit)>,
     pub(super) runs: Vec<RunCommand>,
     pub(super) side: Vec<SideCommand>,
+    /// Requests about leases, for one transaction.
+    pub(super) leases: Vec<DecideLeases>,
+    pub(super) lease_answers: Vec<oneshot::Sender<()>>,
     pub(super) end_backlog: Vec<oneshot::Sender<()>>,
     pub(super) looks: bool,
 }
@@ -42,6 +45,10 @@ impl CommitGroup {
             }
             CommitterCommand::Run(command) => self.runs.push(command),
             CommitterCommand::Side(command) => self.side.push(command),
+            CommitterCommand::Lease { decide, done } => {
+                self.leases.push(decide);
+                self.lease_answers.push(done);
+            }
             CommitterCommand::EndBacklog { done } => self.end_backlog.push(done),
             CommitterCommand::Look => self.looks = true,
             CommitterCommand::Beat => {}

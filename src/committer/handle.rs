@@ -2,15 +2,19 @@
 //! own.
 
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::live::Update;
 use crate::model::{AccountId, Batch, PostedRecord, RunId, StopReason};
 use crate::quota::exhaustion::Cause;
+use crate::quota::lease::{LeaseBook, LeaseChange};
 use crate::store::prune::{PruneStep, Pruned};
-use crate::store::{AccountObservations, ForgetRun, Outcome, PostOutcome, Start, Started, StoreError};
+use crate::store::{
+    AccountObservations, DecideLeases, ForgetRun, Outcome, PostOutcome, Snapshot, Start, Started, StoreError,
+};
+use crate::sync::lock;
 
 /// Commands in the queue of the committer; at this bound the senders wait.
 const SUBMISSIONS_WAITING_MAX: usize = 256;
@@ -52,6 +56,11 @@ pub(super) enum CommitterCommand {
     },
     Run(RunCommand),
     Side(SideCommand),
+    /// A request about leases: requests in the queue share a transaction.
+    Lease {
+        decide: DecideLeases,
+        done: oneshot::Sender<()>,
+    },
     EndBacklog {
         done: oneshot::Sender<()>,
     },
@@ -240,6 +249,28 @@ impl WeakCommitterHandle {
         let command = CommitterCommand::Post { records, done, room };
         self.send(command).await?;
         Ok(answer.await.map_err(|_| CommitterGone)?)
+    }
+
+    /// Has a request about leases decided between two commits; returns what it decided once that is durable.
+    /// `decide` may be called again after an error of the database.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn lease<T: Send + 'static>(
+        &self,
+        mut decide: impl FnMut(&Snapshot<'_>, &LeaseBook) -> Result<(LeaseChange, T), StoreError> + Send + 'static,
+    ) -> Result<T, CommitterGone> {
+        let decided = Arc::new(Mutex::new(None));
+        let slot = Arc::clone(&decided);
+        let decide: DecideLeases = Box::new(move |snapshot, book| {
+            let (change, value) = decide(snapshot, book)?;
+            *lock(&slot) = Some(value);
+            Ok(change)
+        });
+        let (done, answer) = oneshot::channel();
+        self.send(CommitterCommand::Lease { decide, done }).await?;
+        answer.await.map_err(|_| CommitterGone)?;
+        lock(&decided).take().ok_or(CommitterGone)
     }
 
     /// Merges observations of limits; returns once that is durable.

@@ -13,6 +13,7 @@ mod publish;
 mod recent;
 pub mod retention;
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -26,7 +27,7 @@ use crate::clock::Clock;
 use crate::live::{Live, Update};
 use crate::model::{Batch, DAY_MS, Millis};
 use crate::store::prune::{PruneStep, Pruned};
-use crate::store::{Committed, StoreError, Writer};
+use crate::store::{Committed, DecideLeases, StoreError, Writer};
 use crate::sync::lock;
 
 use group::{CommitGroup, Stops};
@@ -279,6 +280,7 @@ impl Committer {
             }
         }
         self.stop_runs(stops)?;
+        self.decide_leases(group.leases, group.lease_answers)?;
         if !group.batches.is_empty() || !group.records.is_empty() {
             let now = self.setup.clock.now();
             let committed = self.persist(&group.batches, |writer| {
@@ -313,6 +315,26 @@ impl Committer {
             self.publish(&[], &committed, now);
         }
         for done in group.end_backlog {
+            let _ = done.send(());
+        }
+        Ok(())
+    }
+
+    /// Has requests about leases decided, in one transaction.
+    fn decide_leases(
+        &mut self,
+        decide: Vec<DecideLeases>,
+        answers: Vec<oneshot::Sender<()>>,
+    ) -> Result<(), CommitterError> {
+        if decide.is_empty() {
+            return Ok(());
+        }
+        let now = self.setup.clock.now();
+        let decide = RefCell::new(decide);
+        let committed = self.persist(&[], |writer| writer.leases(&mut decide.borrow_mut(), now))?;
+        self.publish(&[], &committed, now);
+        for done in answers {
+            // A client that is gone asks again with the same key.
             let _ = done.send(());
         }
         Ok(())

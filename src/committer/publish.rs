@@ -9,7 +9,8 @@ pub(super) fn publish(live: &Live, batches: usize, committed: &Committed, now: M
     tracing::debug!(sequence = committed.sequence, batches, "committed");
     let limits = &committed.limits;
     let is_empty = committed.changes.is_empty() && committed.without_run.is_empty();
-    if is_empty && limits.windows.is_empty() && committed.events.is_empty() {
+    let no_leases = committed.leases.is_empty() && committed.probes.is_empty();
+    if is_empty && limits.windows.is_empty() && committed.events.is_empty() && no_leases {
         return;
     }
     debug_assert_eq!(batches, committed.outcomes.len());
@@ -48,6 +49,8 @@ pub(super) fn publish(live: &Live, batches: usize, committed: &Committed, now: M
         windows: limits.windows.clone(),
         fired,
         lifecycle: lifecycle.collect(),
+        leases: committed.leases.clone(),
+        probes: committed.probes.clone(),
         ..Update::default()
     });
 }

@@ -28,8 +28,8 @@ pub use posted::{FailedAttempt, PostedRecord, RecordId, RouteNames, RouteNumber}
 pub use price::{Geography, PriceClass, PromptSize, Service, Speed, Tier};
 pub use record::{Batch, Dating, Kind, LineCounts, Rank, Record, ResponseKey};
 pub use run::{
-    LABELS_MAX, Labels, Phase, RUN_ID_BYTES_MAX, RunId, RunIdError, RunNumber, StopReason, check_label,
-    split_label,
+    CLASS_LABEL, LABELS_MAX, Labels, Phase, RUN_ID_BYTES_MAX, RunId, RunIdError, RunNumber, StopReason,
+    check_label, split_label,
 };
 pub use time::{
     DAY_MS, DAY_QUARTERS, HOUR_MS, MINUTE_MS, Millis, QUARTER_MS, believed_until, is_clock_wrong, not_after,

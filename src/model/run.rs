@@ -65,6 +65,9 @@ pub type RunNumber = u32;
 /// Labels from the orchestrator, as names and values.
 pub type Labels = std::collections::BTreeMap<Box<str>, Box<str>>;
 
+/// The label that names the class of a run.
+pub const CLASS_LABEL: &str = "class";
+
 /// Maximum number of labels of a run.
 pub const LABELS_MAX: usize = 32;
 

@@ -101,6 +101,37 @@ pub enum LeaseEnd {
     RunEnded,
 }
 
+/// A change of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeasePhase {
+    Granted,
+    Bound,
+    Ended(LeaseEnd),
+}
+
+/// A lease that changed, for listeners.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeaseUpdate {
+    pub lease: Lease,
+    pub phase: LeasePhase,
+    pub at: Millis,
+}
+
+impl LeaseUpdate {
+    #[must_use]
+    pub fn new(lease: Lease, phase: LeasePhase, at: Millis) -> Self {
+        Self { lease, phase, at }
+    }
+}
+
+/// A recovery that changed, for listeners.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeUpdate {
+    pub key: ProbeKey,
+    /// `None` once it is over.
+    pub probe: Option<Probe>,
+}
+
 /// A part of an account that windows bind together: the whole account, or one family of models.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProbeKey {
@@ -117,6 +148,8 @@ pub struct LeaseBook {
     pub costs: BTreeMap<(AccountId, Box<str>), CostHistory>,
     /// Tokens that the runs of bound leases have used.
     pub used: BTreeMap<LeaseNumber, u64>,
+    /// The answers of this transaction.
+    pub answers: BTreeMap<Box<str>, KeyedAnswer>,
     /// The number of the last lease.
     pub last: LeaseNumber,
     /// The number of the commit that is being made.
@@ -164,6 +197,12 @@ impl LeaseBook {
             self.last = self.last.max(lease.number);
             self.leases.insert(lease.number, lease.clone());
         }
+        self.answers.extend(
+            change
+                .answer
+                .iter()
+                .map(|answer| (answer.key.clone(), answer.clone())),
+        );
         for (key, probe) in &change.probes {
             match probe {
                 Some(probe) => drop(self.probes.insert(key.clone(), probe.clone())),

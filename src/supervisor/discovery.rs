@@ -199,6 +199,7 @@ impl Supervisor {
             account: accounts.of_run(run).clone(),
             labels: None,
             mount: None,
+            lease: None,
         });
         let started = self.shared.committer.start(starts.collect(), backlog).await;
         if started.is_err() {

@@ -10,6 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::UnknownAccount;
 use crate::logfile::run_dir::MountError;
 use crate::model::{AccountId, Labels, RunId};
+use crate::quota::lease::LeaseNumber;
+use crate::store::NotBound;
 
 /// Requests in the queue of the supervisor; at this bound the senders wait.
 const REQUESTS_WAITING_MAX: usize = 256;
@@ -27,6 +29,8 @@ pub struct StartRequest {
     pub labels: Labels,
     /// The directory with its logs, if the request names one.
     pub mount: Option<PathBuf>,
+    /// The lease that it is bound to.
+    pub lease: Option<LeaseNumber>,
 }
 
 /// The answer to a start.
@@ -39,6 +43,8 @@ pub enum StartAnswer {
     Elsewhere(AccountId),
     /// The labels name an account that is not configured.
     NoSuchAccount(UnknownAccount),
+    /// The run cannot be bound to the lease.
+    NotBound(NotBound),
     /// Lines of the run were already read from this directory, so its logs cannot be elsewhere; `None` is the
     /// runs directory.
     MountedElsewhere(Option<PathBuf>),

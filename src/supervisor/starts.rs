@@ -123,12 +123,14 @@ impl Supervisor {
             account,
             labels: Some(start.labels),
             mount: mount.clone(),
+            lease: start.lease,
         };
         let Ok(started) = self.shared.committer.start(vec![registered], false).await else {
             return;
         };
         let answer = match started.into_iter().next() {
             Some(Started::Elsewhere(account)) => StartAnswer::Elsewhere(account),
+            Some(Started::NotBound(refused)) => StartAnswer::NotBound(refused),
             Some(Started::MountedElsewhere(mount)) => StartAnswer::MountedElsewhere(mount),
             Some(Started::New) => StartAnswer::New,
             _ => StartAnswer::Known,

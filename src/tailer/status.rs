@@ -208,6 +208,14 @@ impl RunStatuses {
         self.lock().by_id.get(run).cloned()
     }
 
+    /// The runs with news in the last minute.
+    #[must_use]
+    pub fn live(&self) -> Vec<RunId> {
+        let runs = self.lock();
+        let live = runs.by_id.iter().filter(|(_, status)| status.word() == LIVE);
+        live.map(|(run, _)| run.clone()).collect()
+    }
+
     /// A summary of all runs.
     #[must_use]
     pub fn digest(&self) -> Arc<Digest> {

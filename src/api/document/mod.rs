@@ -1,6 +1,7 @@
 //! Documents that more than one route answers with, built from stored rows.
 
 pub mod cost;
+pub mod leases;
 pub mod prune;
 pub mod quota;
 pub mod summary;

@@ -10,12 +10,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::Json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::document;
 use crate::api::health::{eval_context, health, snapshot_and_unseen};
 use crate::api::http::problem::blocking;
+use crate::api::leases;
 use crate::api::service_line;
 use crate::api::state::ApiState;
 use crate::api::wire;
@@ -89,12 +91,21 @@ impl Monitor {
                     }
                 },
                 () = tokio::time::sleep_until(judge_at) => {
-                    let next = self.judge().await;
+                    let next = self.judge().await.min(self.sweep().await);
                     judged_at = Instant::now();
                     judge_at = judged_at + next.clamp(CLOCK_AFTER_MIN, JUDGE_AFTER_MAX);
                 }
             }
         }
+    }
+
+    /// Writes what became of leases and recoveries; returns the time until one of them changes by the clock.
+    async fn sweep(&self) -> Duration {
+        let Ok(Json(Some(next))) = leases::sweep(&self.api).await else {
+            return JUDGE_AFTER_MAX;
+        };
+        let left = u64::try_from(next.saturating_sub(self.api.clock.now())).unwrap_or(0);
+        Duration::from_millis(left).max(JUDGE_AFTER_MIN)
     }
 
     /// Evaluates accounts and windows; returns the time until one of them changes by the clock.

@@ -13,7 +13,16 @@ use crate::model::{AccountId, Millis, RunId};
 use crate::store::KnownAccounts;
 
 /// The kinds of events that a filter may name.
-const KINDS: [&str; 6] = ["usage", "window", "threshold", "account", "run", "health"];
+const KINDS: [&str; 8] = [
+    "usage",
+    "window",
+    "threshold",
+    "account",
+    "run",
+    "health",
+    "lease",
+    "probe",
+];
 /// Most names in one filter.
 const FILTER_NAMES_MAX: usize = 256;
 
@@ -198,6 +207,17 @@ impl CommitEvents {
         for changed in &update.accounts {
             let document = event::account(changed, stamp);
             frames.push(Frame::new("account", &changed.account, &document));
+        }
+        for changed in &update.leases {
+            let document = event::lease(changed, stamp);
+            frames.push(Frame {
+                run: changed.lease.run.clone(),
+                ..Frame::new("lease", &changed.lease.account, &document)
+            });
+        }
+        for changed in &update.probes {
+            let document = event::probe(changed, stamp);
+            frames.push(Frame::new("probe", &changed.key.account, &document));
         }
         let texts: usize = frames.iter().map(|frame| frame.json.len()).sum();
         Self {

@@ -1,11 +1,12 @@
 //! The documents of events, one function for each kind.
 
 use crate::api::document::summary::{self, signed};
-use crate::api::document::{quota, time};
+use crate::api::document::{leases, quota, time};
 use crate::api::wire;
 use crate::dedup::Totals;
 use crate::live::{AccountChange, Lifecycle, RunUpdate};
 use crate::model::{Fired, Millis, Phase, WindowUpdate};
+use crate::quota::lease::{LeasePhase, LeaseUpdate, ProbeUpdate};
 use crate::store::KnownAccounts;
 
 /// The commit that an event belongs to, and its time.
@@ -103,6 +104,38 @@ pub fn account(changed: &AccountChange, stamp: &CommitStamp) -> wire::AccountEve
         until: changed.until.map(time),
         reason: changed.reason.to_string(),
         sentence: changed.sentence.to_string(),
+    }
+}
+
+pub fn lease(changed: &LeaseUpdate, stamp: &CommitStamp) -> wire::LeaseEvent {
+    wire::LeaseEvent {
+        sequence: stamp.sequence,
+        at: time(changed.at),
+        phase: match changed.phase {
+            LeasePhase::Granted => "granted",
+            LeasePhase::Bound => "bound",
+            LeasePhase::Ended(end) => end.into_str(),
+        }
+        .to_owned(),
+        lease: leases::lease(&changed.lease),
+    }
+}
+
+pub fn probe(changed: &ProbeUpdate, stamp: &CommitStamp) -> wire::ProbeEvent {
+    let probe = changed.probe.as_ref();
+    let (state, until, cap) = leases::phase(probe, stamp.now);
+    wire::ProbeEvent {
+        sequence: stamp.sequence,
+        at: stamp.at.clone(),
+        provider: changed.key.account.provider.to_string(),
+        account: changed.key.account.name.to_string(),
+        scope: changed.key.scope.to_string(),
+        state: state.to_owned(),
+        until: until.map(time),
+        cap,
+        failures: probe.map_or(0, |probe| probe.failures),
+        // Its token is its commit's.
+        lease: (probe.and_then(|probe| probe.lease())).map(|number| format!("{number}-{}", stamp.sequence)),
     }
 }
 

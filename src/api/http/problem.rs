@@ -60,6 +60,16 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "conflict", detail)
     }
 
+    /// 410: the item has ended, for this reason.
+    pub fn gone(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, "gone", detail)
+    }
+
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.status == StatusCode::GONE
+    }
+
     /// 405: the route takes only these methods.
     pub fn only(methods: impl Into<Box<str>>) -> Self {
         let methods = methods.into();

@@ -149,6 +149,17 @@ async fn get_may_start(
     .await
 }
 
+/// The problem of a question that no account matches.
+#[must_use]
+pub fn unknown_account(question: &AdmissionQuestion, why: String) -> Problem {
+    let field = if question.account.is_none() && question.provider.is_some() {
+        "provider"
+    } else {
+        "account"
+    };
+    Problem::unknown(field, why)
+}
+
 /// The answer from what is `known` of the accounts since a time.
 fn may_start(
     api: &ApiState,
@@ -162,12 +173,7 @@ fn may_start(
     let admission = verdict::may_start(&known, &context, question);
     // An unknown name is a mistake of the client, not a denial.
     if admission.candidates.is_empty() {
-        let field = if question.account.is_none() && question.provider.is_some() {
-            "provider"
-        } else {
-            "account"
-        };
-        return Err(Problem::unknown(field, admission.sentence));
+        return Err(unknown_account(question, admission.sentence));
     }
     Ok(Json(quota::may_start(&admission, context.now)))
 }

@@ -6,6 +6,7 @@ mod blocks;
 mod collector;
 mod cost;
 mod events;
+mod leases;
 mod prune;
 mod quota;
 mod records;
@@ -22,6 +23,7 @@ pub use events::{
     AccountEvent, Delta, GapEvent, HealthEvent, RunEvent, SnapshotEvent, ThresholdEvent, UsageEvent,
     WindowEvent,
 };
+pub use leases::{AcquireLeases, Capacity, Lease, LeaseAnswer, LeaseEvent, ProbeEvent, Recovery, RenewLease};
 pub use prune::{PruneAnswer, PruneRequest, PruneTotals};
 pub use quota::{
     Account, Candidate, Cause, Choice, HistoryPoint, LimitEvent, Mark, MayStart, Observed, Pace, Quota,

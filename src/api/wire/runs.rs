@@ -76,6 +76,9 @@ pub struct StartRun {
     /// The directory that holds its logs, an absolute path below one of `runs.mount_roots`; default:
     /// unchanged, at first `mount` in the run's directory. It cannot change once something was read.
     pub mount: Option<String>,
+    /// The id of the lease that the run takes; its account counts the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<String>,
 }
 
 /// `GET /v1/runs/{id}`.

@@ -42,6 +42,7 @@ impl Embedded {
                 .map(|(name, value)| (name.as_str().into(), value.as_str().into()))
                 .collect::<Labels>(),
             mount: Some(mount),
+            lease: None,
         };
         let running = App::start(settings, Scope::OnDemand, Clock::SYSTEM)?;
         let embedded = Self {
@@ -56,6 +57,8 @@ impl Embedded {
                 embedded.running.ready().await;
                 return Ok(embedded);
             }
+            // It names none.
+            Ok(StartAnswer::NotBound(_)) => "the run has a lease that does not fit".to_owned(),
             Ok(StartAnswer::NoSuchAccount(unknown)) => {
                 code = Exit::NoInput;
                 unknown.to_string()

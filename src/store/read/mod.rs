@@ -9,6 +9,7 @@
 mod counters;
 mod coverage;
 mod export;
+mod leases;
 mod quota;
 mod responses;
 mod runs;

@@ -3,6 +3,7 @@
 //! Keys are integers, tuples of them or names; values are rows (`rows.rs`), turned into bytes by `codec.rs`.
 
 mod codec;
+mod leases;
 pub(super) mod prepare;
 mod rows;
 mod series;
@@ -13,6 +14,7 @@ use redb::TableDefinition;
 use crate::model::RunNumber;
 
 pub use codec::{RowError, Stored, decode, encode, encode_after};
+pub use leases::{LeaseEndRow, LeaseRow, ProbeRow};
 pub use rows::{
     AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow,
     MarkRow, RunInfoRow, RunRow, RunTotalsRow, SessionRow, WindowRow,
@@ -23,7 +25,7 @@ pub use series::{
 pub use tombstone::{KeyState, Tombstone, day_of};
 
 /// The version of the whole schema, in `meta`. A database with another one is refused.
-pub const SCHEMA_VERSION: u64 = 7;
+pub const SCHEMA_VERSION: u64 = 8;
 
 type Bytes = &'static [u8];
 
@@ -120,6 +122,21 @@ pub const DEFERRED: TableDefinition<'static, (u64, u64, u64), Bytes> = TableDefi
 /// File to the latest time of an observation of it that is deferred, in milliseconds.
 pub const DEFERRED_FILES: TableDefinition<'static, u32, i64> = TableDefinition::new("parked_files");
 
+/// Lease to [`LeaseRow`]: those that have not ended.
+pub const LEASES: TableDefinition<'static, u64, Bytes> = TableDefinition::new("leases");
+/// Lease to [`LeaseEndRow`]: those that ended a short time ago.
+pub const LEASE_ENDS: TableDefinition<'static, u64, Bytes> = TableDefinition::new("lease_ends");
+/// The number of the first lease of a grant to the [`KeyedAnswer`](crate::quota::lease::KeyedAnswer) with it.
+pub const LEASE_ANSWERS: TableDefinition<'static, u64, Bytes> = TableDefinition::new("lease_answers");
+/// The key of a request to its number in `lease_answers`.
+pub const LEASE_KEYS: TableDefinition<'static, &'static str, u64> = TableDefinition::new("lease_keys");
+/// (provider, account, scope) to [`ProbeRow`].
+pub const PROBES: TableDefinition<'static, (&'static str, &'static str, &'static str), Bytes> =
+    TableDefinition::new("probes");
+/// (provider, account, class) to [`CostHistory`](crate::quota::lease::cost::CostHistory); no class is empty.
+pub const RUN_COSTS: TableDefinition<'static, (&'static str, &'static str, &'static str), Bytes> =
+    TableDefinition::new("run_costs");
+
 /// Key of `meta`: the version of the schema.
 pub const META_SCHEMA: &str = "schema";
 /// Key of `meta`: the number of the last commit.
@@ -128,6 +145,8 @@ pub const META_SEQUENCE: &str = "sequence";
 pub const META_DEFERRED: &str = "parked";
 /// Key of `meta`: the number of the last threshold that fired.
 pub const META_FIRED: &str = "fired";
+/// Key of `meta`: the number of the last lease.
+pub const META_LEASE: &str = "lease";
 /// Key of `meta`: the UTC day since 1970 before which details were pruned.
 pub const META_HORIZON: &str = "horizon";
 /// Key of `meta`: the day up to which a prune of details reached its end.

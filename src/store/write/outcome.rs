@@ -7,6 +7,7 @@ use crate::dedup::Totals;
 use crate::model::{
     AccountId, Fired, Labels, LineCounts, Millis, Phase, Position, ResponseKey, RunId, WindowUpdate,
 };
+use crate::quota::lease::{LeaseUpdate, ProbeUpdate};
 
 /// Result of one posted record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,8 @@ pub struct Committed {
     pub limits: LimitChanges,
     /// Runs that were started, stopped or resumed.
     pub events: Vec<RunEvent>,
+    pub leases: Vec<LeaseUpdate>,
+    pub probes: Vec<ProbeUpdate>,
     /// One for each posted record, in order.
     pub posted: Vec<PostOutcome>,
     /// The changes by posted records of no run, one for each account.

@@ -8,12 +8,15 @@ use std::path::PathBuf;
 
 use redb::WriteTransaction;
 
+use super::leases::{LeaseTables, NotBound};
 use super::name_cache::NameCache;
 use super::outcome::{Committed, RunEvent};
 use super::registry::Registry;
+use super::run_costs::RunCosts;
 use super::{Writer, next_sequence};
 use crate::dedup::Totals;
 use crate::model::{AccountId, Labels, Millis, Phase, RunId, RunNumber, StopReason};
+use crate::quota::lease::{LeaseNumber, LeaseUpdate};
 use crate::store::StoreError;
 use crate::store::error::DbError;
 use crate::store::schema::{FILES, FORGOTTEN, FORGOTTEN_RUNS, ForgottenRow, META, PATHS, RunInfoRow};
@@ -28,6 +31,8 @@ pub struct Start {
     pub labels: Option<Labels>,
     /// The directory of its logs; `Some(None)` is the runs directory, `None` leaves the stored one.
     pub mount: Option<Option<PathBuf>>,
+    /// The lease that it is bound to.
+    pub lease: Option<LeaseNumber>,
 }
 
 /// A run to forget.
@@ -48,6 +53,8 @@ pub enum Started {
     /// Its responses are counted under this account, so that it cannot be changed any more. Nothing was
     /// changed.
     Elsewhere(AccountId),
+    /// It cannot be bound to the lease that was named. Nothing was changed.
+    NotBound(NotBound),
     /// Some of its lines were read here, so that its directory cannot be changed any more. Nothing was
     /// changed.
     MountedElsewhere(Option<PathBuf>),
@@ -68,16 +75,17 @@ impl Writer {
     ) -> Result<(Vec<Started>, Committed), StoreError> {
         self.transact_named(|write, names| {
             let mut registry = Registry::new(write)?;
+            let mut leases = LeaseTables::new(write)?;
             let mut events = Vec::new();
             let mut started = Vec::with_capacity(runs.len());
             for start in runs {
-                let (outcome, phase) = start_one(&mut registry, names, start, backlog, now)?;
+                let (outcome, phase) = start_one(&mut registry, &mut leases, names, start, backlog, now)?;
                 if let Some(phase) = phase {
                     events.extend(event(&registry, &start.run, phase)?);
                 }
                 started.push(outcome);
             }
-            Ok((started, numbered(write, events)?))
+            Ok((started, numbered(write, events, leases.updates)?))
         })
     }
 
@@ -96,6 +104,7 @@ impl Writer {
             account: account.clone(),
             labels: None,
             mount: None,
+            lease: None,
         };
         let runs: Vec<Start> = runs.iter().map(start).collect();
         self.start(&runs, backlog, now).map(|_| ())
@@ -113,19 +122,24 @@ impl Writer {
     ) -> Result<(Vec<bool>, Option<Committed>), StoreError> {
         self.transact(|write| {
             let (mut stopped, mut events) = (Vec::with_capacity(runs.len()), Vec::new());
+            let mut leases = LeaseTables::new(write)?;
             {
                 let mut registry = Registry::new(write)?;
+                let mut costs = RunCosts::new(write)?;
                 for (run, reason) in runs {
                     let info = match registry.known(run)? {
-                        Some((row, _)) => Some((row.number, registry.info(row.number)?)),
+                        Some((row, account)) => Some((row.number, account, registry.info(row.number)?)),
                         None => None,
                     };
-                    let Some((number, mut info)) = info.filter(|(_, info)| info.stopped.is_none()) else {
+                    let is_running = |info: &(_, _, RunInfoRow)| info.2.stopped.is_none();
+                    let Some((number, account, mut info)) = info.filter(is_running) else {
                         stopped.push(false);
                         continue;
                     };
                     info.stopped = Some((now, *reason));
                     put(&mut registry.infos, number, &info)?;
+                    costs.note(&registry, number, account, &info, now)?;
+                    leases.run_ended(run, now)?;
                     events.extend(event(&registry, run, Phase::Stopped(*reason))?);
                     stopped.push(true);
                 }
@@ -133,7 +147,7 @@ impl Writer {
             if !stopped.contains(&true) {
                 return Ok((stopped, None));
             }
-            Ok((stopped, Some(numbered(write, events)?)))
+            Ok((stopped, Some(numbered(write, events, leases.updates)?)))
         })
     }
 
@@ -149,7 +163,9 @@ impl Writer {
     ) -> Result<(Vec<bool>, Option<Committed>), StoreError> {
         self.transact_named(|write, names| {
             let (mut known, mut events) = (Vec::with_capacity(runs.len()), Vec::new());
+            let mut leases = LeaseTables::new(write)?;
             for forget in runs {
+                leases.run_ended(&forget.run, now)?;
                 let event = forget_one(write, names, forget, now)?;
                 known.push(event.is_some());
                 events.extend(event);
@@ -157,7 +173,7 @@ impl Writer {
             if events.is_empty() {
                 return Ok((known, None));
             }
-            Ok((known, Some(numbered(write, events)?)))
+            Ok((known, Some(numbered(write, events, leases.updates)?)))
         })
     }
 
@@ -178,12 +194,18 @@ impl Writer {
 
 fn start_one(
     registry: &mut Registry<'_>,
+    leases: &mut LeaseTables<'_>,
     names: &mut NameCache,
     start: &Start,
     backlog: bool,
     now: Millis,
 ) -> Result<(Started, Option<Phase>), DbError> {
-    let (row, account, is_new) = registry.run(&start.run, &start.account, backlog, now)?;
+    let is_new = registry.known(&start.run)?.is_none();
+    // Before anything is written for a run that is refused.
+    if is_new && let Err(refused) = leases.bind(&start.run, start.lease, now)? {
+        return Ok((Started::NotBound(refused), None));
+    }
+    let (row, account, _) = registry.run(&start.run, &start.account, backlog, now)?;
     names.note_run(&row, account);
     names.note_account(account, &start.account);
     let Some(labels) = &start.labels else {
@@ -209,6 +231,11 @@ fn start_one(
             let mount = before.mount_path();
             return Ok((Started::MountedElsewhere(mount), None));
         }
+    }
+    if !is_new && let Err(refused) = leases.bind(&start.run, start.lease, now)? {
+        return Ok((Started::NotBound(refused), None));
+    }
+    if current != start.account {
         let account = registry.account(&start.account)?;
         registry.run_accounts.insert(row.number, account)?;
         names.note_run(&row, account);
@@ -295,9 +322,16 @@ fn forget_files(write: &WriteTransaction, run: RunNumber) -> Result<(), DbError>
 }
 
 /// Result of a transaction with events only; without any it takes no number.
-fn numbered(write: &WriteTransaction, events: Vec<RunEvent>) -> Result<Committed, DbError> {
-    let mut committed = Committed::default();
-    if !events.is_empty() {
+fn numbered(
+    write: &WriteTransaction,
+    events: Vec<RunEvent>,
+    leases: Vec<LeaseUpdate>,
+) -> Result<Committed, DbError> {
+    let mut committed = Committed {
+        leases,
+        ..Committed::default()
+    };
+    if !events.is_empty() || !committed.leases.is_empty() {
         let mut meta = write.open_table(META)?;
         committed.sequence = next_sequence(&mut meta)?;
     }

@@ -1,0 +1,295 @@
+//! Writes leases: grants, renewals and ends by requests, bindings and ends by runs.
+//!
+//! **Invariant**: a lease is bound in the transaction that registers its run, and ends in the one that stops it.
+
+use std::collections::HashMap;
+
+use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
+
+use super::outcome::Committed;
+use super::{Writer, next_sequence};
+use crate::model::{Millis, RunId};
+use crate::quota::lease::{
+    KEPT_MS, KeyedAnswer, Lease, LeaseBook, LeaseChange, LeaseEnd, LeaseNumber, LeasePhase, LeaseUpdate,
+    ProbeUpdate,
+};
+use crate::store::StoreError;
+use crate::store::error::DbError;
+use crate::store::read::Snapshot;
+use crate::store::schema::{
+    LEASE_ANSWERS, LEASE_ENDS, LEASE_KEYS, LEASES, LeaseEndRow, LeaseRow, META, META_LEASE, PROBES, ProbeRow,
+};
+use crate::store::table::{decode_row, get, put};
+
+/// Ends of leases, and answers to keys, that are kept at most.
+const KEPT_MAX: u64 = 100_000;
+
+/// Makes the changes of one request from what is stored. It may be called again after an error of the database.
+pub type DecideLeases = Box<dyn FnMut(&Snapshot<'_>, &LeaseBook) -> Result<LeaseChange, StoreError> + Send>;
+
+/// Why a run cannot be bound to the lease that its start names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotBound {
+    /// There is no such lease.
+    Unknown,
+    Ended(LeaseEnd),
+    /// It is of another run.
+    OfAnother,
+    /// The run has another lease.
+    HasAnother,
+}
+
+impl Writer {
+    /// Has requests decided one after the other, each with the changes of those before, and writes all changes in
+    /// one transaction.
+    ///
+    /// # Errors
+    /// As [`Writer::commit`].
+    pub fn leases(&mut self, decide: &mut [DecideLeases], now: Millis) -> Result<Committed, StoreError> {
+        // Nobody else writes, so what the snapshot has is what the transaction begins with.
+        let changes = {
+            let snapshot = self.reader().snapshot()?;
+            let mut book = snapshot.lease_book()?;
+            let mut changes = Vec::new();
+            for decide in decide {
+                let change = decide(&snapshot, &book)?;
+                book.apply(&change);
+                changes.push(change);
+            }
+            changes
+        };
+        if changes.iter().all(LeaseChange::is_empty) {
+            return Ok(Committed::default());
+        }
+        self.transact(|write| {
+            let mut committed = Committed::default();
+            let mut meta = write.open_table(META)?;
+            committed.sequence = next_sequence(&mut meta)?;
+            let mut tables = LeaseTables::new(write)?;
+            for change in &changes {
+                tables.write(change, &mut meta, now)?;
+            }
+            tables.write_probes(write, &changes)?;
+            committed.leases = tables.updates;
+            committed.probes = tables.probes;
+            Ok(committed)
+        })
+    }
+}
+
+/// The tables of leases in a transaction.
+pub struct LeaseTables<'t> {
+    leases: Table<'t, u64, &'static [u8]>,
+    ends: Table<'t, u64, &'static [u8]>,
+    answers: Table<'t, u64, &'static [u8]>,
+    keys: Table<'t, &'static str, u64>,
+    /// Leases of runs, read when one is needed first.
+    by_run: Option<HashMap<RunId, Vec<LeaseNumber>>>,
+    pub updates: Vec<LeaseUpdate>,
+    pub probes: Vec<ProbeUpdate>,
+}
+
+impl<'t> LeaseTables<'t> {
+    pub fn new(write: &'t WriteTransaction) -> Result<Self, DbError> {
+        Ok(Self {
+            leases: write.open_table(LEASES)?,
+            ends: write.open_table(LEASE_ENDS)?,
+            answers: write.open_table(LEASE_ANSWERS)?,
+            keys: write.open_table(LEASE_KEYS)?,
+            by_run: None,
+            updates: Vec::new(),
+            probes: Vec::new(),
+        })
+    }
+
+    /// Binds a run that was registered to the lease that its start names, else to the one that names the run.
+    pub fn bind(
+        &mut self,
+        run: &RunId,
+        wanted: Option<LeaseNumber>,
+        now: Millis,
+    ) -> Result<Result<(), NotBound>, DbError> {
+        if wanted.is_none() && self.leases.is_empty()? {
+            return Ok(Ok(()));
+        }
+        let of_run = self.of_run(run)?;
+        let lease = match wanted {
+            None => of_run.into_iter().next(),
+            Some(number) => match self.lease(number)? {
+                None => return Ok(Err(self.not_there(number)?)),
+                Some(lease) if lease.run.as_ref().is_some_and(|of| of != run) => {
+                    return Ok(Err(NotBound::OfAnother));
+                }
+                Some(_)
+                    if of_run
+                        .iter()
+                        .any(|other| other.number != number && other.bound_at.is_some()) =>
+                {
+                    return Ok(Err(NotBound::HasAnother));
+                }
+                Some(lease) => Some(lease),
+            },
+        };
+        let Some(mut lease) = lease.filter(|lease| lease.bound_at.is_none()) else {
+            return Ok(Ok(()));
+        };
+        if lease.is_expired(now) {
+            let is_asked = wanted.is_some();
+            self.end(&lease, LeaseEnd::Expired, now)?;
+            let refused = if is_asked {
+                Err(NotBound::Ended(LeaseEnd::Expired))
+            } else {
+                Ok(())
+            };
+            return Ok(refused);
+        }
+        lease.run = Some(run.clone());
+        lease.bound_at = Some(now);
+        put(&mut self.leases, lease.number, &LeaseRow::new(&lease))?;
+        self.by_run = None;
+        self.updates.push(LeaseUpdate::new(lease, LeasePhase::Bound, now));
+        Ok(Ok(()))
+    }
+
+    /// Ends the leases that are bound to a run.
+    pub fn run_ended(&mut self, run: &RunId, now: Millis) -> Result<(), DbError> {
+        if self.leases.is_empty()? {
+            return Ok(());
+        }
+        for lease in self.of_run(run)? {
+            if lease.bound_at.is_some() {
+                self.end(&lease, LeaseEnd::RunEnded, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn not_there(&self, number: LeaseNumber) -> Result<NotBound, DbError> {
+        let row: Option<LeaseEndRow> = get(&self.ends, number)?;
+        Ok(row.map_or(NotBound::Unknown, |row| NotBound::Ended(row.end)))
+    }
+
+    fn lease(&self, number: LeaseNumber) -> Result<Option<Lease>, DbError> {
+        let row: Option<LeaseRow> = get(&self.leases, number)?;
+        let lease = row.map(|row| row.lease(number)).transpose();
+        lease.map_err(|error| DbError::row("leases", error))
+    }
+
+    /// The leases that name a run, the bound one first.
+    fn of_run(&mut self, run: &RunId) -> Result<Vec<Lease>, DbError> {
+        if self.by_run.is_none() {
+            let mut by_run: HashMap<RunId, Vec<LeaseNumber>> = HashMap::new();
+            for entry in self.leases.iter()? {
+                let (number, row) = entry?;
+                let row: LeaseRow = decode_row("leases", row.value())?;
+                let lease = row
+                    .lease(number.value())
+                    .map_err(|error| DbError::row("leases", error))?;
+                if let Some(run) = lease.run {
+                    by_run.entry(run).or_default().push(lease.number);
+                }
+            }
+            self.by_run = Some(by_run);
+        }
+        let numbers = self.by_run.as_ref().and_then(|by_run| by_run.get(run)).cloned();
+        let mut leases = Vec::new();
+        for number in numbers.unwrap_or_default() {
+            leases.extend(self.lease(number)?);
+        }
+        leases.sort_by_key(|lease| lease.bound_at.is_none());
+        Ok(leases)
+    }
+
+    fn end(&mut self, lease: &Lease, end: LeaseEnd, now: Millis) -> Result<(), DbError> {
+        self.leases.remove(lease.number)?;
+        put(&mut self.ends, lease.number, &LeaseEndRow { at: now, end })?;
+        self.by_run = None;
+        self.updates
+            .push(LeaseUpdate::new(lease.clone(), LeasePhase::Ended(end), now));
+        self.drop_old_ends(now)
+    }
+
+    fn drop_old_ends(&mut self, now: Millis) -> Result<(), DbError> {
+        while let Some((number, at)) = first(&self.ends, |row: LeaseEndRow| row.at)? {
+            if now.saturating_sub(at) < KEPT_MS && self.ends.len()? <= KEPT_MAX {
+                break;
+            }
+            self.ends.remove(number)?;
+        }
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        change: &LeaseChange,
+        meta: &mut Table<'_, &'static str, u64>,
+        now: Millis,
+    ) -> Result<(), DbError> {
+        for (lease, end) in &change.ended {
+            self.end(lease, *end, now)?;
+        }
+        for lease in &change.written {
+            let is_new = self.leases.get(lease.number)?.is_none();
+            put(&mut self.leases, lease.number, &LeaseRow::new(lease))?;
+            self.by_run = None;
+            if is_new {
+                let last = meta.get(META_LEASE)?.map_or(0, |last| last.value());
+                meta.insert(META_LEASE, last.max(lease.number))?;
+                self.updates
+                    .push(LeaseUpdate::new(lease.clone(), LeasePhase::Granted, now));
+            }
+        }
+        if let Some(answer) = &change.answer {
+            self.keep(
+                answer,
+                change.written.first().map_or(0, |lease| lease.number),
+                now,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Keeps an answer, and drops those that are older than a day.
+    fn keep(&mut self, answer: &KeyedAnswer, number: LeaseNumber, now: Millis) -> Result<(), DbError> {
+        while let Some((old, at)) = first(&self.answers, |row: KeyedAnswer| row.at)? {
+            if now.saturating_sub(at) < KEPT_MS && self.answers.len()? < KEPT_MAX {
+                break;
+            }
+            let row: Option<KeyedAnswer> = get(&self.answers, old)?;
+            if let Some(row) = row {
+                self.keys.remove(&*row.key)?;
+            }
+            self.answers.remove(old)?;
+        }
+        put(&mut self.answers, number, answer)?;
+        self.keys.insert(&*answer.key, number)?;
+        Ok(())
+    }
+
+    fn write_probes(&mut self, write: &WriteTransaction, changes: &[LeaseChange]) -> Result<(), DbError> {
+        let mut table = write.open_table(PROBES)?;
+        for (key, probe) in changes.iter().flat_map(|change| &change.probes) {
+            let names = (&*key.account.provider, &*key.account.name, &*key.scope);
+            match probe {
+                Some(probe) => put(&mut table, names, &ProbeRow::new(probe))?,
+                None => drop(table.remove(names)?),
+            }
+            self.probes.push(ProbeUpdate {
+                key: key.clone(),
+                probe: probe.clone(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The first row of a table, with a time in it.
+fn first<R: crate::store::schema::Stored>(
+    table: &Table<'_, u64, &'static [u8]>,
+    at: impl Fn(R) -> Millis,
+) -> Result<Option<(u64, Millis)>, DbError> {
+    let Some((number, row)) = table.first()? else {
+        return Ok(None);
+    };
+    Ok(Some((number.value(), at(decode_row("leases", row.value())?))))
+}
