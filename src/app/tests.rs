@@ -298,6 +298,7 @@ fn runs_start_and_health_answers_while_slow_answers_have_all_threads() {
             run: RunId::new("r").unwrap(),
             labels: Labels::default(),
             mount: None,
+            lease: None,
         };
         let started = tokio::time::timeout(WAIT_MAX, running.supervisor().start(request)).await;
         assert!(matches!(started, Ok(Ok(StartAnswer::New))), "{started:?}");

@@ -234,7 +234,7 @@ impl LeaseBook {
     /// The changes by the clock and by what was observed: leases that expired, probes that were answered. `facts`
     /// has the scopes of each account, and its rules.
     #[must_use]
-    pub fn sweep(&self, facts: &[(&AccountId, &StartRules, Vec<ScopeFacts>)], now: Millis) -> LeaseChange {
+    pub fn sweep(&self, facts: &[(&AccountId, &StartRules, &[ScopeFacts])], now: Millis) -> LeaseChange {
         let expired = self.leases.values().filter(|lease| lease.is_expired(now));
         let ended: Vec<(Lease, LeaseEnd)> = expired.map(|lease| (lease.clone(), LeaseEnd::Expired)).collect();
         let mut probes = Vec::new();

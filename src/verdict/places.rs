@@ -8,7 +8,7 @@ use crate::model::AccountId;
 use crate::quota::account::{Account, StartRules};
 use crate::quota::admission::{Admission, Verdict};
 use crate::quota::lease::capacity::Place;
-use crate::quota::lease::facts;
+use crate::quota::lease::{LeaseBook, LeaseChange, facts};
 use crate::quota::lease::probe::ScopeFacts;
 use crate::quota::window::NamedWindow;
 use crate::store::{AccountSums, KnownAccounts};
@@ -103,4 +103,14 @@ fn scopes(
         model,
         context.now,
     )
+}
+
+/// The changes of leases and recoveries by the clock, and by what was observed.
+#[must_use]
+pub fn swept(book: &LeaseBook, known: &KnownAccounts, context: &EvalContext<'_>) -> LeaseChange {
+    let every = every_scope(known, context);
+    let facts: Vec<(&AccountId, &StartRules, &[ScopeFacts])> = (every.iter())
+        .map(|(account, rules, scopes)| (*account, rules, scopes.as_slice()))
+        .collect();
+    book.sweep(&facts, context.now)
 }

@@ -2,16 +2,17 @@
 
 use jiff::Timestamp;
 
-use crate::api::document::time;
+use crate::api::document::{leases, time};
 use crate::api::wire;
 use crate::model::{AccountId, Fired, Millis};
 use crate::quota::admission::{Admission, Assessment, BlockReason};
 use crate::quota::exhaustion::{Cause, UNTIL_TAKEN_BACK};
+use crate::quota::lease::LeaseBook;
 use crate::quota::pace;
 use crate::quota::window::{self, WindowState};
 use crate::store::schema::HistoryRow;
 use crate::store::{LimitEvent, QuotaView};
-use crate::verdict::{self, EvalContext, JudgedAccount};
+use crate::verdict::{self, EvalContext, JudgedAccount, places};
 
 /// Shares are rounded to a millionth; further digits are floating-point noise.
 const SHARE_STEPS: f64 = 1e6;
@@ -24,6 +25,9 @@ const REASON_BYTES_MAX: usize = 256;
 #[must_use]
 pub fn quota(view: &QuotaView, context: &EvalContext<'_>) -> wire::Quota {
     let verdicts = verdict::judge(&view.accounts, context);
+    let mut book = view.leases.clone();
+    book.apply(&places::swept(&book, &view.accounts, context));
+    let scopes = places::every_scope(&view.accounts, context);
     let mut windows = Vec::new();
     for (id, sums) in &view.accounts {
         for (name, state) in &sums.windows {
@@ -32,14 +36,16 @@ pub fn quota(view: &QuotaView, context: &EvalContext<'_>) -> wire::Quota {
     }
     wire::Quota {
         windows,
-        accounts: verdicts
-            .accounts
-            .iter()
-            .map(|one| account(one, context.now))
+        accounts: (verdicts.accounts.iter().zip(&scopes))
+            .map(|(one, (id, rules, scopes))| wire::Account {
+                leases: book.of_account(id).count() as u64,
+                recoveries: leases::recoveries(id, rules, scopes, &book, context.now),
+                ..account(one, context.now)
+            })
             .collect(),
         limit_events: view.limit_events.iter().map(limit_event).collect(),
         thresholds_fired: view.fired.iter().map(fired).collect(),
-        may_start: may_start(&verdicts.may_start, context.now),
+        may_start: may_start(&verdicts.may_start, &book, context.now),
     }
 }
 
@@ -111,12 +117,14 @@ pub fn account(judged: &JudgedAccount, now: Millis) -> wire::Account {
         budget_projected_exhaustion_at: today.projected_exhaustion_at(now).map(time),
         reason: assessment.reason.into_str().to_owned(),
         sentence: assessment.sentence.clone(),
+        leases: 0,
+        recoveries: Vec::new(),
     }
 }
 
-/// The may-start answer: a decision, a place to start, or a time to retry.
+/// The may-start answer: a decision, a place to start, or a time to retry. `book` has the leases beside it.
 #[must_use]
-pub fn may_start(admission: &Admission, now: Millis) -> wire::MayStart {
+pub fn may_start(admission: &Admission, book: &LeaseBook, now: Millis) -> wire::MayStart {
     let chosen = admission.chosen.and_then(|place| admission.candidates.get(place));
     wire::MayStart {
         decision: admission.decision.into_str().to_owned(),
@@ -133,11 +141,14 @@ pub fn may_start(admission: &Admission, now: Millis) -> wire::MayStart {
         reason: admission.reason.into_str().to_owned(),
         unseen: admission.unseen.clone(),
         sentence: admission.sentence.clone(),
-        candidates: admission.candidates.iter().map(candidate_document).collect(),
+        candidates: (admission.candidates.iter())
+            .map(|assessment| candidate_document(assessment, book))
+            .collect(),
+        advice: true,
     }
 }
 
-fn candidate_document(assessment: &Assessment) -> wire::Candidate {
+fn candidate_document(assessment: &Assessment, book: &LeaseBook) -> wire::Candidate {
     wire::Candidate {
         provider: assessment.account.provider.to_string(),
         account: assessment.account.name.to_string(),
@@ -151,6 +162,7 @@ fn candidate_document(assessment: &Assessment) -> wire::Candidate {
         until: assessment.until.map(time),
         causes: causes(&assessment.causes),
         reason: assessment.reason.into_str().to_owned(),
+        leases: book.of_account(&assessment.account).count() as u64,
         sentence: assessment.sentence.clone(),
     }
 }

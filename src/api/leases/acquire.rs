@@ -11,7 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::view::{swept, without_lease};
+use super::view::without_lease;
 use crate::api::document::{leases, quota};
 use crate::api::health::{eval_context, hanging_store, unseen};
 use crate::api::http::problem::{Problem, blocking};
@@ -26,7 +26,7 @@ use crate::quota::lease::grant::{GRANT_MAX, Grant, LeaseRequest, grant};
 use crate::quota::lease::{KEPT_MS, KeyedAnswer, LeaseBook, LeaseChange};
 use crate::store::{Snapshot, StoreError};
 use crate::verdict::AdmissionQuestion;
-use crate::verdict::places::AskedAccounts;
+use crate::verdict::places::{AskedAccounts, swept};
 
 /// Longest key and longest name of a holder, in bytes.
 const KEY_BYTES_MAX: usize = 128;
@@ -148,7 +148,8 @@ fn decide(
     };
     let mut granted = grant(request, &places, &book, context.now);
     drop(places);
-    let document = answer(asked.admission, &granted, context.now);
+    book.apply(&granted.change);
+    let document = answer(asked.admission, &granted, &book, context.now);
     let text: Box<[u8]> = serde_json::to_vec(&document).unwrap_or_default().into();
     if granted.leases.is_empty() {
         return Ok((change, Ok((StatusCode::OK, text))));
@@ -165,7 +166,7 @@ fn decide(
 }
 
 /// The answer: the admission as the grant changes it, and the leases.
-fn answer(mut admission: Admission, granted: &Grant, now: Millis) -> wire::LeaseAnswer {
+fn answer(mut admission: Admission, granted: &Grant, book: &LeaseBook, now: Millis) -> wire::LeaseAnswer {
     if let Some(first) = granted.leases.first() {
         let place = admission
             .candidates
@@ -194,7 +195,10 @@ fn answer(mut admission: Admission, granted: &Grant, now: Millis) -> wire::Lease
         }
     }
     wire::LeaseAnswer {
-        may_start: quota::may_start(&admission, now),
+        may_start: wire::MayStart {
+            advice: false,
+            ..quota::may_start(&admission, book, now)
+        },
         leases: granted.leases.iter().map(leases::lease).collect(),
         by: granted.by.map(|by| by.into_str().to_owned()),
     }

@@ -15,12 +15,10 @@ use crate::api::quota::unknown_account;
 use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::model::{AccountId, Millis, RunId};
-use crate::quota::account::StartRules;
 use crate::quota::lease::capacity::{capacity, cost_of};
-use crate::quota::lease::probe::ScopeFacts;
-use crate::quota::lease::{LeaseBook, LeaseChange};
+use crate::quota::lease::LeaseBook;
 use crate::store::{KnownAccounts, Snapshot, StoreError};
-use crate::verdict::places::{AskedAccounts, every_scope};
+use crate::verdict::places::{AskedAccounts, swept};
 use crate::verdict::{AdmissionQuestion, EvalContext};
 
 /// Leases, and the live runs without one.
@@ -66,15 +64,6 @@ pub fn without_lease(
         }
     }
     Ok(counts)
-}
-
-/// The changes of leases and recoveries by the clock, and by what was observed.
-pub fn swept(book: &LeaseBook, known: &KnownAccounts, context: &EvalContext<'_>) -> LeaseChange {
-    let every = every_scope(known, context);
-    let facts: Vec<(&AccountId, &StartRules, Vec<ScopeFacts>)> = (every.iter())
-        .map(|(account, rules, scopes)| (*account, rules, scopes.clone()))
-        .collect();
-    book.sweep(&facts, context.now)
 }
 
 /// Writes the changes by the clock and by what was observed, if there are any; returns the next time at which there

@@ -7,9 +7,11 @@ use strum::VariantNames as _;
 
 use super::cost::{ClassSums, CostMeter};
 use super::encode::Family;
+use super::leases;
 use super::process;
 use crate::api::document::quota;
 use crate::api::health::{eval_context, health, snapshot_and_unseen};
+use crate::api::leases::LeaseView;
 use crate::api::runs;
 use crate::api::server::EndpointKind;
 use crate::api::state::ApiState;
@@ -244,6 +246,8 @@ fn stored(
     families.extend(gaps);
     families.extend(windows(&known, terms.now));
     families.extend(accounts(&verdict::judge(&known, &terms)));
+    let view = LeaseView::new(snapshot, &known, &terms, &sources.statuses.live())?;
+    families.extend(leases::families(&view, &known, &terms));
     Ok(families)
 }
 

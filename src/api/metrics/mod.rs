@@ -4,6 +4,7 @@ mod cost;
 pub mod counters;
 mod encode;
 mod families;
+mod leases;
 mod process;
 
 use std::sync::Arc;

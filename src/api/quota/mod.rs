@@ -20,6 +20,7 @@ use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::model::{AccountId, Millis};
 use crate::quota::admission::Unseen;
+use crate::quota::lease::LeaseBook;
 use crate::quota::window_name;
 use crate::store::{KnownAccounts, StoreError};
 use crate::verdict::{self, AdmissionQuestion};
@@ -138,13 +139,16 @@ async fn get_may_start(
         model: query.model,
     };
     if let Some(unseen) = hanging_store(&api) {
-        let answer = may_start(&api, Some(&unseen), &question, |_| Ok(KnownAccounts::new()));
+        let nothing = |_| Ok((KnownAccounts::new(), LeaseBook::default()));
+        let answer = may_start(&api, Some(&unseen), &question, nothing);
         // The account may be one that only the store has.
         return answer.map_err(|_| Problem::store(unseen.why));
     }
     blocking(move || {
         let (snapshot, unseen) = snapshot_and_unseen(&api)?;
-        may_start(&api, unseen.as_ref(), &question, |since| snapshot.accounts(since))
+        may_start(&api, unseen.as_ref(), &question, |since| {
+            Ok((snapshot.accounts(since)?, snapshot.lease_book()?))
+        })
     })
     .await
 }
@@ -165,15 +169,15 @@ fn may_start(
     api: &ApiState,
     unseen: Option<&Unseen>,
     question: &AdmissionQuestion,
-    known: impl FnOnce(Millis) -> Result<KnownAccounts, StoreError>,
+    known: impl FnOnce(Millis) -> Result<(KnownAccounts, LeaseBook), StoreError>,
 ) -> JsonAnswer<wire::MayStart> {
     let settings = Arc::clone(&api.settings.borrow());
     let context = eval_context(&settings, unseen, api.clock.now());
-    let known = known(context.since())?;
+    let (known, book) = known(context.since())?;
     let admission = verdict::may_start(&known, &context, question);
     // An unknown name is a mistake of the client, not a denial.
     if admission.candidates.is_empty() {
         return Err(unknown_account(question, admission.sentence));
     }
-    Ok(Json(quota::may_start(&admission, context.now)))
+    Ok(Json(quota::may_start(&admission, &book, context.now)))
 }

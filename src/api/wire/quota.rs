@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::leases::Recovery;
+
 /// Rate-limit windows and verdicts: a part of the summary, and `GET /v1/quota`. `null` is unknown, never
 /// zero.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -96,6 +98,14 @@ pub struct Account {
     pub reason: String,
     /// The verdict in words.
     pub sentence: String,
+    /// Leases that have not ended.
+    #[serde(default)]
+    #[schema(required)]
+    pub leases: u64,
+    /// Recoveries from a block that are not over: leases are granted as they allow.
+    #[serde(default)]
+    #[schema(required)]
+    pub recoveries: Vec<Recovery>,
 }
 
 /// A cause of an exhaustion.
@@ -170,6 +180,10 @@ pub struct MayStart {
     pub sentence: String,
     /// All candidates, in their order.
     pub candidates: Vec<Candidate>,
+    /// True if the answer reserves nothing: others may get the same one. `POST /v1/leases` reserves.
+    #[serde(default)]
+    #[schema(required)]
+    pub advice: bool,
 }
 
 /// A place to start a run.
@@ -201,6 +215,10 @@ pub struct Candidate {
     pub causes: Vec<Cause>,
     pub reason: String,
     pub sentence: String,
+    /// Leases of the account that have not ended.
+    #[serde(default)]
+    #[schema(required)]
+    pub leases: u64,
 }
 
 /// `POST /v1/accounts/{provider}/{account}/mark`: marks an account.

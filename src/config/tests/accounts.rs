@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::{home, load};
 use crate::model::{AccountId, RunId};
-use crate::quota::account::{Account, Minimum, OnUnknown, TokenKinds};
+use crate::quota::account::{Account, Minimum, OnUnknown, StartRules, TokenKinds};
 
 /// Two accounts, one with every key.
 const ACCOUNTS: &str = r#"
@@ -72,6 +72,7 @@ fn accounts_have_the_rules_of_the_file() {
         on_unknown: OnUnknown::Wait,
         use_overage: true,
         models: BTreeMap::from([("claude-opus-5".into(), "gpt-6-codex".into())]),
+        start: StartRules::default(),
     };
     let team = Account::new(account("codex", "team"));
     assert!(settings.accounts.configured);

@@ -50,7 +50,7 @@ impl Snapshot<'_> {
     }
 }
 
-fn book_in(read: &ReadTransaction) -> Result<LeaseBook, DbError> {
+pub(super) fn book_in(read: &ReadTransaction) -> Result<LeaseBook, DbError> {
     let mut book = LeaseBook::default();
     let meta = read.open_table(META)?;
     let number = |key| Ok::<_, DbError>(meta.get(key)?.map_or(0, |number| number.value()));

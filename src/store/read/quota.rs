@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use redb::{ReadTransaction, ReadableTable};
 
 use super::Snapshot;
+use super::leases::book_in;
 use crate::dedup::Totals;
 use crate::model::{AccountId, Fired, LimitSource, MINUTE_MS, Millis};
 use crate::quota::exhaustion::Cause;
+use crate::quota::lease::LeaseBook;
 use crate::quota::overage::Overage;
 use crate::quota::throttle::Throttles;
 use crate::quota::window::{self, WindowState};
@@ -28,6 +30,7 @@ pub struct QuotaView {
     pub limit_events: Vec<LimitEvent>,
     /// Oldest first.
     pub fired: Vec<Fired>,
+    pub leases: LeaseBook,
 }
 
 /// The data of each account.
@@ -104,6 +107,7 @@ fn quota_in(read: &ReadTransaction, since: Millis) -> Result<QuotaView, DbError>
     let ids = account_ids(read)?;
     let mut view = QuotaView {
         accounts: accounts_in(read, &ids, since)?,
+        leases: book_in(read)?,
         ..QuotaView::default()
     };
     let events = read.open_table(LIMIT_EVENTS)?;

@@ -12,11 +12,14 @@ use crate::model::{
     Speed, StopReason,
 };
 use crate::quota::exhaustion::Cause;
+use crate::quota::lease::cost::{CostHistory, RunCost, WindowCost};
+use crate::quota::lease::probe::{Probe, ProbePhase};
+use crate::quota::lease::{KeyedAnswer, Lease, LeaseEnd};
 use crate::quota::overage::Overage;
 use crate::quota::throttle::Throttles;
 use crate::quota::window::{Held, Reading, Track, WindowState};
 use crate::store::schema::{
-    AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow,
+    AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LeaseEndRow, LeaseRow, LimitEventRow, ProbeRow,
     MarkRow, PlaceRow, RecordPart, RecordRow, ResponseParts, ResponseRow, RouteRow, RunInfoRow, RunRow,
     RunTotalsRow, SeriesRow, SessionRow, Stored, WindowRow, decode, encode,
 };
@@ -374,6 +377,51 @@ fn history(status: LimitStatus, source: LimitSource) -> HistoryRow {
     }
 }
 
+fn costs_of_windows() -> Vec<WindowCost> {
+    vec![WindowCost {
+        window: "w".into(),
+        share: 0.5,
+    }]
+}
+
+fn lease() -> Lease {
+    Lease {
+        number: 1,
+        token: 2,
+        account: AccountId {
+            provider: "p".into(),
+            name: "n".into(),
+        },
+        model: Some("m".into()),
+        class: Some("c".into()),
+        run: Some(RunId::new("r").unwrap()),
+        holder: Some("h".into()),
+        granted_at: 3,
+        ttl: 4,
+        expires_at: 5,
+        bound_at: Some(6),
+        probe: Some("s".into()),
+        cost: costs_of_windows(),
+    }
+}
+
+fn probe(phase: ProbePhase) -> Probe {
+    Probe {
+        phase,
+        since: 2,
+        failures: 3,
+        silent: 4,
+        tried_at: 5,
+    }
+}
+
+fn costs() -> CostHistory {
+    CostHistory(vec![RunCost {
+        tokens: 9,
+        windows: costs_of_windows(),
+    }])
+}
+
 /// A row's bytes, checked to be read as the value that was written.
 fn bytes<R: Stored + PartialEq + std::fmt::Debug>(row: &R) -> Vec<u8> {
     let bytes = encode(row).unwrap();
@@ -503,6 +551,28 @@ fn tables() -> Vec<String> {
         line(schema::SERVED, &(1, 2), &-3),
         row!(DEFERRED, (1, 2, 3), DeferredRow::new(7, &observation())),
         line(schema::DEFERRED_FILES, &1, &-2),
+        row!(LEASES, 1, LeaseRow::new(&lease())),
+        row!(
+            LEASE_ENDS,
+            1,
+            LeaseEndRow {
+                at: 2,
+                end: LeaseEnd::Revoked
+            }
+        ),
+        row!(
+            LEASE_ANSWERS,
+            1,
+            KeyedAnswer {
+                key: "k".into(),
+                hash: 2,
+                at: 3,
+                text: b"{}".as_slice().into()
+            }
+        ),
+        line(schema::LEASE_KEYS, &"k", &1),
+        row!(PROBES, ("p", "n", "opus"), ProbeRow::new(&probe(ProbePhase::HalfOpen { lease: 7 }))),
+        row!(RUN_COSTS, ("p", "n", ""), costs()),
     ]
 }
 
@@ -687,6 +757,29 @@ fn the_flags_of_a_response_stay_as_they_are() {
     };
     assert_eq!(with(Speed::Fast, Geography::Other), [0x80, 1 << 5], "bit 12");
     assert_eq!(with(Speed::Standard, Geography::Us), [0x80, 1 << 6], "bit 13");
+}
+
+#[test]
+fn the_bytes_of_leases_and_recoveries_stay_as_they_are() {
+    for (phase, expected) in [
+        (ProbePhase::BackedOff { until: 1 }, "01000000020403040a"),
+        (ProbePhase::HalfOpen { lease: 1 }, "01010100000403040a"),
+        (ProbePhase::Ramp { cap: 1, step_at: 1 }, "01020001020403040a"),
+    ] {
+        let row = ProbeRow::new(&probe(phase));
+        assert_eq!(hex(&bytes(&row)), expected);
+        assert_eq!(row.probe().unwrap().phase, phase);
+    }
+    for (end, code) in [
+        (LeaseEnd::Released, 0),
+        (LeaseEnd::Expired, 1),
+        (LeaseEnd::Revoked, 2),
+        (LeaseEnd::RunEnded, 3),
+    ] {
+        assert_eq!(bytes(&LeaseEndRow { at: 0, end }), [1, 0, code]);
+    }
+    let row = LeaseRow::new(&lease());
+    assert_eq!(row.lease(1).unwrap(), lease());
 }
 
 #[test]

@@ -207,6 +207,7 @@ fn small() -> Vec<u8> {
             account: AccountId::default(),
             labels: Some([("project".into(), "alpha".into())].into()),
             mount: Some(Some("/var/lib/logs".into())),
+            lease: None,
         };
         store.start(&[start], number == 0, NOW).unwrap();
         let records = (0..20u8).map(|key| {

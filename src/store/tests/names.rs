@@ -59,6 +59,7 @@ fn write(store: &mut Writer, random: &mut fastrand::Rng, number: u64) -> &'stati
                 account,
                 labels: random.bool().then(Labels::default),
                 mount: None,
+                lease: None,
             };
             store.start(&[start], random.bool(), NOW).unwrap();
             "start"

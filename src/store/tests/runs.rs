@@ -24,6 +24,7 @@ fn start(run: &str, account_name: &str, project: Option<&str>) -> Start {
         account: account(account_name),
         labels: project.map(labels),
         mount: None,
+        lease: None,
     }
 }
 

@@ -474,6 +474,7 @@ impl Schedule {
                 account: account(),
                 labels: Some(Labels::from([("n".into(), self.label.tried.to_string().into())])),
                 mount: None,
+                lease: None,
             };
             store.start(&[start], false, NOW)?;
             self.label.acknowledged = self.label.tried;
