@@ -4,6 +4,7 @@
 //! id and labels; else to the default account.
 
 mod described;
+mod start;
 mod table;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use crate::quota::account::Account;
 use described::DescribedAccount;
 use table::{Mistake, RUNS_DEFAULT, Table};
 
+pub(super) use start::OF_SHARES;
 pub use table::check_name;
 pub(super) use table::{KEYS, PartialAccount, doubts, tables};
 

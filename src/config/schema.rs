@@ -52,6 +52,19 @@ fn property(key: &Key) -> Value {
             json!({ "type": "array", "items": { "type": "integer", "minimum": 0 } })
         }
         Value::Array(_) => json!({ "type": ["array", "string"], "items": { "type": "string" } }),
+        Value::Object(keys) if !keys.is_empty() => {
+            let of_key = |value: &Value| match value {
+                Value::Number(_) => json!({ "type": ["integer", "string"], "default": value }),
+                _ => json!({ "type": "string", "default": value }),
+            };
+            let keys: Map<String, Value> = (keys.iter())
+                .map(|(name, value)| (name.clone(), of_key(value)))
+                .collect();
+            json!({ "type": "object", "additionalProperties": false, "properties": keys })
+        }
+        Value::Object(_) if accounts::OF_SHARES.contains(&key.name) => {
+            json!({ "type": "object", "additionalProperties": { "type": ["number", "string"] } })
+        }
         Value::Object(_) => {
             json!({ "type": "object", "additionalProperties": { "type": ["integer", "string"] } })
         }
@@ -129,6 +142,15 @@ mod tests {
                 "[[account]]\nname = 'a'\nthresholds = [50]\nlabels = { k = 'v' }\nminimum_left = { five_hour = 10 }",
                 true,
             ),
+            (
+                "[[account]]\nconcurrency = 4\nreserve = { high = 0.1, low = 0 }\nramp = { step = 2, every = '1m' }\n\
+                 cost = { five_hour = 1 }",
+                true,
+            ),
+            ("[[account]]\nramp = { steps = 2 }", false),
+            ("[[account]]\nramp = { every = 30 }", false),
+            ("[[account]]\nreserve = { high = true }", false),
+            ("[[account]]\nconcurrency = 1.5", false),
             ("depth_max = 1", false),
             ("[limits]\ndepth = 1", false),
             ("[limits]\ndepth_max = -1", false),

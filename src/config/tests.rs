@@ -765,18 +765,23 @@ fn a_file_that_cannot_be_one_says_what_it_is() {
 #[test]
 fn names_that_are_almost_known_are_doubted() {
     let (_folder, environment) = home(
-        "[[account]]\nprovider = 'Codex'\nname = 'a'\nruns = []\nminimum_left = { five_hours = 5, 5h = 5, seven_day_new = 1, my_window = 3 }\n\
+        "[[account]]\nprovider = 'Codex'\nname = 'a'\nruns = []\nminimum_left = { five_hours = 5, 5h = 5, seven_day_new = 1, my_window = 3 }\ncost = { seven_days = 0.1, 5h = 0.1, my_window = 0.1 }\n\
          [[account]]\nprovider = 'codex'\nruns = []\n[[account]]\nprovider = 'gemini'\nruns = []\n",
     );
     let doubts = load(&environment).unwrap().doubts;
     let said: Vec<String> = doubts.iter().map(ToString::to_string).collect();
-    assert_eq!(said.len(), 2, "{said:?}");
+    assert_eq!(said.len(), 3, "{said:?}");
     assert!(
         said[0].contains(":2:1: `account.provider`: ") && said[0].ends_with("did you mean `codex`?"),
         "{said:?}"
     );
     assert!(
         said[1].contains(":5:18: ") && said[1].ends_with("did you mean `five_hour`?"),
+        "{said:?}"
+    );
+    assert!(
+        said[2].contains(":6:10: `account.cost.seven_days`: ")
+            && said[2].ends_with("did you mean `seven_day`?"),
         "{said:?}"
     );
 }

@@ -23,6 +23,10 @@ pub struct ByteSize(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Period(pub Duration);
 
+/// A part of a whole: `0.1` for 10 %.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Share(pub f64);
+
 /// A boolean: `true`, `"true"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flag(pub bool);
@@ -77,6 +81,10 @@ pub(super) trait Amount: FromStr<Err = UnitError> {
     const EXPECTED: &'static str;
     /// `None` if a number without a unit is ambiguous.
     fn from_number(number: u64) -> Option<Self>;
+    /// `None` if only whole numbers are allowed.
+    fn from_fraction(_number: f64) -> Option<Self> {
+        None
+    }
     /// A suggestion for invalid text.
     fn meant(_given: &str) -> Option<String> {
         None
@@ -116,6 +124,23 @@ impl Amount for Period {
 
     fn meant(given: &str) -> Option<String> {
         digits(given.trim()).map(|number| format!("{number}s"))
+    }
+}
+
+impl Amount for Share {
+    const EXPECTED: &'static str = "share, as in 0.1";
+
+    fn from_number(number: u64) -> Option<Self> {
+        u32::try_from(number).ok().map(|number| Self(number.into()))
+    }
+
+    fn from_fraction(number: f64) -> Option<Self> {
+        number.is_finite().then_some(Self(number))
+    }
+
+    fn meant(given: &str) -> Option<String> {
+        let percent: u8 = given.trim().strip_suffix('%')?.trim_end().parse().ok()?;
+        (percent <= 100).then(|| Self(f64::from(percent) / 100.0).to_string())
     }
 }
 
@@ -177,6 +202,17 @@ impl FromStr for Period {
     }
 }
 
+impl FromStr for Share {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let number = text.trim().parse::<f64>().ok();
+        number
+            .and_then(Self::from_fraction)
+            .ok_or_else(|| refused::<Self>(text))
+    }
+}
+
 impl FromStr for List {
     type Err = std::convert::Infallible;
 
@@ -186,6 +222,12 @@ impl FromStr for List {
 }
 
 impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -228,6 +270,11 @@ impl<T: Amount> Visitor<'_> for AmountVisitor<T> {
         T::from_number(number).ok_or_else(|| E::custom(refused::<T>(&number.to_string())))
     }
 
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
+        let wrong = || E::invalid_type(de::Unexpected::Float(number), &self);
+        T::from_fraction(number).ok_or_else(wrong)
+    }
+
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
         match u64::try_from(number) {
             Ok(number) => self.visit_u64(number),
@@ -248,6 +295,12 @@ impl<'de> Deserialize<'de> for Count {
 }
 
 impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        amount(deserializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         amount(deserializer)
     }

@@ -194,10 +194,10 @@ fn check_config_prints_every_value_with_its_origin() {
 
 #[test]
 fn check_config_lists_accounts_and_points_at_their_mistakes() {
-    const ACCOUNTS: &str = "[quota]\nzone = \"Europe/Berlin\"\n\n[[account]]\nname = \"max-1\"\nruns = [\"team-a-*\"]\ncalls_quota = 900\nminimum_left = { 5h = 10 }\n";
+    const ACCOUNTS: &str = "[quota]\nzone = \"Europe/Berlin\"\n\n[[account]]\nname = \"max-1\"\nruns = [\"team-a-*\"]\ncalls_quota = 900\nminimum_left = { 5h = 10 }\nconcurrency = 4\nreserve = { high = 0.10 }\nramp = { step = 2 }\ncost = { 5h = 0.02 }\n";
     let place = Place::new();
     place.configure(&format!(
-        "{ACCOUNTS}\n[[account]]\nname = \"max-2\"\nwarn_at_percent = 0\n"
+        "{ACCOUNTS}\n[[account]]\nname = \"max-2\"\nwarn_at_percent = 0\nramp = {{ strat = 2 }}\n"
     ));
     let output = place.command_with_config(&["check-config"]).output().unwrap();
     let (code, stdout, stderr) = ended(&output);
@@ -205,8 +205,14 @@ fn check_config_lists_accounts_and_points_at_their_mistakes() {
     assert_eq!((code, stdout.as_str()), (Some(78), ""), "{stderr}");
     assert!(
         stderr.contains(&format!(
-            "{file}:12:1: `account.warn_at_percent`: 0 is out of bounds: 1 to 100 is allowed"
+            "{file}:16:1: `account.warn_at_percent`: 0 is out of bounds: 1 to 100 is allowed"
         )),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains(&format!(
+            "{file}:17:10: `account.ramp.strat`: unknown key `strat`"
+        )) && stderr.contains("did you mean `start`?"),
         "{stderr}"
     );
 
@@ -224,6 +230,9 @@ fn check_config_lists_accounts_and_points_at_their_mistakes() {
         &["runs", "[\"team-a-*\"]"],
         &["calls_quota", "900"],
         &["minimum_left", "{", "five_hour", "=", "10", "}"],
+        &["concurrency", "4"],
+        &["reserve", "{", "high", "=", "0.1", "}"],
+        &["cost", "{", "five_hour", "=", "0.02", "}"],
     ] {
         assert!(
             words.iter().any(|line| line == expect),
@@ -246,6 +255,13 @@ fn check_config_lists_accounts_and_points_at_their_mistakes() {
         ("calls_quota", 900.into()),
         ("warn_at_percent", 80.into()),
         ("minimum_left", serde_json::json!({ "five_hour": 10 })),
+        ("concurrency", 4.into()),
+        ("reserve", serde_json::json!({ "high": 0.1 })),
+        (
+            "ramp",
+            serde_json::json!({ "start": 1, "step": 2, "every": "30s" }),
+        ),
+        ("cost", serde_json::json!({ "five_hour": 0.02 })),
         ("on_unknown", "say".into()),
     ] {
         assert_eq!(accounts[0][key], value, "{key}");

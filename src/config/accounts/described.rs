@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::start::DescribedRamp;
 use super::table::{KEYS, TokenKind};
 use crate::model::Labels;
 use crate::quota::account::{Account, OnUnknown, TokenKinds};
 
 /// One account as text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DescribedAccount {
     pub provider: Box<str>,
     pub name: Box<str>,
@@ -24,6 +25,10 @@ pub struct DescribedAccount {
     pub on_unknown: OnUnknown,
     pub use_overage: bool,
     pub models: BTreeMap<Box<str>, Box<str>>,
+    pub concurrency: u32,
+    pub reserve: BTreeMap<Box<str>, f64>,
+    pub ramp: DescribedRamp,
+    pub cost: BTreeMap<Box<str>, f64>,
 }
 
 impl DescribedAccount {
@@ -61,6 +66,10 @@ impl DescribedAccount {
             on_unknown: rules.on_unknown,
             use_overage: rules.use_overage,
             models: rules.models.clone(),
+            concurrency: rules.start.concurrency,
+            reserve: rules.start.reserve.clone(),
+            ramp: DescribedRamp::new(rules.start.ramp),
+            cost: rules.start.cost.clone(),
         }
     }
 

@@ -9,7 +9,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::super::mistakes::{MistakeText, did_you_mean, near};
-use super::super::units::{Count, List, within};
+use super::super::units::{Count, List, Period, Share, within};
 use super::super::{Key, key};
 use crate::globs::{Names, check_amount};
 use crate::model::window_name;
@@ -94,6 +94,26 @@ pub(in crate::config) const KEYS: &[Key] = &[
         "{}",
         "Requested models, and the models that serve in their place at this account: { \"claude-opus-5\" = \"gpt-6-codex\" }",
     ),
+    key(
+        "concurrency",
+        "0",
+        "Runs at a time from which no lease is granted, 0 to 10000; 0 for no limit.",
+    ),
+    key(
+        "reserve",
+        "{}",
+        "Share of each window that is kept for leases of a class, as in { high = 0.10 }",
+    ),
+    key(
+        "ramp",
+        "{ start = 1, step = 1, every = \"30s\" }",
+        "Runs after a block: first `start`, then `step` more after each `every` (1s to 1h) with a response.",
+    ),
+    key(
+        "cost",
+        "{}",
+        "Share of a window that a run is expected to use, as in { five_hour = 0.02 }; learned without it.",
+    ),
 ];
 
 /// One table of the file.
@@ -117,6 +137,19 @@ pub struct PartialAccount {
     pub on_unknown: Option<OnUnknown>,
     pub use_overage: Option<bool>,
     pub models: Option<BTreeMap<String, String>>,
+    pub concurrency: Option<Count>,
+    pub reserve: Option<BTreeMap<String, Share>>,
+    pub ramp: Option<PartialRamp>,
+    pub cost: Option<BTreeMap<String, Share>>,
+}
+
+/// The table of `ramp`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table with the keys of a ramp")]
+pub struct PartialRamp {
+    pub start: Option<Count>,
+    pub step: Option<Count>,
+    pub every: Option<Period>,
 }
 
 /// One of the four token fields.
@@ -199,13 +232,17 @@ pub(in crate::config) fn doubts(tables: &[PartialAccount]) -> Vec<Mistake> {
             let what = format!("no transcript has the provider {name:?}; names are case-sensitive");
             found.push(doubt(number, "provider".to_owned(), what, meant));
         }
-        for window in given.minimum_left.iter().flatten().map(|(window, _)| window) {
+        let minimums = given.minimum_left.iter().flatten();
+        let minimums = minimums.map(|(window, _)| ("minimum_left", window));
+        let costs = given.cost.iter().flatten();
+        let costs = costs.map(|(window, _)| ("cost", window));
+        for (key, window) in minimums.chain(costs) {
             if window_name::is_fixed(window) {
                 continue;
             }
             if let Some(meant) = near(window, window_name::known()) {
                 let what = format!("no known window is named {window:?}");
-                found.push(doubt(number, format!("minimum_left.{window}"), what, meant));
+                found.push(doubt(number, format!("{key}.{window}"), what, meant));
             }
         }
     }
@@ -258,7 +295,7 @@ impl<'a> Table<'a> {
             on_unknown: given.on_unknown.unwrap_or_default(),
             use_overage: given.use_overage.unwrap_or_default(),
             models: self.models(),
-            start: default.start,
+            start: self.start(),
             id: default.id,
         }
     }
@@ -328,25 +365,10 @@ impl<'a> Table<'a> {
     }
 
     fn minimum_left(&mut self) -> Vec<Minimum> {
-        let mut minimums = BTreeMap::new();
-        for (window, percent) in self.given.minimum_left.iter().flatten() {
-            let key = format!("minimum_left.{window}");
-            if let Err(problem) = check_name(window) {
-                self.refuse(&key, problem);
-                continue;
-            }
-            let percent = self.percent(&key, *percent, &LEFT_RANGE);
-            match minimums.entry(window_name::canonical(window)) {
-                Entry::Vacant(vacant) => drop(vacant.insert(percent)),
-                Entry::Occupied(twice) => {
-                    let problem = format!(
-                        "the window {} has a minimum already, by another name",
-                        twice.key()
-                    );
-                    self.refuse(&key, problem);
-                }
-            }
-        }
+        let given = self.given.minimum_left.as_ref();
+        let minimums = self.by_window("minimum_left", given, |table, key, percent| {
+            table.percent(key, percent, &LEFT_RANGE)
+        });
         minimums
             .into_iter()
             .map(|(name, percent)| Minimum {
@@ -354,6 +376,32 @@ impl<'a> Table<'a> {
                 percent,
             })
             .collect()
+    }
+
+    /// Checked values by canonical names of windows, each of which has one.
+    pub(super) fn by_window<'b, T: Copy, C>(
+        &mut self,
+        key: &str,
+        given: Option<&'b BTreeMap<String, T>>,
+        check: impl Fn(&mut Self, &str, T) -> C,
+    ) -> BTreeMap<&'b str, C> {
+        let mut checked = BTreeMap::new();
+        for (window, value) in given.into_iter().flatten() {
+            let key = format!("{key}.{window}");
+            if let Err(problem) = check_name(window) {
+                self.refuse(&key, problem);
+                continue;
+            }
+            let value = check(self, &key, *value);
+            match checked.entry(window_name::canonical(window)) {
+                Entry::Vacant(vacant) => drop(vacant.insert(value)),
+                Entry::Occupied(twice) => {
+                    let problem = format!("the window {} is there already, by another name", twice.key());
+                    self.refuse(&key, problem);
+                }
+            }
+        }
+        checked
     }
 
     fn models(&mut self) -> BTreeMap<Box<str>, Box<str>> {
@@ -376,14 +424,14 @@ impl<'a> Table<'a> {
         u8::try_from(self.within(key, percent, range)).unwrap_or(u8::MAX)
     }
 
-    fn within(&mut self, key: &str, value: Count, range: &RangeInclusive<Count>) -> u64 {
+    pub(super) fn within(&mut self, key: &str, value: Count, range: &RangeInclusive<Count>) -> u64 {
         if let Err(problem) = within(&value, range) {
             self.refuse(key, problem);
         }
         value.0
     }
 
-    pub(super) fn refuse(&mut self, key: &str, problem: String) {
+    pub(super) fn refuse(&mut self, key: &str, problem: impl Into<MistakeText>) {
         self.mistakes.push(Mistake {
             number: self.number,
             key: key.to_owned(),
@@ -392,7 +440,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Checks the name of a provider, an account or a window: names appear in paths, URLs and tables, like run
+/// Checks the name of a provider, an account, a window or a class: names appear in paths, URLs and tables, like run
 /// ids.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 
 use super::{home, load};
 use crate::model::{AccountId, RunId};
-use crate::quota::account::{Account, Minimum, OnUnknown, StartRules, TokenKinds};
+use crate::quota::account::{Account, Minimum, OnUnknown, RampRules, StartRules, TokenKinds};
 
 /// Two accounts, one with every key.
 const ACCOUNTS: &str = r#"
@@ -25,6 +25,10 @@ minimum_left = { 5h = 10, weekly = 5, seven_day_new = 1 }
 on_unknown = "wait"
 use_overage = true
 models = { "claude-opus-5" = "gpt-6-codex" }
+concurrency = 4
+reserve = { high = 0.10, urgent = "0.2" }
+ramp = { step = 2, every = "1m 30s" }
+cost = { 5h = 0.02, seven_day = 1 }
 
 [[account]]
 provider = "codex"
@@ -72,7 +76,16 @@ fn accounts_have_the_rules_of_the_file() {
         on_unknown: OnUnknown::Wait,
         use_overage: true,
         models: BTreeMap::from([("claude-opus-5".into(), "gpt-6-codex".into())]),
-        start: StartRules::default(),
+        start: StartRules {
+            concurrency: 4,
+            reserve: BTreeMap::from([("high".into(), 0.1), ("urgent".into(), 0.2)]),
+            ramp: RampRules {
+                start: 1,
+                step: 2,
+                every_ms: 90_000,
+            },
+            cost: BTreeMap::from([("five_hour".into(), 0.02), ("seven_day".into(), 1.0)]),
+        },
     };
     let team = Account::new(account("codex", "team"));
     assert!(settings.accounts.configured);
@@ -148,7 +161,7 @@ fn a_mistake_in_an_account_has_its_place() {
     for (text, expect) in [
         (
             "[[account]]\ncolour = 1\n",
-            "2:1: `account.colour`: unknown key `colour`, expected one of `provider`, `name`, `runs`, `labels`, `calls_quota`, `warn_at_percent`, `daily_tokens`, `counted`, `thresholds`, `minimum_left`, `on_unknown`, `use_overage`, `models`",
+            "2:1: `account.colour`: unknown key `colour`, expected one of `provider`, `name`, `runs`, `labels`, `calls_quota`, `warn_at_percent`, `daily_tokens`, `counted`, `thresholds`, `minimum_left`, `on_unknown`, `use_overage`, `models`, `concurrency`, `reserve`, `ramp`, `cost`",
         ),
         (
             "\n[account]\nname = \"x\"\n",
@@ -238,7 +251,7 @@ fn a_mistake_in_an_account_has_its_place() {
         ),
         (
             "[[account]]\n[account.minimum_left]\n7d = 3\nweekly = 4\n",
-            "4:1: `account.minimum_left.weekly`: the window seven_day has a minimum already, by another name",
+            "4:1: `account.minimum_left.weekly`: the window seven_day is there already, by another name",
         ),
         (
             "[[account]]\nminimum_left = { \"\" = 3 }\n",
@@ -304,6 +317,113 @@ fn a_mistake_in_an_account_has_its_place() {
     let (_folder, environment) =
         home("[[account]]\nname = \"a\"\n[[account]]\nname = \"b\"\nruns = [\"x-*\"]\n");
     assert_eq!(load(&environment).unwrap().accounts.rules().len(), 2);
+}
+
+#[test]
+fn a_mistake_in_the_rules_of_leases_has_its_place() {
+    for (text, expect) in [
+        (
+            "concurrency = 10001\n",
+            "2:1: `account.concurrency`: 10001 is out of bounds: 0 to 10000 is allowed",
+        ),
+        (
+            "concurrency = 1.5\n",
+            "2:15: `account.concurrency`: invalid type: floating point `1.5`, expected a whole number, as in 100000",
+        ),
+        (
+            "concurency = 4\n",
+            "expected one of `provider`, `name`, `runs`, `labels`, `calls_quota`, `warn_at_percent`, `daily_tokens`, `counted`, `thresholds`, `minimum_left`, `on_unknown`, `use_overage`, `models`, `concurrency`, `reserve`, `ramp`, `cost`; did you mean `concurrency`?",
+        ),
+        (
+            "reserve = { high = 10 }\n",
+            "2:13: `account.reserve.high`: 10 is out of bounds: 0 to 1 is allowed; did you mean `0.1`?",
+        ),
+        (
+            "reserve = { high = \"10%\" }\n",
+            "2:20: `account.reserve.high`: \"10%\" is not a share, as in 0.1; did you mean \"0.1\"?",
+        ),
+        (
+            "reserve = { high = nan }\n",
+            "2:20: `account.reserve.high`: invalid type: floating point `NaN`, expected a share, as in 0.1",
+        ),
+        (
+            "reserve = { high = -0.1 }\n",
+            "2:13: `account.reserve.high`: -0.1 is out of bounds: 0 to 1 is allowed",
+        ),
+        (
+            "reserve = { \"a b\" = 0.1 }\n",
+            "2:13: `account.reserve.a b`: \"a b\" is not a name: 1 to 64 of A-Z a-z 0-9 . _ - are allowed",
+        ),
+        (
+            "reserve = { high = 0.7, low = 0.3 }\n",
+            "2:1: `account.reserve`: the shares add up to 1.00; less than 1 is allowed: runs of no class need a rest",
+        ),
+        (
+            "reserve = 0.1\n",
+            "2:11: `account.reserve`: invalid type: floating point `0.1`, expected a table",
+        ),
+        (
+            "ramp = { strat = 1 }\n",
+            "2:10: `account.ramp.strat`: unknown key `strat`, expected one of `start`, `step`, `every`; did you mean `start`?",
+        ),
+        (
+            "ramp = { start = 0 }\n",
+            "2:10: `account.ramp.start`: 0 is out of bounds: 1 to 1000 is allowed",
+        ),
+        (
+            "[account.ramp]\nstep = 1001\n",
+            "3:1: `account.ramp.step`: 1001 is out of bounds: 1 to 1000 is allowed",
+        ),
+        (
+            "ramp = { every = \"90m\" }\n",
+            "2:10: `account.ramp.every`: 1h 30m is out of bounds: 1s to 1h is allowed",
+        ),
+        (
+            "ramp = { every = 30 }\n",
+            "2:18: `account.ramp.every`: \"30\" is not a length of time with its unit, as in \"2s\" or \"1m 30s\"; did you mean \"30s\"?",
+        ),
+        (
+            "ramp = 2\n",
+            "2:8: `account.ramp`: invalid type: integer `2`, expected a table with the keys of a ramp",
+        ),
+        (
+            "cost = { five_hour = 0 }\n",
+            "2:10: `account.cost.five_hour`: 0 is out of bounds: more than 0 and up to 1 is allowed",
+        ),
+        (
+            "cost = { five_hour = 2 }\n",
+            "2:10: `account.cost.five_hour`: 2 is out of bounds: more than 0 and up to 1 is allowed; did you mean `0.02`?",
+        ),
+        (
+            "cost = { 5h = 0.1, five_hour = 0.2 }\n",
+            "2:20: `account.cost.five_hour`: the window five_hour is there already, by another name",
+        ),
+    ] {
+        let (_folder, environment) = home(&format!("[[account]]\n{text}"));
+        let error = load(&environment).unwrap_err().to_string();
+        assert!(error.ends_with(expect), "{text:?} gives {error}");
+    }
+}
+
+#[test]
+fn each_key_of_a_ramp_may_be_left_out() {
+    let default = RampRules::default();
+    for (text, expect) in [
+        ("", default),
+        ("ramp = {}", default),
+        ("ramp = { start = 3 }", RampRules { start: 3, ..default }),
+        (
+            "ramp = { every = \"1h\" }",
+            RampRules {
+                every_ms: 3_600_000,
+                ..default
+            },
+        ),
+    ] {
+        let (_folder, environment) = home(&format!("[[account]]\n{text}\n"));
+        let accounts = load(&environment).unwrap().accounts;
+        assert_eq!(accounts.rules()[0].start.ramp, expect, "{text}");
+    }
 }
 
 #[test]

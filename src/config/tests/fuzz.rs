@@ -33,6 +33,8 @@ static TARGET: Target = Target {
         b"include = [\"{a,b}*/[!c]?\"]",
         b"labels = { a = \"b\" }",
         b"minimum_left = { five_hour = 101 }",
+        b"reserve = { high = 0.5 }",
+        b"ramp = { every = \"30s\" }",
         b"models = { \"a\" = \"b\" }",
         b"thresholds = [1, 200, 75]",
         b"level = \"info,tokentail::watch[{a=b}]=debug\"",
