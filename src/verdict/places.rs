@@ -8,8 +8,8 @@ use crate::model::AccountId;
 use crate::quota::account::{Account, StartRules};
 use crate::quota::admission::{Admission, Verdict};
 use crate::quota::lease::capacity::Place;
-use crate::quota::lease::{LeaseBook, LeaseChange, facts};
 use crate::quota::lease::probe::ScopeFacts;
+use crate::quota::lease::{LeaseBook, LeaseChange, facts};
 use crate::quota::window::NamedWindow;
 use crate::store::{AccountSums, KnownAccounts};
 

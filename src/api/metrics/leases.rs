@@ -25,10 +25,20 @@ pub fn families(view: &LeaseView, known: &KnownAccounts, context: &EvalContext<'
     let everything = AskedAccounts::new(known, context, &AdmissionQuestion::default());
     for place in everything.places(known, context, &view.live) {
         let account = place.account;
-        let labels = [("provider", &*account.id.provider), ("account", &*account.id.name)];
+        let labels = [
+            ("provider", &*account.id.provider),
+            ("account", &*account.id.name),
+        ];
         for state in [LeaseState::Granted, LeaseState::Bound] {
-            let count = view.book.of_account(&account.id).filter(|lease| lease.state() == state).count();
-            held.add(&[labels.as_slice(), &[("state", state.into_str())]].concat(), count as u64);
+            let count = view
+                .book
+                .of_account(&account.id)
+                .filter(|lease| lease.state() == state)
+                .count();
+            held.add(
+                &[labels.as_slice(), &[("state", state.into_str())]].concat(),
+                count as u64,
+            );
         }
         let cost = cost_of(account, &view.book, None, &std::collections::BTreeMap::new());
         if let Some(runs) = capacity(&place, &view.book, None, &cost, context.now).free {
@@ -48,6 +58,9 @@ pub fn families(view: &LeaseView, known: &KnownAccounts, context: &EvalContext<'
             recovery.add_one_of(&labels, "state", &STATES, state);
         }
     }
-    let granted = Family::counter("tokentail_leases_granted", "Leases granted since the database was made.");
+    let granted = Family::counter(
+        "tokentail_leases_granted",
+        "Leases granted since the database was made.",
+    );
     [held, free, recovery, granted.of(view.book.last)]
 }

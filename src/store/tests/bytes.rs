@@ -19,14 +19,14 @@ use crate::quota::overage::Overage;
 use crate::quota::throttle::Throttles;
 use crate::quota::window::{Held, Reading, Track, WindowState};
 use crate::store::schema::{
-    AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LeaseEndRow, LeaseRow, LimitEventRow, ProbeRow,
-    MarkRow, PlaceRow, RecordPart, RecordRow, ResponseParts, ResponseRow, RouteRow, RunInfoRow, RunRow,
-    RunTotalsRow, SeriesRow, SessionRow, Stored, WindowRow, decode, encode,
+    AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LeaseEndRow,
+    LeaseRow, LimitEventRow, MarkRow, PlaceRow, ProbeRow, RecordPart, RecordRow, ResponseParts, ResponseRow,
+    RouteRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, SessionRow, Stored, WindowRow, decode, encode,
 };
 
 /// Table, type and bytes of the key, type and bytes of the value.
-const TABLES: [&str; 41] = [
-    "meta [&str] 736368656d61 [u64] 0700000000000000",
+const TABLES: [&str; 47] = [
+    "meta [&str] 736368656d61 [u64] 0800000000000000",
     "notes [&str] 72656275696c74 [&str] 776879",
     "runs [&str] 72756e [&[u8]] 01f0a2040103",
     "paths [(u32,&[u8])] 01000000612e6a736f6e6c [u32] 02000000",
@@ -75,6 +75,13 @@ const TABLES: [&str; 41] = [
     "parked [(u64,u64,u64)] 010000000000000002000000000000000300000000000000 [&[u8]] 0107017701000000\
      000000e03f01010102010601080103010f0110",
     "parked_files [u32] 01000000 [i64] feffffffffffffff",
+    "leases [u64] 0100000000000000 [&[u8]] 01020170016e01016d01016301017201016806080a010c010173010177\
+     000000000000e03f",
+    "lease_ends [u64] 0100000000000000 [&[u8]] 010402",
+    "lease_answers [u64] 0100000000000000 [&[u8]] 01016b0206027b7d",
+    "lease_keys [&str] 6b [u64] 0100000000000000",
+    "probes [(&str,&str,&str)] 0101706e6f707573 [&[u8]] 01010700000403040a",
+    "run_costs [(&str,&str,&str)] 0101706e [&[u8]] 010109010177000000000000e03f",
 ];
 
 fn hex(bytes: &[u8]) -> String {
@@ -571,7 +578,11 @@ fn tables() -> Vec<String> {
             }
         ),
         line(schema::LEASE_KEYS, &"k", &1),
-        row!(PROBES, ("p", "n", "opus"), ProbeRow::new(&probe(ProbePhase::HalfOpen { lease: 7 }))),
+        row!(
+            PROBES,
+            ("p", "n", "opus"),
+            ProbeRow::new(&probe(ProbePhase::HalfOpen { lease: 7 }))
+        ),
         row!(RUN_COSTS, ("p", "n", ""), costs()),
     ]
 }
