@@ -176,12 +176,12 @@ impl Collector {
         Ok(answer)
     }
 
-    /// Makes a request that must succeed.
-    pub fn request(&self, method: &str, path: &str, body: &str) -> anyhow::Result<()> {
+    /// Makes a request that must succeed; returns the whole answer.
+    pub fn request(&self, method: &str, path: &str, body: &str) -> anyhow::Result<String> {
         let mut answer = String::new();
         self.connect(method, path, body)?.read_to_string(&mut answer)?;
         ensure!(answer.starts_with("HTTP/1.0 2"), "{method} {path}: {answer}");
-        Ok(())
+        Ok(answer)
     }
 
     pub fn json(&self, path: &str) -> anyhow::Result<Value> {

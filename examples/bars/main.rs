@@ -1,6 +1,6 @@
 //! Measures the collector against its performance bars, each beside a reference in the same run.
 //!
-//! usage: bars live|idle|rest|files|ends|append|restart|size|growth|history|runs|responses [--program PROGRAM] [--tree TREE] [--only WAY] [--long]
+//! usage: bars live|leases|idle|rest|files|ends|append|restart|size|growth|history|runs|responses [--program PROGRAM] [--tree TREE] [--only WAY] [--long]
 //!
 //! `growth` is history, runs and responses. TREE is one that `corpus` made; `append`, `restart` and `size` work on a copy of it. Prints what was measured, the
 //! bar and the ratio; a bar that is not reached is no error. The scripts in `benches` run it.
@@ -12,6 +12,7 @@
 mod collector;
 mod ends;
 mod growth;
+mod leases;
 mod live;
 mod still;
 mod tree;
@@ -51,6 +52,7 @@ fn main() -> anyhow::Result<()> {
     }
     match what.as_deref() {
         Some("live") => live::live(&options),
+        Some("leases") => leases::leases(&options),
         Some("idle") => still::idle(&options),
         Some("rest") => still::rest(&options),
         Some("files") => still::files(&options),
@@ -63,7 +65,9 @@ fn main() -> anyhow::Result<()> {
         Some("runs") => growth::runs(&options),
         Some("responses") => growth::responses(&options),
         _ => {
-            bail!("live, idle, rest, files, ends, append, restart, size, growth, history, runs or responses")
+            bail!(
+                "live, leases, idle, rest, files, ends, append, restart, size, growth, history, runs or responses"
+            )
         }
     }
 }

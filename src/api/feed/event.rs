@@ -6,6 +6,7 @@ use crate::api::wire;
 use crate::dedup::Totals;
 use crate::live::{AccountChange, Lifecycle, RunUpdate};
 use crate::model::{Fired, Millis, Phase, WindowUpdate};
+use crate::quota::lease::probe::Probe;
 use crate::quota::lease::{LeasePhase, LeaseUpdate, ProbeUpdate};
 use crate::store::KnownAccounts;
 
@@ -135,7 +136,7 @@ pub fn probe(changed: &ProbeUpdate, stamp: &CommitStamp) -> wire::ProbeEvent {
         cap,
         failures: probe.map_or(0, |probe| probe.failures),
         // Its token is its commit's.
-        lease: (probe.and_then(|probe| probe.lease())).map(|number| format!("{number}-{}", stamp.sequence)),
+        lease: (probe.and_then(Probe::lease)).map(|number| format!("{number}-{}", stamp.sequence)),
     }
 }
 

@@ -22,6 +22,7 @@ use crate::api::wire;
 use crate::config::{Period, check_account_name};
 use crate::model::{Millis, RunId};
 use crate::quota::admission::{Admission, Unseen, Verdict};
+use crate::quota::lease::capacity::CapacityLimit;
 use crate::quota::lease::grant::{GRANT_MAX, Grant, LeaseRequest, grant};
 use crate::quota::lease::{KEPT_MS, KeyedAnswer, LeaseBook, LeaseChange};
 use crate::store::{Snapshot, StoreError};
@@ -173,7 +174,7 @@ fn answer(mut admission: Admission, granted: &Grant, book: &LeaseBook, now: Mill
             .iter()
             .position(|one| one.account == first.account);
         if admission.decision != Verdict::Allow
-            && let Some(reason) = granted.by.and_then(|by| by.reason())
+            && let Some(reason) = granted.by.and_then(CapacityLimit::reason)
         {
             admission.reason = reason;
         }
@@ -187,8 +188,16 @@ fn answer(mut admission: Admission, granted: &Grant, book: &LeaseBook, now: Mill
             admission.chosen = None;
             if let Some(by) = granted.by {
                 admission.reason = by.reason().unwrap_or(admission.reason);
-                admission.sentence = format!("no place is free: {}; {}", by.words(), admission.sentence);
             }
+            let first = granted.capacities.first().map(|(account, _)| account.to_string());
+            let words = granted.by.map_or("the collector is not ready", |by| by.words());
+            let others = admission.candidates.iter().map(|one| one.sentence.as_str());
+            let others: Vec<&str> = others.collect();
+            admission.sentence = format!(
+                "no place is free in {}: {words}; {}",
+                first.unwrap_or_else(|| "any account".to_owned()),
+                others.join("; ")
+            );
         }
         if admission.decision != Verdict::Deny {
             admission.retry_at = admission.retry_at.max(granted.retry_at);

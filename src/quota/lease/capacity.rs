@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use strum::IntoStaticStr;
 
+use super::cost::CostHistory;
 use super::probe::{self, BlockKind, Gate, ProbeState, ScopeFacts};
 use super::{Lease, LeaseBook, ProbeKey};
 use crate::model::Millis;
@@ -71,8 +72,8 @@ impl CapacityLimit {
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
-            Self::Concurrency => "as many runs as `concurrency` allows",
-            Self::Ramp => "runs are let in step by step after a block (ramp)",
+            Self::Concurrency => "it has as many runs as `concurrency` allows",
+            Self::Ramp => "after a block runs are let in step by step (ramp)",
             Self::Headroom => "what is left of a window is held by other leases",
             Self::Reserve => "what is left of a window is kept for another class (reserve)",
             Self::Probe => "one run is trying it (probe)",
@@ -121,11 +122,7 @@ pub fn cost_of(
     given: &BTreeMap<Box<str>, f64>,
 ) -> BTreeMap<Box<str>, f64> {
     let key = (account.id.clone(), class.unwrap_or_default().into());
-    let mut cost = book
-        .costs
-        .get(&key)
-        .map(|history| history.learned())
-        .unwrap_or_default();
+    let mut cost = book.costs.get(&key).map(CostHistory::learned).unwrap_or_default();
     for (window, share) in account.start.cost.iter().chain(given) {
         cost.insert(window_name::canonical(window).into(), *share);
     }
@@ -220,8 +217,8 @@ fn by_verdict(capacity: &mut Capacity, place: &Place<'_>) {
     if assessment.verdict == Verdict::Allow {
         return;
     }
-    let is_share = |scope: &Box<str>| {
-        let facts = place.scopes.iter().find(|facts| facts.scope == *scope);
+    let is_share = |scope: &str| {
+        let facts = place.scopes.iter().find(|facts| *facts.scope == *scope);
         facts
             .is_some_and(|facts| matches!(facts.gate, Gate::Blocked(block) if block.kind == BlockKind::Share))
     };
@@ -229,7 +226,8 @@ fn by_verdict(capacity: &mut Capacity, place: &Place<'_>) {
         cause.kind == CauseKind::Observed
             && matches!(cause.code, Reason::WindowExhausted | Reason::BelowMinimum)
     });
-    let may_try = is_observed && !assessment.causes.is_empty() && capacity.probes.iter().any(is_share);
+    let may_try =
+        is_observed && !assessment.causes.is_empty() && capacity.probes.iter().any(|scope| is_share(scope));
     if !may_try {
         capacity.bound(0, CapacityLimit::Verdict, assessment.until);
     }
@@ -293,7 +291,7 @@ fn held(account: &Account, book: &LeaseBook, leases: &[&Lease]) -> BTreeMap<Box<
     let mut held: BTreeMap<Box<str>, f64> = BTreeMap::new();
     for lease in leases {
         let key = (account.id.clone(), lease.class.clone().unwrap_or_default());
-        let expected = book.costs.get(&key).and_then(|history| history.tokens());
+        let expected = book.costs.get(&key).and_then(CostHistory::tokens);
         let used = book.used.get(&lease.number).copied().unwrap_or(0);
         #[expect(clippy::cast_precision_loss, reason = "tokens scale a share")]
         let rest = match expected {

@@ -159,13 +159,12 @@ pub fn state(probe: Option<&Probe>, facts: &ScopeFacts, rules: &StartRules, now:
             until,
             kind: BlockKind::Refusal,
         },
-        (Some((ProbePhase::BackedOff { .. }, _)), _) => ProbeState::Due,
         (Some((ProbePhase::Ramp { cap, step_at }, since)), _) => ProbeState::Ramp {
             cap,
             since,
             step_at: step_at.saturating_add(rules.ramp.every_ms),
         },
-        (_, Gate::Over) => ProbeState::Due,
+        (Some((ProbePhase::BackedOff { .. }, _)), _) | (_, Gate::Over) => ProbeState::Due,
         _ => ProbeState::Closed,
     }
 }
@@ -224,7 +223,9 @@ impl Probe {
         let is_allowed = is_since(facts.allowed_at) && facts.gate == Gate::Closed;
         let is_served = !is_refused && (is_since(facts.served_at) || is_allowed);
         match self.phase {
-            ProbePhase::HalfOpen { .. } if is_refused => Some(self.failed(facts, now)),
+            ProbePhase::HalfOpen { .. } | ProbePhase::Ramp { .. } if is_refused => {
+                Some(self.failed(facts, now))
+            }
             ProbePhase::HalfOpen { .. } if is_served => Some(Self {
                 phase: ProbePhase::Ramp {
                     cap: rules.ramp.start,
@@ -242,7 +243,6 @@ impl Probe {
                     self.clone()
                 })
             }
-            ProbePhase::Ramp { .. } if is_refused => Some(self.failed(facts, now)),
             ProbePhase::Ramp { cap, step_at } => self.climbed(cap, step_at, facts, rules, now),
             // Served by a run that asked nobody.
             ProbePhase::BackedOff { .. } if is_served => None,
