@@ -90,22 +90,18 @@ pub(super) fn eval_context<'a>(
 /// The store does not answer.
 pub(super) fn snapshot_and_unseen(api: &ApiState) -> Result<(Snapshot<'_>, Option<Unseen>), StoreError> {
     // Before the snapshot is taken: what is done by now is in it.
-    let unseen = unseen(api);
-    Ok((api.store.snapshot()?, unseen))
-}
-
-/// The reason why not everything may be counted.
-pub(super) fn unseen(api: &ApiState) -> Option<Unseen> {
     let (committer, blindness) = (committer(api), api.statuses.blindness());
     let is_starting = !api.backlog_done.is_cancelled();
+    let snapshot = api.store.snapshot()?;
     let stuck = committer.problem(api.store.path());
-    match stuck.or(committer.unreadable).or(blindness) {
+    let unseen = match stuck.or(committer.unreadable).or(blindness) {
         Some(why) => Some(blind(&why)),
         None => is_starting.then(|| Unseen {
             reason: Reason::CollectorStarting,
             why: "the collector is starting and has not read everything that is there".to_owned(),
         }),
-    }
+    };
+    Ok((snapshot, unseen))
 }
 
 /// The reason for an answer without the store, while a call of it hangs: that of the answer would hang too.

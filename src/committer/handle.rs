@@ -12,7 +12,7 @@ use crate::quota::exhaustion::Cause;
 use crate::quota::lease::{LeaseBook, LeaseChange};
 use crate::store::prune::{PruneStep, Pruned};
 use crate::store::{
-    AccountObservations, DecideLeases, ForgetRun, Outcome, PostOutcome, Snapshot, Start, Started, StoreError,
+    AccountObservations, DecideLeases, ForgetRun, LeaseDesk, Outcome, PostOutcome, Start, Started, StoreError,
 };
 use crate::sync::lock;
 
@@ -258,12 +258,14 @@ impl WeakCommitterHandle {
     /// When the committer has stopped.
     pub async fn lease<T: Send + 'static>(
         &self,
-        mut decide: impl FnMut(&Snapshot<'_>, &LeaseBook) -> Result<(LeaseChange, T), StoreError> + Send + 'static,
+        mut decide: impl FnMut(&LeaseDesk<'_>, &LeaseBook) -> Result<(LeaseChange, T), StoreError>
+        + Send
+        + 'static,
     ) -> Result<T, CommitterGone> {
         let decided = Arc::new(Mutex::new(None));
         let slot = Arc::clone(&decided);
-        let decide: DecideLeases = Box::new(move |snapshot, book| {
-            let (change, value) = decide(snapshot, book)?;
+        let decide: DecideLeases = Box::new(move |desk, book| {
+            let (change, value) = decide(desk, book)?;
             *lock(&slot) = Some(value);
             Ok(change)
         });

@@ -46,10 +46,14 @@ pub struct Lease {
     pub granted_at: Millis,
     /// Its length after a grant or a renewal, in milliseconds.
     pub ttl: Millis,
-    /// Its end, as long as it is not bound.
+    /// Its end, until its run has written something.
     pub expires_at: Millis,
-    /// The time at which its run appeared.
+    /// The time at which its run was started or appeared.
     pub bound_at: Option<Millis>,
+    /// Bytes that were read of the run before.
+    pub bytes_before: u64,
+    /// True if something of the run was read since. Not stored: the reader of the lease sets it.
+    pub has_log: bool,
     /// The scope of the probe that it is.
     pub probe: Option<Box<str>>,
     /// The shares of windows that it holds.
@@ -65,13 +69,27 @@ impl Lease {
         }
     }
 
+    /// True if its run keeps it: the log of the run is its heartbeat.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.bound_at.is_some() && self.has_log
+    }
+
     /// True if it has ended by the clock.
     #[must_use]
     pub fn is_expired(&self, now: Millis) -> bool {
-        self.bound_at.is_none() && self.expires_at <= now
+        !self.is_kept() && self.expires_at <= now
     }
 
-    /// Renews it, for this long if that is given. A bound lease lives as long as its run.
+    /// Binds it to a run, which has its whole time to write something.
+    pub fn bind(&mut self, run: &RunId, bytes_before: u64, now: Millis) {
+        self.run = Some(run.clone());
+        self.bytes_before = bytes_before;
+        self.bound_at = Some(now);
+        self.renew(None, now);
+    }
+
+    /// Renews it, for this long if that is given.
     pub fn renew(&mut self, ttl: Option<Millis>, now: Millis) {
         self.ttl = ttl.unwrap_or(self.ttl);
         self.expires_at = self.expires_at.max(now.saturating_add(self.ttl));
@@ -83,7 +101,7 @@ impl Lease {
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum LeaseState {
     Granted,
-    /// Its run has appeared: the lease ends with it.
+    /// Its run was started or has appeared: the lease ends with it.
     Bound,
 }
 
@@ -93,7 +111,7 @@ pub enum LeaseState {
 pub enum LeaseEnd {
     /// By its holder.
     Released,
-    /// Its time was over before its run appeared.
+    /// Its time was over before its run wrote something.
     Expired,
     /// By an operator.
     Revoked,
@@ -264,7 +282,7 @@ impl LeaseBook {
     /// The next time at which [`LeaseBook::sweep`] finds something by the clock alone.
     #[must_use]
     pub fn next_change(&self) -> Option<Millis> {
-        let expiries = self.leases.values().filter(|lease| lease.bound_at.is_none());
+        let expiries = self.leases.values().filter(|lease| !lease.is_kept());
         let probes = (self.probes.values()).filter_map(|probe| {
             let lease = probe.lease().and_then(|number| self.leases.get(&number));
             probe.deadline(lease)
@@ -279,7 +297,7 @@ impl LeaseBook {
         let short = self
             .leases
             .values()
-            .filter(|lease| lease.bound_at.is_none() && lease.expires_at < until);
+            .filter(|lease| !lease.is_kept() && lease.expires_at < until);
         let written = short.map(|lease| Lease {
             expires_at: until,
             ..lease.clone()

@@ -33,8 +33,8 @@ pub use read::{
     SumPlace, SummaryFigures,
 };
 pub use write::{
-    AccountObservations, Committed, DecideLeases, ForgetRun, LimitChanges, NotBound, Outcome, PostOutcome,
-    ReplayEnd, RunChange, RunEvent, Start, Started, Writer,
+    AccountObservations, Committed, DecideLeases, ForgetRun, LeaseDesk, LimitChanges, NotBound, Outcome,
+    PostOutcome, ReplayEnd, RunChange, RunEvent, Start, Started, Writer,
 };
 
 #[cfg(test)]

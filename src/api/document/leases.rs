@@ -35,7 +35,7 @@ pub fn lease(lease: &Lease) -> wire::Lease {
         run: lease.run.as_ref().map(ToString::to_string),
         holder: lease.holder.as_deref().map(str::to_owned),
         granted_at: time(lease.granted_at),
-        expires_at: lease.bound_at.is_none().then(|| time(lease.expires_at)),
+        expires_at: (!lease.is_kept()).then(|| time(lease.expires_at)),
         bound_at: lease.bound_at.map(time),
         probe: lease.probe.is_some(),
         cost: (lease.cost.iter())

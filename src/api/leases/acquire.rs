@@ -11,27 +11,27 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::view::without_lease;
+use super::view::{with_accounts, without_lease};
 use crate::api::document::{leases, quota};
-use crate::api::health::{eval_context, hanging_store, unseen};
+use crate::api::health::{eval_context, hanging_store, snapshot_and_unseen};
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::openapi::{BodyErrors, Conflict, ItemErrors, QUOTA};
 use crate::api::quota::unknown_account;
 use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::config::{Period, check_account_name};
-use crate::model::{Millis, RunId};
+use crate::model::{AccountId, Millis, RunId};
 use crate::quota::admission::{Admission, Unseen, Verdict};
 use crate::quota::lease::capacity::CapacityLimit;
 use crate::quota::lease::grant::{GRANT_MAX, Grant, LeaseRequest, grant};
 use crate::quota::lease::{KEPT_MS, KeyedAnswer, LeaseBook, LeaseChange};
-use crate::store::{Snapshot, StoreError};
+use crate::store::{LeaseDesk, StoreError};
 use crate::verdict::AdmissionQuestion;
 use crate::verdict::places::{AskedAccounts, swept};
 
 /// Longest key and longest name of a holder, in bytes.
 const KEY_BYTES_MAX: usize = 128;
-/// The time in which a run has to start.
+/// The time in which a run has to write something.
 const TTL_DEFAULT: Duration = Duration::from_mins(2);
 const TTL_MIN: Duration = Duration::from_secs(1);
 const TTL_MAX: Duration = Duration::from_mins(10);
@@ -42,8 +42,8 @@ const COMMITTED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Reserve places for runs
 ///
-/// Grants up to `n` leases, each of which holds a place until its run starts or `ttl` ends; a lease whose run has
-/// started lasts as long as the run. The grant is committed before the answer. The same key gets the same answer for 24
+/// Grants up to `n` leases, each of which holds a place for `ttl`; a lease whose run has written something lasts as
+/// long as the run. The grant is committed before the answer. The same key gets the same answer for 24
 /// hours, so a request may be repeated after a lost connection; a refusal is not kept, and a later request with its key
 /// is decided anew. 409 if the key was used for another request, or a run has a lease already.
 #[utoipa::path(
@@ -76,12 +76,17 @@ pub async fn post_leases(
         return Err(Problem::store(unseen.why));
     }
     let asked = Arc::clone(&api);
-    let (live, unseen) = blocking(move || Ok((asked.statuses.live(), unseen(&asked)))).await?;
+    let (live, unseen) = blocking(move || {
+        let live = asked.statuses.live();
+        let (snapshot, unseen) = snapshot_and_unseen(&asked)?;
+        Ok((with_accounts(&snapshot, &live)?, unseen))
+    })
+    .await?;
     let asked = Arc::clone(&api);
-    let deciding = api.writes.lease(move |snapshot, book| {
+    let deciding = api.writes.lease(move |desk, book| {
         decide(
             &asked,
-            (snapshot, book),
+            (desk, book),
             (&request, &question),
             &live,
             unseen.as_ref(),
@@ -103,9 +108,9 @@ type Decided = Result<(StatusCode, Box<[u8]>), Problem>;
 
 fn decide(
     api: &ApiState,
-    (snapshot, book): (&Snapshot<'_>, &LeaseBook),
+    (desk, book): (&LeaseDesk<'_>, &LeaseBook),
     (request, question): (&LeaseRequest, &AdmissionQuestion),
-    live: &[RunId],
+    live: &BTreeMap<RunId, AccountId>,
     unseen: Option<&Unseen>,
 ) -> Result<(LeaseChange, Decided), StoreError> {
     let refused = |problem: Problem| Ok((LeaseChange::default(), Err(problem)));
@@ -113,7 +118,7 @@ fn decide(
     let context = eval_context(&settings, unseen, api.clock.now());
     let stored = match book.answers.get(&request.key) {
         Some(stored) => Some(stored.clone()),
-        None => snapshot.lease_answer(&request.key)?,
+        None => desk.snapshot.lease_answer(&request.key)?,
     };
     if let Some(stored) = stored.filter(|stored| context.now.saturating_sub(stored.at) < KEPT_MS) {
         if stored.hash != request.hash {
@@ -123,7 +128,7 @@ fn decide(
         }
         return Ok((LeaseChange::default(), Ok((StatusCode::CREATED, stored.text))));
     }
-    let known = snapshot.accounts(context.since())?;
+    let known = desk.known(context.since())?;
     let asked = AskedAccounts::new(&known, &context, question);
     if asked.admission.candidates.is_empty() {
         return refused(unknown_account(question, asked.admission.sentence));
@@ -136,12 +141,12 @@ fn decide(
             let detail = format!("runs: run {run} has the lease {} already", leases::id(lease));
             return refused(Problem::conflict(detail).field("runs"));
         }
-        if live.contains(run) {
+        if live.contains_key(run) {
             let detail = format!("runs: run {run} is live already, and counts without a lease");
             return refused(Problem::conflict(detail).field("runs"));
         }
     }
-    let live = without_lease(snapshot, &book, live)?;
+    let live = without_lease(&book, live);
     // With something unseen no account is free, whatever its windows are.
     let places = match unseen {
         Some(_) => Vec::new(),

@@ -66,7 +66,7 @@ pub async fn get_lease(
 
 /// Renew a lease
 ///
-/// It lasts `ttl` from now on, unless it lasts longer already. A lease whose run has started needs no renewal. 410 if it
+/// It lasts `ttl` from now on, unless it lasts longer already. A lease whose run has written something needs no renewal. 410 if it
 /// has ended, with the reason.
 #[utoipa::path(
     put,
@@ -91,14 +91,14 @@ pub async fn put_lease(
     let ttl = ttl(wanted.ttl.as_deref())?;
     let ttl = ttl.map(|ttl| Millis::try_from(ttl.as_millis()).unwrap_or(Millis::MAX));
     let clock = api.clock;
-    let renewed = api.writes.lease(move |snapshot, book| {
+    let renewed = api.writes.lease(move |desk, book| {
         let now = clock.now();
-        let mut lease = match find(snapshot, book, &id, now)? {
+        let mut lease = match find(&desk.snapshot, book, &id, now)? {
             Ok(lease) => lease,
             Err(problem) => return Ok((LeaseChange::default(), Err(problem))),
         };
         let mut change = LeaseChange::default();
-        if lease.bound_at.is_none() {
+        if !lease.is_kept() {
             lease.renew(ttl, now);
             change.written.push(lease.clone());
         }
@@ -140,9 +140,9 @@ pub async fn delete_lease(
         LeaseEnd::Released
     };
     let clock = api.clock;
-    let released = api.writes.lease(move |snapshot, book| {
+    let released = api.writes.lease(move |desk, book| {
         let mut change = LeaseChange::default();
-        let answer = match find(snapshot, book, &id, clock.now())? {
+        let answer = match find(&desk.snapshot, book, &id, clock.now())? {
             Ok(lease) => {
                 change.ended.push((lease, end));
                 Ok(())
@@ -203,7 +203,7 @@ fn ended(snapshot: &Snapshot<'_>, id: &str, number: LeaseNumber) -> Result<Optio
 fn gone(id: &str, end: LeaseEnd, at: Millis) -> Problem {
     let why = match end {
         LeaseEnd::Released => "it was released",
-        LeaseEnd::Expired => "it expired: its run did not start in time, and nobody renewed it",
+        LeaseEnd::Expired => "it expired: its run wrote nothing in time, and nobody renewed it",
         LeaseEnd::Revoked => "an operator revoked it",
         LeaseEnd::RunEnded => "its run ended",
     };

@@ -1,6 +1,6 @@
 //! The state of leases as of a snapshot, and the number of further runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
@@ -42,28 +42,36 @@ impl LeaseView {
         let mut book = snapshot.lease_book()?;
         let swept = swept(&book, known, context);
         book.apply(&swept);
-        let live = without_lease(snapshot, &book, live)?;
+        let live = without_lease(&book, &with_accounts(snapshot, live)?);
         Ok(Self { book, live })
     }
 }
 
-/// The live runs of each account that have no lease.
-pub fn without_lease(
+/// Runs with their accounts.
+pub fn with_accounts(
     snapshot: &Snapshot<'_>,
-    book: &LeaseBook,
-    live: &[RunId],
-) -> Result<BTreeMap<AccountId, u32>, StoreError> {
-    let leased: std::collections::BTreeSet<&RunId> = (book.leases.values())
+    runs: &[RunId],
+) -> Result<BTreeMap<RunId, AccountId>, StoreError> {
+    let mut accounts = BTreeMap::new();
+    for run in runs {
+        if let Some(account) = snapshot.account_of(run)? {
+            accounts.insert(run.clone(), account);
+        }
+    }
+    Ok(accounts)
+}
+
+/// The live runs of each account that have no lease.
+pub fn without_lease(book: &LeaseBook, live: &BTreeMap<RunId, AccountId>) -> BTreeMap<AccountId, u32> {
+    let leased: BTreeSet<&RunId> = (book.leases.values())
         .filter(|lease| lease.bound_at.is_some())
         .filter_map(|lease| lease.run.as_ref())
         .collect();
     let mut counts = BTreeMap::new();
-    for run in live.iter().filter(|run| !leased.contains(run)) {
-        if let Some(account) = snapshot.account_of(run)? {
-            *counts.entry(account).or_insert(0u32) += 1;
-        }
+    for (_, account) in live.iter().filter(|(run, _)| !leased.contains(run)) {
+        *counts.entry(account.clone()).or_insert(0u32) += 1;
     }
-    Ok(counts)
+    counts
 }
 
 /// Writes the changes by the clock and by what was observed, if there are any; returns the next time at which there
@@ -87,10 +95,10 @@ pub async fn sweep(api: &Arc<ApiState>) -> JsonAnswer<Option<Millis>> {
     .await?;
     if is_needed {
         let asked = Arc::clone(api);
-        let next = api.writes.lease(move |snapshot, book| {
+        let next = api.writes.lease(move |desk, book| {
             let settings = Arc::clone(&asked.settings.borrow());
             let context = eval_context(&settings, None, asked.clock.now());
-            let known = snapshot.accounts(context.now)?;
+            let known = desk.known(context.now)?;
             let change = swept(book, &known, &context);
             let mut after = book.clone();
             after.apply(&change);

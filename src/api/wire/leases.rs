@@ -35,7 +35,7 @@ pub struct AcquireLeases {
     /// The share of each window that a run is expected to use, 0.02 for 2 %.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub cost: BTreeMap<String, f64>,
-    /// The time in which the run has to start, `"1s"` to `"10m"`; default `"2m"`.
+    /// The time in which the run has to write something, `"1s"` to `"10m"`; default `"2m"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<String>,
     /// A name of the client, for people.
@@ -72,7 +72,7 @@ pub struct Lease {
     pub holder: Option<String>,
     #[schema(format = DateTime)]
     pub granted_at: String,
-    /// The end, unless it is renewed or bound before; `null` while it is bound: then it lasts as long as its run.
+    /// The end, unless it is renewed before; `null` once its run has written something: then it lasts as long as the run.
     #[schema(format = DateTime)]
     pub expires_at: Option<String>,
     #[schema(format = DateTime)]

@@ -114,6 +114,8 @@ fn lease(
         ttl: request.ttl,
         expires_at: now.saturating_add(request.ttl),
         bound_at: None,
+        bytes_before: 0,
+        has_log: false,
         probe: free.probes.first().cloned(),
         cost: (cost.iter())
             .map(|(window, share)| WindowCost {

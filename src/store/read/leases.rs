@@ -65,13 +65,14 @@ pub(super) fn book_in(read: &ReadTransaction) -> Result<LeaseBook, DbError> {
         book.leases.insert(lease.number, lease);
     }
     let totals = read.open_table(TOTALS)?;
-    for lease in book.leases.values().filter(|lease| lease.bound_at.is_some()) {
+    for lease in book.leases.values_mut().filter(|lease| lease.bound_at.is_some()) {
         let row = match &lease.run {
             Some(run) => run_row_of(read, run)?,
             None => None,
         };
         if let Some(row) = row {
             let sums: RunTotalsRow = get(&totals, row.number)?.unwrap_or_default();
+            lease.has_log = sums.bytes > lease.bytes_before;
             book.used.insert(lease.number, sums.totals.fresh_tokens());
         }
     }

@@ -20,6 +20,7 @@ pub struct LeaseRow {
     ttl: Millis,
     expires_at: Millis,
     bound_at: Option<Millis>,
+    bytes_before: u64,
     probe: Option<Box<str>>,
     cost: Vec<WindowCost>,
 }
@@ -36,6 +37,7 @@ layout!(LeaseRow {
     ttl: i64,
     expires_at: i64,
     bound_at: Option<i64>,
+    bytes_before: u64,
     probe: Option<Box<str>>,
     cost: Vec<WindowCost>,
 });
@@ -55,6 +57,7 @@ impl LeaseRow {
             ttl: lease.ttl,
             expires_at: lease.expires_at,
             bound_at: lease.bound_at,
+            bytes_before: lease.bytes_before,
             probe: lease.probe.clone(),
             cost: lease.cost.clone(),
         }
@@ -81,6 +84,8 @@ impl LeaseRow {
             ttl: self.ttl,
             expires_at: self.expires_at,
             bound_at: self.bound_at,
+            bytes_before: self.bytes_before,
+            has_log: false,
             probe: self.probe,
             cost: self.cost,
         })

@@ -2,7 +2,9 @@
 //!
 //! **Invariant**: a lease is bound in the transaction that registers its run, and ends in the one that stops it.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
@@ -15,7 +17,7 @@ use crate::quota::lease::{
 };
 use crate::store::StoreError;
 use crate::store::error::DbError;
-use crate::store::read::Snapshot;
+use crate::store::read::{KnownAccounts, Snapshot};
 use crate::store::schema::{
     LEASE_ANSWERS, LEASE_ENDS, LEASE_KEYS, LEASES, LeaseEndRow, LeaseRow, META, META_LEASE, PROBES, ProbeRow,
 };
@@ -25,7 +27,31 @@ use crate::store::table::{decode_row, get, put};
 const KEPT_MAX: u64 = 100_000;
 
 /// Makes the changes of one request from what is stored. It may be called again after an error of the database.
-pub type DecideLeases = Box<dyn FnMut(&Snapshot<'_>, &LeaseBook) -> Result<LeaseChange, StoreError> + Send>;
+pub type DecideLeases = Box<dyn FnMut(&LeaseDesk<'_>, &LeaseBook) -> Result<LeaseChange, StoreError> + Send>;
+
+/// What requests of one transaction read: the figures of accounts are read once for all of them.
+pub struct LeaseDesk<'a> {
+    pub snapshot: Snapshot<'a>,
+    /// With the time from which on they are.
+    known: RefCell<Option<(Millis, Rc<KnownAccounts>)>>,
+}
+
+impl LeaseDesk<'_> {
+    /// The figures of accounts, with minutes from `since` on, or earlier.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn known(&self, since: Millis) -> Result<Rc<KnownAccounts>, StoreError> {
+        if let Some((from, known)) = &*self.known.borrow()
+            && *from <= since
+        {
+            return Ok(Rc::clone(known));
+        }
+        let known = Rc::new(self.snapshot.accounts(since)?);
+        *self.known.borrow_mut() = Some((since, Rc::clone(&known)));
+        Ok(known)
+    }
+}
 
 /// Why a run cannot be bound to the lease that its start names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +74,14 @@ impl Writer {
     pub fn leases(&mut self, decide: &mut [DecideLeases], now: Millis) -> Result<Committed, StoreError> {
         // Nobody else writes, so what the snapshot has is what the transaction begins with.
         let changes = {
-            let snapshot = self.reader().snapshot()?;
-            let mut book = snapshot.lease_book()?;
+            let desk = LeaseDesk {
+                snapshot: self.reader().snapshot()?,
+                known: RefCell::default(),
+            };
+            let mut book = desk.snapshot.lease_book()?;
             let mut changes = Vec::new();
             for decide in decide {
-                let change = decide(&snapshot, &book)?;
+                let change = decide(&desk, &book)?;
                 book.apply(&change);
                 changes.push(change);
             }
@@ -102,11 +131,13 @@ impl<'t> LeaseTables<'t> {
         })
     }
 
-    /// Binds a run that was registered to the lease that its start names, else to the one that names the run.
+    /// Binds a run that is registered to the lease that its start names, else to the one that names the run.
+    /// `bytes_before` were read of it before.
     pub fn bind(
         &mut self,
         run: &RunId,
         wanted: Option<LeaseNumber>,
+        bytes_before: u64,
         now: Millis,
     ) -> Result<Result<(), NotBound>, DbError> {
         if wanted.is_none() && self.leases.is_empty()? {
@@ -143,8 +174,7 @@ impl<'t> LeaseTables<'t> {
             };
             return Ok(refused);
         }
-        lease.run = Some(run.clone());
-        lease.bound_at = Some(now);
+        lease.bind(run, bytes_before, now);
         put(&mut self.leases, lease.number, &LeaseRow::new(&lease))?;
         self.by_run = None;
         self.updates.push(LeaseUpdate::new(lease, LeasePhase::Bound, now));

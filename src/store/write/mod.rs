@@ -31,7 +31,7 @@ use std::sync::Arc;
 use redb::{ReadableTable, Table, WriteTransaction};
 
 pub use commit::ReplayEnd;
-pub use leases::{DecideLeases, NotBound};
+pub use leases::{DecideLeases, LeaseDesk, NotBound};
 pub use name_cache::NameCache;
 pub use outcome::{Committed, LimitChanges, Outcome, PostOutcome, RunChange, RunEvent};
 pub use registry::Registry;

@@ -202,7 +202,7 @@ fn start_one(
 ) -> Result<(Started, Option<Phase>), DbError> {
     let is_new = registry.known(&start.run)?.is_none();
     // Before anything is written for a run that is refused.
-    if is_new && let Err(refused) = leases.bind(&start.run, start.lease, now)? {
+    if is_new && let Err(refused) = leases.bind(&start.run, start.lease, 0, now)? {
         return Ok((Started::NotBound(refused), None));
     }
     let (row, account, _) = registry.run(&start.run, &start.account, backlog, now)?;
@@ -232,7 +232,9 @@ fn start_one(
             return Ok((Started::MountedElsewhere(mount), None));
         }
     }
-    if !is_new && let Err(refused) = leases.bind(&start.run, start.lease, now)? {
+    if !is_new
+        && let Err(refused) = leases.bind(&start.run, start.lease, registry.sums(row.number)?.bytes, now)?
+    {
         return Ok((Started::NotBound(refused), None));
     }
     if current != start.account {
