@@ -49,14 +49,11 @@ impl AskedAccounts {
             let account = &self.rules[index];
             let assessment = &self.admission.candidates[index];
             let model = assessment.model.as_deref();
-            let mut scopes = scopes(known, account, model, context);
-            // A window of a family binds no run without a model.
-            scopes.retain(|facts| facts.scope.is_empty() || model.is_some());
             Place {
                 account,
                 assessment,
                 windows: windows(known, &account.id),
-                scopes,
+                scopes: scopes(known, account, model, context),
                 live: live.get(&account.id).copied().unwrap_or(0),
             }
         };

@@ -169,10 +169,6 @@ pub fn capacity(
 
 /// Bounds by blocks and recoveries.
 fn by_probes(capacity: &mut Capacity, place: &Place<'_>, book: &LeaseBook, leases: &[&Lease], now: Millis) {
-    // What is served beyond the windows is not blocked by them.
-    if place.assessment.reason == Reason::UsingOverage {
-        return;
-    }
     for facts in &place.scopes {
         let key = ProbeKey {
             account: place.account.id.clone(),
