@@ -4,11 +4,15 @@
 //! and the store writes that in the same transaction. **Invariant**: a place is held by a lease with an expiry of
 //! its own, never by a counter, so that nothing can leak.
 
+#[cfg(test)]
+mod bed;
 pub mod capacity;
 pub mod cost;
 pub mod grant;
 pub mod probe;
 mod scope;
+#[cfg(test)]
+mod tests;
 
 pub use scope::facts;
 

@@ -1,0 +1,404 @@
+//! Recovery of a blocked account: due times, probes, their evidence, pauses after failures, ramps.
+
+use super::*;
+use crate::model::LimitSource;
+use crate::quota::account::RampRules;
+use crate::quota::lease::probe::{
+    BlockKind, Gate, Probe, ProbePhase, ProbeState, ScopeBlock, ScopeFacts, state,
+};
+use crate::quota::simulator::News;
+use crate::quota::window_name::{COOL_DOWN, SEVEN_DAY_OPUS};
+
+const RESET: Millis = NOON + 2 * HOUR_MS;
+/// The first time at which a probe may start.
+const DUE: Millis = RESET + MINUTE_MS;
+
+/// An account whose window was refused until [`RESET`].
+fn refused() -> LeaseBed {
+    let mut bed = bed(0.9);
+    refuse(&mut bed, Some(RESET), NOON - 1_000);
+    bed
+}
+
+fn refuse(bed: &mut LeaseBed, reset_at: Option<Millis>, at: Millis) {
+    let news = reading(FIVE_HOUR, None, reset_at, LimitStatus::Rejected);
+    bed.accounts[0].engine.take(&news, at);
+}
+
+fn serve(bed: &mut LeaseBed, at: Millis) {
+    bed.accounts[0].engine.take(&News::Served(0), at);
+}
+
+fn state_at(bed: &LeaseBed, now: Millis) -> ProbeState {
+    let account = &bed.accounts[0];
+    let facts = account.scopes(None, now).remove(0);
+    let key = ProbeKey {
+        account: account.account.id.clone(),
+        scope: facts.scope.clone(),
+    };
+    state(bed.book.probes.get(&key), &facts, &account.account.start, now)
+}
+
+/// Grants the probe and binds it to a run.
+fn probe(bed: &mut LeaseBed, now: Millis) -> LeaseNumber {
+    let leases = grants(bed, 5, now);
+    assert_eq!(leases.len(), 1, "{:?}", state_at(bed, now));
+    assert!(bed.bind(leases[0], &run(&format!("r{}", leases[0])), now));
+    leases[0]
+}
+
+#[test]
+fn a_refused_account_is_due_a_minute_after_its_reset() {
+    let mut bed = refused();
+    for now in [NOON, RESET - 1, RESET, DUE - 1] {
+        let open = ProbeState::Open {
+            until: DUE,
+            kind: BlockKind::Refusal,
+        };
+        assert_eq!(state_at(&bed, now), open);
+        assert!(grants(&mut bed, 1, now).is_empty());
+    }
+    assert_eq!(state_at(&bed, DUE), ProbeState::Due);
+    let capacity = bed.capacity(None, None, &BTreeMap::new(), DUE);
+    assert_eq!(
+        (capacity.free, capacity.by),
+        (Some(1), Some(CapacityLimit::Probe))
+    );
+}
+
+#[test]
+fn exactly_one_lease_is_the_probe() {
+    let mut bed = refused();
+    let first = bed.acquire(&wanted("k", 5), None, DUE);
+    assert_eq!((first.leases.len(), first.by), (1, Some(CapacityLimit::Probe)));
+    assert_eq!(first.leases[0].probe.as_deref(), Some(""));
+    assert_eq!(state_at(&bed, DUE), ProbeState::HalfOpen);
+    let number = first.leases[0].number;
+    for now in [DUE, DUE + TTL - 1] {
+        let next = bed.acquire(&wanted("other", 1), None, now);
+        assert_eq!((next.leases.len(), next.by), (0, Some(CapacityLimit::Probe)));
+        assert!(next.retry_at > Some(DUE + TTL) && next.retry_at < Some(DUE + TTL + 15_000));
+    }
+    assert!(bed.bind(number, &run("r"), DUE + TTL - 1));
+    assert!(grants(&mut bed, 1, DUE + TTL).is_empty());
+}
+
+#[test]
+fn a_response_after_the_grant_is_a_success() {
+    let mut bed = refused();
+    probe(&mut bed, DUE);
+    // Of a request before the grant, and one whose time is yet to come.
+    serve(&mut bed, DUE);
+    bed.sweep(DUE + 1);
+    assert_eq!(state_at(&bed, DUE + 1), ProbeState::HalfOpen);
+    serve(&mut bed, DUE + 20_000);
+    bed.sweep(DUE + 19_999);
+    assert_eq!(state_at(&bed, DUE + 19_999), ProbeState::HalfOpen);
+    bed.sweep(DUE + 20_000);
+    assert!(matches!(
+        state_at(&bed, DUE + 20_000),
+        ProbeState::Ramp { cap: 1, .. }
+    ));
+}
+
+#[test]
+fn a_live_reading_is_a_success_and_a_status_line_is_none() {
+    let at = DUE + 20_000;
+    let allowed = |source| {
+        let News::Saw(mut saw) = reading(
+            FIVE_HOUR,
+            Some(0.01),
+            Some(RESET + 5 * HOUR_MS),
+            LimitStatus::Allowed,
+        ) else {
+            panic!("it is a reading");
+        };
+        saw.source = source;
+        let mut bed = refused();
+        probe(&mut bed, DUE);
+        bed.accounts[0].engine.take(&News::Saw(saw), at);
+        bed.sweep(at);
+        state_at(&bed, at)
+    };
+    assert_eq!(allowed(LimitSource::Statusline), ProbeState::HalfOpen);
+    assert_eq!(allowed(LimitSource::AgentCache), ProbeState::HalfOpen);
+    assert!(matches!(
+        allowed(LimitSource::Headers),
+        ProbeState::Ramp { cap: 1, .. }
+    ));
+}
+
+#[test]
+fn a_refused_probe_opens_until_its_reset() {
+    let mut bed = refused();
+    probe(&mut bed, DUE);
+    let reset = DUE + 5 * HOUR_MS;
+    refuse(&mut bed, Some(reset), DUE + 5_000);
+    bed.sweep(DUE + 5_000);
+    let until = reset + MINUTE_MS;
+    let open = ProbeState::Open {
+        until,
+        kind: BlockKind::Refusal,
+    };
+    assert_eq!(state_at(&bed, DUE + 5_000), open);
+    assert_eq!(state_at(&bed, until - 1), open);
+    bed.sweep(until);
+    assert_eq!(state_at(&bed, until), ProbeState::Due);
+}
+
+#[test]
+fn failures_without_an_end_back_off() {
+    let rules = StartRules::default();
+    let mut facts = ScopeFacts::of("");
+    facts.gate = Gate::Over;
+    let (mut now, mut before) = (NOON, None);
+    for minutes in [5, 10, 20, 40, 60, 60, 60] {
+        let granted = Probe::granted(before.as_ref(), 1, now);
+        facts.refused_at = Some(now + 1);
+        let failed = granted.advance(&facts, None, &rules, now + 2).unwrap();
+        let until = now + 2 + minutes * MINUTE_MS;
+        assert_eq!(failed.phase, ProbePhase::BackedOff { until });
+        let open = ProbeState::Open {
+            until,
+            kind: BlockKind::Refusal,
+        };
+        assert_eq!(state(Some(&failed), &facts, &rules, until - 1), open);
+        assert_eq!(state(Some(&failed), &facts, &rules, until), ProbeState::Due);
+        assert_eq!(failed.advance(&facts, None, &rules, until), Some(failed.clone()));
+        (now, before) = (until, Some(failed));
+    }
+    // One success, and the next failure is the first.
+    let granted = Probe::granted(before.as_ref(), 1, now);
+    facts.served_at = Some(now + 1);
+    let ramp = granted.advance(&facts, None, &rules, now + 2).unwrap();
+    assert_eq!(ramp.failures, 0);
+}
+
+#[test]
+fn a_probe_without_evidence_is_due_again_and_the_third_fails() {
+    let mut bed = refused();
+    let mut now = DUE;
+    for number in 1..=3 {
+        let lease = probe(&mut bed, now);
+        bed.sweep(now + 3 * MINUTE_MS - 1);
+        assert_eq!(state_at(&bed, now + 3 * MINUTE_MS - 1), ProbeState::HalfOpen);
+        now += 3 * MINUTE_MS;
+        bed.sweep(now);
+        if number < 3 {
+            assert_eq!(state_at(&bed, now), ProbeState::Due);
+        }
+        // The run lives on and keeps its lease.
+        assert!(bed.book.leases.contains_key(&lease));
+    }
+    let until = now + 5 * MINUTE_MS;
+    let open = ProbeState::Open {
+        until,
+        kind: BlockKind::Refusal,
+    };
+    assert_eq!(state_at(&bed, now), open);
+    bed.sweep(until);
+    assert_eq!(state_at(&bed, until), ProbeState::Due);
+}
+
+#[test]
+fn a_probe_that_ended_without_evidence_is_due_at_once() {
+    let mut bed = refused();
+    // It expires before its run appears.
+    assert_eq!(grants(&mut bed, 1, DUE).len(), 1);
+    let now = DUE + TTL;
+    bed.sweep(now);
+    assert_eq!(state_at(&bed, now), ProbeState::Due);
+    // Its run ends.
+    let lease = probe(&mut bed, now);
+    bed.end(lease, LeaseEnd::RunEnded);
+    bed.sweep(now + 1_000);
+    assert_eq!(state_at(&bed, now + 1_000), ProbeState::Due);
+}
+
+#[test]
+fn a_refusal_is_not_tried_before_its_reset() {
+    let mut bed = refused();
+    for minutes in 0..=120 {
+        assert!(
+            grants(&mut bed, 1, NOON + minutes * MINUTE_MS).is_empty(),
+            "{minutes}"
+        );
+    }
+}
+
+#[test]
+fn cool_downs_grow_until_something_is_served() {
+    let throttled = |until| reading(COOL_DOWN, None, until, LimitStatus::Rejected);
+    let mut bed = bed(0.1);
+    let mut at = NOON;
+    for seconds in [60, 120, 240, 480, 900, 900] {
+        bed.accounts[0].engine.take(&throttled(None), at);
+        bed.sweep(at);
+        bed.book.leases.clear();
+        let due = at + seconds * 1000;
+        let open = ProbeState::Open {
+            until: due,
+            kind: BlockKind::CoolDown,
+        };
+        assert_eq!(state_at(&bed, at), open, "{seconds}");
+        bed.sweep(due - 1);
+        assert!(grants(&mut bed, 1, due - 1).is_empty());
+        probe(&mut bed, due);
+        at = due + 1_000;
+    }
+    serve(&mut bed, at);
+    bed.sweep(at);
+    assert!(matches!(state_at(&bed, at), ProbeState::Ramp { cap: 1, .. }));
+    // The provider may name the end.
+    bed.accounts[0]
+        .engine
+        .take(&throttled(Some(at + 31_000)), at + 1_000);
+    bed.sweep(at + 1_000);
+    let open = ProbeState::Open {
+        until: at + 31_000,
+        kind: BlockKind::CoolDown,
+    };
+    assert_eq!(state_at(&bed, at + 1_000), open);
+}
+
+#[test]
+fn the_ramp_lets_in_one_more_each_half_minute_with_a_response() {
+    let mut bed = refused();
+    bed.accounts[0].account.start.concurrency = 4;
+    probe(&mut bed, DUE);
+    let start = DUE + 5_000;
+    serve(&mut bed, start);
+    // The run of the probe is the first.
+    assert!(grants(&mut bed, 5, start).is_empty());
+    let capacity = bed.capacity(None, None, &BTreeMap::new(), start);
+    assert_eq!(
+        (capacity.by, capacity.retry_at),
+        (Some(CapacityLimit::Ramp), Some(start + 30_000))
+    );
+    // No response, no step.
+    assert!(grants(&mut bed, 5, start + 30_000).is_empty());
+    serve(&mut bed, start + 31_000);
+    assert_eq!(grants(&mut bed, 5, start + 31_000).len(), 1);
+    serve(&mut bed, start + 40_000);
+    assert!(grants(&mut bed, 5, start + 60_999).is_empty());
+    assert_eq!(grants(&mut bed, 5, start + 61_000).len(), 1);
+    // The next step would be as many as `concurrency`: it is over.
+    serve(&mut bed, start + 91_000);
+    assert_eq!(grants(&mut bed, 5, start + 91_000).len(), 1);
+    assert_eq!(state_at(&bed, start + 91_000), ProbeState::Closed);
+    assert_eq!(bed.book.probes.len(), 0);
+}
+
+#[test]
+fn a_ramp_has_the_steps_of_its_account_and_an_end_without_concurrency() {
+    let mut bed = refused();
+    bed.accounts[0].account.start.ramp = RampRules {
+        start: 3,
+        step: 4,
+        every_ms: 10_000,
+    };
+    probe(&mut bed, DUE);
+    serve(&mut bed, DUE + 1);
+    assert_eq!(grants(&mut bed, 20, DUE + 1).len(), 2);
+    serve(&mut bed, DUE + 10_001);
+    assert_eq!(grants(&mut bed, 20, DUE + 10_001).len(), 4);
+    serve(&mut bed, DUE + 20_001);
+    assert_eq!(grants(&mut bed, 20, DUE + 20_001).len(), 20, "ten are enough");
+}
+
+#[test]
+fn a_ramp_without_responses_begins_again_and_a_refused_one_opens() {
+    let mut bed = refused();
+    probe(&mut bed, DUE);
+    serve(&mut bed, DUE + 1);
+    bed.sweep(DUE + 1);
+    let quiet = DUE + 1 + 3 * MINUTE_MS;
+    bed.sweep(quiet - 1);
+    assert!(matches!(state_at(&bed, quiet - 1), ProbeState::Ramp { .. }));
+    bed.sweep(quiet);
+    assert_eq!(state_at(&bed, quiet), ProbeState::Due);
+    probe(&mut bed, quiet);
+    serve(&mut bed, quiet + 1);
+    bed.sweep(quiet + 1);
+    let reset = quiet + HOUR_MS;
+    refuse(&mut bed, Some(reset), quiet + 2);
+    bed.sweep(quiet + 2);
+    assert!(
+        matches!(state_at(&bed, quiet + 2), ProbeState::Open { until, .. } if until == reset + MINUTE_MS)
+    );
+}
+
+#[test]
+fn a_run_that_asked_nobody_shows_that_the_account_serves() {
+    let mut bed = refused();
+    // Due and nobody asks; a run without a lease is served.
+    serve(&mut bed, DUE + 1);
+    assert_eq!(state_at(&bed, DUE + 1), ProbeState::Closed);
+    // The same after a failure.
+    let mut bed = refused();
+    probe(&mut bed, DUE);
+    refuse(&mut bed, Some(DUE + HOUR_MS), DUE + 1);
+    bed.sweep(DUE + 1);
+    assert_eq!(bed.book.probes.len(), 1);
+    serve(&mut bed, DUE + 10 * MINUTE_MS);
+    bed.sweep(DUE + 10 * MINUTE_MS);
+    assert_eq!(bed.book.probes.len(), 0);
+}
+
+#[test]
+fn families_recover_apart() {
+    let mut bed = bed(0.1);
+    let opus = reading(SEVEN_DAY_OPUS, None, Some(RESET), LimitStatus::Rejected);
+    bed.accounts[0].engine.take(&opus, NOON - 1_000);
+    serve(&mut bed, NOON - 2_000);
+    let model = Some("claude-opus-5");
+    let one = bed.acquire(&wanted("k", 5), model, DUE);
+    assert_eq!(one.leases.len(), 1);
+    assert_eq!(one.leases[0].probe.as_deref(), Some("opus"));
+    assert!(bed.acquire(&wanted("k", 5), model, DUE).leases.is_empty());
+    assert_eq!(
+        bed.acquire(&wanted("k", 5), Some("claude-haiku-5"), DUE)
+            .leases
+            .len(),
+        5
+    );
+    // A response of another model is no evidence for this one.
+    bed.accounts[0].engine.take(&News::Served(1), DUE + 1_000);
+    assert!(bed.acquire(&wanted("k", 5), model, DUE + 1_000).leases.is_empty());
+    assert_eq!(bed.book.probes.len(), 1);
+    bed.accounts[0].engine.take(&News::Served(0), DUE + 2_000);
+    bed.sweep(DUE + 2_000);
+    assert!(matches!(
+        bed.book.probes.values().next().unwrap().phase,
+        ProbePhase::Ramp { cap: 1, .. }
+    ));
+}
+
+#[test]
+fn a_pause_after_a_failure_is_not_shorter_than_the_end_that_was_named() {
+    let rules = StartRules::default();
+    let granted = Probe::granted(None, 1, NOON);
+    let failed = |until, has_end| {
+        let facts = ScopeFacts {
+            gate: Gate::Blocked(ScopeBlock {
+                until,
+                kind: BlockKind::Refusal,
+                seen_at: NOON + 1,
+                has_end,
+            }),
+            refused_at: Some(NOON + 1),
+            ..ScopeFacts::of("")
+        };
+        granted.advance(&facts, None, &rules, NOON + 1).unwrap().phase
+    };
+    let minute = NOON + MINUTE_MS;
+    assert_eq!(failed(minute, true), ProbePhase::BackedOff { until: minute });
+    let five = NOON + 1 + 5 * MINUTE_MS;
+    assert_eq!(failed(minute, false), ProbePhase::BackedOff { until: five });
+    assert_eq!(
+        failed(NOON + HOUR_MS, false),
+        ProbePhase::BackedOff {
+            until: NOON + HOUR_MS
+        }
+    );
+}
