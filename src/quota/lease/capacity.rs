@@ -169,7 +169,9 @@ pub fn capacity(
 
 /// Bounds by blocks and recoveries.
 fn by_probes(capacity: &mut Capacity, place: &Place<'_>, book: &LeaseBook, leases: &[&Lease], now: Millis) {
-    for facts in &place.scopes {
+    // The window of a family binds no run without a model.
+    let is_of_model = |facts: &&ScopeFacts| facts.scope.is_empty() || place.assessment.model.is_some();
+    for facts in place.scopes.iter().filter(is_of_model) {
         let key = ProbeKey {
             account: place.account.id.clone(),
             scope: facts.scope.clone(),

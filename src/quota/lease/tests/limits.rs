@@ -4,7 +4,7 @@ use super::*;
 use crate::quota::account::{Minimum, OnUnknown};
 use crate::quota::admission::Reason;
 use crate::quota::lease::capacity::{Capacity, LEASES_MAX, cost_of};
-use crate::quota::window_name::{COOL_DOWN, SEVEN_DAY};
+use crate::quota::window_name::{COOL_DOWN, SEVEN_DAY, SEVEN_DAY_OPUS};
 
 fn free(
     bed: &LeaseBed,
@@ -250,4 +250,21 @@ fn of_several_limits_the_lowest_binds_and_each_has_to_pass() {
         (Some(0), Some(CapacityLimit::Concurrency))
     );
     assert_eq!(capacity.retry_at, Some(NOON + 2 * HOUR_MS));
+}
+
+#[test]
+fn the_window_of_a_family_binds_its_models_only() {
+    let mut bed = bed(0.1);
+    let opus = reading(
+        SEVEN_DAY_OPUS,
+        Some(1.0),
+        Some(NOON + 50 * HOUR_MS),
+        LimitStatus::Rejected,
+    );
+    bed.accounts[0].engine.take(&opus, NOON - 1_000);
+    let of_model = |model| bed.capacity(model, None, &nothing(), NOON).free;
+    assert_eq!(of_model(Some("claude-opus-5")), Some(0));
+    assert_eq!(of_model(Some("claude-haiku-5")), None);
+    // As may-start says: no run without a model.
+    assert_eq!(of_model(None), None);
 }
