@@ -9,7 +9,7 @@ use super::probe::{self, BlockKind, Gate, ProbeState, ScopeFacts};
 use super::{Lease, LeaseBook, ProbeKey};
 use crate::model::Millis;
 use crate::quota::account::Account;
-use crate::quota::admission::{Assessment, Reason, Verdict};
+use crate::quota::admission::{AccountVerdict, Assessment, Reason, Verdict};
 use crate::quota::exhaustion::CauseKind;
 use crate::quota::window::{Freshness, NamedWindow, SHARE_EPSILON, view};
 use crate::quota::window_name;
@@ -213,7 +213,8 @@ fn by_probes(capacity: &mut Capacity, place: &Place<'_>, book: &LeaseBook, lease
     }
 }
 
-/// Bounds by the verdict on the account. A block by a share alone may be old: then a probe may pass it.
+/// Bounds by the verdict on the account. A block by a share alone may be old, and after a refusal without an end
+/// nothing is known: then a probe may pass.
 fn by_verdict(capacity: &mut Capacity, place: &Place<'_>) {
     let assessment = place.assessment;
     if assessment.verdict == Verdict::Allow {
@@ -228,8 +229,10 @@ fn by_verdict(capacity: &mut Capacity, place: &Place<'_>) {
         cause.kind == CauseKind::Observed
             && matches!(cause.code, Reason::WindowExhausted | Reason::BelowMinimum)
     });
-    let may_try =
-        is_observed && !assessment.causes.is_empty() && capacity.probes.iter().any(|scope| is_share(scope));
+    let may_try = match assessment.state {
+        AccountVerdict::Unknown => !capacity.probes.is_empty(),
+        _ => is_observed && capacity.probes.iter().any(|scope| is_share(scope)),
+    };
     if !may_try {
         capacity.bound(0, CapacityLimit::Verdict, assessment.until);
     }

@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::model::LimitSource;
-use crate::quota::account::RampRules;
+use crate::quota::account::{OnUnknown, RampRules};
 use crate::quota::lease::probe::{
     BlockKind, Gate, Probe, ProbePhase, ProbeState, ScopeBlock, ScopeFacts, state,
 };
 use crate::quota::simulator::News;
-use crate::quota::window_name::{COOL_DOWN, SEVEN_DAY_OPUS};
+use crate::quota::window_name::{COOL_DOWN, SEVEN_DAY_OPUS, UNKNOWN};
 
 const RESET: Millis = NOON + 2 * HOUR_MS;
 /// The first time at which a probe may start.
@@ -401,4 +401,32 @@ fn a_pause_after_a_failure_is_not_shorter_than_the_end_that_was_named() {
             until: NOON + HOUR_MS
         }
     );
+}
+
+#[test]
+fn a_refusal_without_an_end_is_tried_again_and_again() {
+    for on_unknown in [OnUnknown::Say, OnUnknown::Wait, OnUnknown::Allow] {
+        let mut bed = bed(0.5);
+        bed.accounts[0].engine = Default::default();
+        bed.accounts[0].account.on_unknown = on_unknown;
+        let unknown = reading(UNKNOWN, None, None, LimitStatus::Rejected);
+        let mut at = NOON;
+        // The guess of five minutes and the minute for clocks are more than the first pause.
+        for minutes in [6, 6, 10, 20, 40, 60, 60] {
+            bed.accounts[0].engine.take(&unknown, at);
+            bed.sweep(at);
+            for lease in std::mem::take(&mut bed.book.leases).into_keys() {
+                bed.ends.insert(lease, LeaseEnd::RunEnded);
+            }
+            let due = at + minutes * MINUTE_MS;
+            assert!(
+                grants(&mut bed, 1, due - 1).is_empty(),
+                "{minutes} {on_unknown:?}"
+            );
+            probe(&mut bed, due);
+            at = due + 1;
+        }
+        serve(&mut bed, at + 10 * MINUTE_MS);
+        bed.sweep(at + 10 * MINUTE_MS);
+    }
 }
