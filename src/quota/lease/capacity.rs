@@ -10,7 +10,7 @@ use super::{Lease, LeaseBook, ProbeKey};
 use crate::model::Millis;
 use crate::quota::account::Account;
 use crate::quota::admission::{AccountVerdict, Assessment, Reason, Verdict};
-use crate::quota::exhaustion::CauseKind;
+use crate::quota::exhaustion::{self, CauseKind};
 use crate::quota::window::{Freshness, NamedWindow, SHARE_EPSILON, view};
 use crate::quota::window_name;
 
@@ -26,6 +26,19 @@ pub struct Place<'a> {
     pub scopes: Vec<ScopeFacts>,
     /// Live runs without a lease.
     pub live: u32,
+}
+
+impl Place<'_> {
+    /// True if its windows have no room, and runs may start all the same: they are billed beyond the windows.
+    fn is_paid(&self, now: Millis) -> bool {
+        let account = self.account;
+        if !account.use_overage || self.assessment.verdict != Verdict::Allow {
+            return false;
+        }
+        let model = self.assessment.model.as_deref();
+        exhaustion::blocked(&self.windows, model, now).is_some()
+            || exhaustion::minimum_block(&self.windows, &account.minimum_left, now).is_some()
+    }
 }
 
 /// What bounds the number of further runs.
@@ -179,6 +192,8 @@ fn by_probes(capacity: &mut Capacity, place: &Place<'_>, book: &LeaseBook, lease
         let probe = book.probes.get(&key);
         match probe::state(probe, facts, &place.account.start, now) {
             ProbeState::Closed => {}
+            // Its windows are used up, and what it serves is billed, as it may be.
+            ProbeState::Open { kind, .. } if kind != BlockKind::CoolDown && place.is_paid(now) => {}
             ProbeState::Open { until, kind } => {
                 let by = match kind {
                     BlockKind::Share => CapacityLimit::Headroom,
@@ -246,8 +261,8 @@ fn by_windows(
     cost: &BTreeMap<Box<str>, f64>,
     now: Millis,
 ) {
-    if !capacity.probes.is_empty() {
-        // The readings are what is being tried.
+    // The readings are what is being tried, or do not matter.
+    if !capacity.probes.is_empty() || place.is_paid(now) {
         return;
     }
     let rules = &place.account.start;

@@ -4,7 +4,8 @@ use super::*;
 use crate::quota::account::{Minimum, OnUnknown};
 use crate::quota::admission::Reason;
 use crate::quota::lease::capacity::{Capacity, LEASES_MAX, cost_of};
-use crate::quota::window_name::{COOL_DOWN, SEVEN_DAY, SEVEN_DAY_OPUS};
+use crate::quota::simulator::News;
+use crate::quota::window_name::{COOL_DOWN, OVERAGE_IN_USE, SEVEN_DAY, SEVEN_DAY_OPUS};
 
 fn free(
     bed: &LeaseBed,
@@ -267,4 +268,28 @@ fn the_window_of_a_family_binds_its_models_only() {
     assert_eq!(of_model(Some("claude-haiku-5")), None);
     // As may-start says: no run without a model.
     assert_eq!(of_model(None), None);
+}
+
+#[test]
+fn use_that_is_paid_for_passes_windows_that_are_used_up() {
+    let mut bed = bed(1.0);
+    let account = &mut bed.accounts[0];
+    account.account.use_overage = true;
+    account.account.start.concurrency = 2;
+    account.account.start.reserve.insert("high".into(), 0.1);
+    let refused = free(&bed, None, &cost(FIVE_HOUR, 0.1));
+    assert_eq!(refused, (Some(0), Some(CapacityLimit::Headroom)));
+    let paid = reading(OVERAGE_IN_USE, Some(1.0), None, LimitStatus::Unknown);
+    let account = &mut bed.accounts[0];
+    account.engine.take(&paid, NOON - 1_000);
+    account.engine.take(&News::Served(0), NOON - 1_000);
+    let verdict = bed.with_places(None, NOON, |places| places[0].assessment.reason);
+    assert_eq!(verdict, Reason::UsingOverage);
+    assert_eq!(
+        free(&bed, None, &cost(FIVE_HOUR, 0.1)),
+        (Some(2), Some(CapacityLimit::Concurrency))
+    );
+    // Without the permission it is none.
+    bed.accounts[0].account.use_overage = false;
+    assert_eq!(free(&bed, None, &nothing()).0, Some(0));
 }
