@@ -309,6 +309,8 @@ impl Probe {
         let step = usize::from(self.failures).min(BACKOFF_MIN.len() - 1);
         let backoff = now.saturating_add(BACKOFF_MIN[step] * MINUTE_MS);
         let until = match facts.gate {
+            // It is tried again before its end.
+            Gate::Blocked(block) if block.kind == BlockKind::Share => backoff,
             Gate::Blocked(block) if block.has_end => block.until,
             Gate::Blocked(block) => block.until.max(backoff),
             _ => backoff,

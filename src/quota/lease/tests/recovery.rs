@@ -430,3 +430,38 @@ fn a_refusal_without_an_end_is_tried_again_and_again() {
         bed.sweep(at + 10 * MINUTE_MS);
     }
 }
+
+#[test]
+fn a_block_by_a_share_is_tried_once_in_a_quarter_of_an_hour() {
+    let read_at = NOON - MINUTE_MS;
+    let mut bed = bed(1.0);
+    let due = read_at + 15 * MINUTE_MS;
+    assert!(matches!(
+        state_at(&bed, due - 1),
+        ProbeState::Open {
+            kind: BlockKind::Share,
+            ..
+        }
+    ));
+    assert!(grants(&mut bed, 1, due - 1).is_empty());
+    let lease = probe(&mut bed, due);
+    assert!(grants(&mut bed, 1, due + 1).is_empty());
+    // It shows nothing.
+    bed.end(lease, LeaseEnd::RunEnded);
+    let next = due + 15 * MINUTE_MS;
+    assert!(grants(&mut bed, 1, due + 2).is_empty() && grants(&mut bed, 1, next - 1).is_empty());
+    let lease = probe(&mut bed, next);
+    // A new reading says the same.
+    let again = reading(FIVE_HOUR, Some(1.0), Some(RESET), LimitStatus::Allowed);
+    bed.accounts[0].engine.take(&again, next + 1_000);
+    bed.end(lease, LeaseEnd::RunEnded);
+    let last = next + 1_000 + 15 * MINUTE_MS;
+    assert!(grants(&mut bed, 1, last - 1).is_empty());
+    let lease = probe(&mut bed, last);
+    bed.end(lease, LeaseEnd::RunEnded);
+    // Three showed nothing; a moved end of the window does not delay the next one.
+    let moved = reading(FIVE_HOUR, Some(1.0), Some(RESET + 20_000), LimitStatus::Allowed);
+    bed.sweep(last + 1_000);
+    bed.accounts[0].engine.take(&moved, last + 2_000);
+    probe(&mut bed, last + 2_000 + 15 * MINUTE_MS);
+}
