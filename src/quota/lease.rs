@@ -283,13 +283,14 @@ impl LeaseBook {
         }
     }
 
-    /// The next time at which [`LeaseBook::sweep`] finds something by the clock alone.
+    /// The next time at which [`LeaseBook::sweep`] finds something by the clock alone, after one at `now`.
     #[must_use]
-    pub fn next_change(&self) -> Option<Millis> {
+    pub fn next_change(&self, now: Millis) -> Option<Millis> {
         let expiries = self.leases.values().filter(|lease| !lease.is_kept());
         let probes = (self.probes.values()).filter_map(|probe| {
             let lease = probe.lease().and_then(|number| self.leases.get(&number));
-            probe.deadline(lease)
+            // What is due waits for a run, not for a time.
+            probe.deadline(lease).filter(|at| *at > now)
         });
         expiries.map(|lease| lease.expires_at).chain(probes).min()
     }

@@ -90,7 +90,10 @@ pub async fn sweep(api: &Arc<ApiState>) -> JsonAnswer<Option<Millis>> {
             return Ok((false, None));
         }
         let known = snapshot.accounts(context.now)?;
-        Ok((!swept(&book, &known, &context).is_empty(), book.next_change()))
+        Ok((
+            !swept(&book, &known, &context).is_empty(),
+            book.next_change(context.now),
+        ))
     })
     .await?;
     if is_needed {
@@ -102,7 +105,7 @@ pub async fn sweep(api: &Arc<ApiState>) -> JsonAnswer<Option<Millis>> {
             let change = swept(book, &known, &context);
             let mut after = book.clone();
             after.apply(&change);
-            Ok((change, after.next_change()))
+            Ok((change, after.next_change(context.now)))
         });
         return Ok(Json(next.await?));
     }

@@ -72,7 +72,7 @@ fn a_lease_ends_at_its_expiry_until_it_is_bound() {
     assert_eq!(bed.book.of_run(&run("r")).unwrap().number, two);
     bed.sweep(NOON + TTL - 1);
     assert_eq!(bed.ends.len(), 0);
-    assert_eq!(bed.book.next_change(), Some(NOON + TTL));
+    assert_eq!(bed.book.next_change(NOON), Some(NOON + TTL));
     bed.sweep(NOON + TTL);
     assert_eq!(bed.ends, BTreeMap::from([(one, LeaseEnd::Expired)]));
     bed.sweep(NOON + 1_000 * HOUR_MS);

@@ -465,3 +465,15 @@ fn a_block_by_a_share_is_tried_once_in_a_quarter_of_an_hour() {
     bed.accounts[0].engine.take(&moved, last + 2_000);
     probe(&mut bed, last + 2_000 + 15 * MINUTE_MS);
 }
+
+#[test]
+fn nothing_is_to_be_done_by_the_clock_for_an_account_that_is_due() {
+    let mut bed = refused();
+    assert_eq!(grants(&mut bed, 1, DUE).len(), 1);
+    assert_eq!(bed.book.next_change(DUE), Some(DUE + TTL));
+    let now = DUE + TTL;
+    bed.sweep(now);
+    assert_eq!(state_at(&bed, now), ProbeState::Due);
+    // Or the collector would look at it for ever.
+    assert_eq!(bed.book.next_change(now), None);
+}
