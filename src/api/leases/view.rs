@@ -47,15 +47,16 @@ impl LeaseView {
     }
 }
 
-/// Runs with their accounts.
+/// Those of the runs that are not stopped, with their accounts.
 pub fn with_accounts(
     snapshot: &Snapshot<'_>,
     runs: &[RunId],
 ) -> Result<BTreeMap<RunId, AccountId>, StoreError> {
     let mut accounts = BTreeMap::new();
     for run in runs {
-        if let Some(account) = snapshot.account_of(run)? {
-            accounts.insert(run.clone(), account);
+        // One that was stopped a moment ago is live by its last news.
+        if let Some(info) = snapshot.run_info(run)?.filter(|info| info.stopped.is_none()) {
+            accounts.insert(run.clone(), info.account);
         }
     }
     Ok(accounts)
