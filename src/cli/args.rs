@@ -4,6 +4,7 @@
 //! configuration file.
 
 mod export;
+mod leases;
 mod prices;
 mod record;
 mod report;
@@ -23,6 +24,7 @@ use strum::IntoStaticStr;
 use crate::config::Period;
 
 pub use export::{ExportArgs, ExportFormat};
+pub use leases::{AcquireArgs, CapacityArgs, Cost, EndArgs, LeaseArgs, LeaseCommand, RenewArgs};
 pub use prices::PricesArgs;
 pub use record::RecordArgs;
 pub use report::{ReportArgs, ReportFormat, ReportKind, RowOrder, TokenLimit, WeekDay};
@@ -157,6 +159,12 @@ pub enum Command {
     /// Ask whether another run may start, where, and if not, when to retry
     #[command(after_help = MAY_START_EXAMPLES)]
     MayStart(MayStartArgs),
+    /// Reserve places for runs: acquire, renew, release and list leases
+    #[command(after_help = leases::LEASE_EXAMPLES)]
+    Lease(LeaseArgs),
+    /// Show how many further runs each account may start, and what bounds the number
+    #[command(after_help = leases::CAPACITY_EXAMPLES)]
+    Capacity(CapacityArgs),
     /// Count the transcripts again and compare with the database; exits 1 on a difference
     Verify(Verify),
     /// Write the running collector's database into a file

@@ -93,6 +93,15 @@ impl ClientError {
         }
     }
 
+    /// True if the collector is away or went away meanwhile, as while it is started again.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(
+            self,
+            Self::NotRunning(_) | Self::Lost { .. } | Self::Protocol { .. }
+        )
+    }
+
     /// True if the collector answers but does not have the requested item yet. Unreadable answers do not
     /// count.
     #[must_use]
@@ -109,7 +118,7 @@ impl From<ClientError> for Failure {
             ClientError::Connect { error, .. } if error.kind() == io::ErrorKind::WouldBlock => Exit::TryLater,
             ClientError::Connect { error, .. } => Exit::of_io(error.kind()),
             ClientError::Status(StatusCode::BAD_REQUEST | StatusCode::CONFLICT, _) => Exit::Usage,
-            ClientError::Status(StatusCode::NOT_FOUND, _) => Exit::NoInput,
+            ClientError::Status(StatusCode::NOT_FOUND | StatusCode::GONE, _) => Exit::NoInput,
             ClientError::Status(StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS, _) => {
                 Exit::TryLater
             }

@@ -9,7 +9,7 @@ use super::args::{Global, Words};
 use super::exit::{Exit, Failure};
 use super::print::output;
 use super::{client, settings};
-use crate::api::wire::{Quota, Run};
+use crate::api::wire::{Lease, Quota, Run};
 
 /// Name of the program in completions.
 const NAME: &str = "tokentail";
@@ -46,10 +46,11 @@ _tokentail_asking() {
     case "$prev" in
         stop | forget | runs | --run) kind=runs ;;
         mark) kind=accounts ;;
+        renew | release | revoke) kind=leases ;;
         --account)
             kind=accounts
             for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-                if [[ "$word" == may-start ]]; then kind=names; fi
+                case "$word" in may-start | lease | capacity) kind=names ;; esac
             done
             ;;
         --incomplete | --json)
@@ -81,6 +82,7 @@ _tokentail_words() {
 _tokentail_runs() { _tokentail_words runs }
 _tokentail_accounts() { _tokentail_words accounts }
 _tokentail_names() { _tokentail_words names }
+_tokentail_leases() { _tokentail_words leases }
 "#;
 
 const FISH: &str = r#"
@@ -105,6 +107,9 @@ complete -c tokentail -n "__fish_tokentail_using_subcommand runs" -f -a "(__toke
 complete -c tokentail -n "__fish_tokentail_using_subcommand watch" -l run -r -f -a "(__tokentail_words runs)"
 complete -c tokentail -n "__fish_tokentail_using_subcommand watch" -l account -r -f -a "(__tokentail_words accounts)"
 complete -c tokentail -n "__fish_tokentail_using_subcommand may-start" -l account -r -f -a "(__tokentail_words names)"
+complete -c tokentail -n "__fish_tokentail_using_subcommand capacity" -l account -r -f -a "(__tokentail_words names)"
+complete -c tokentail -n "__fish_tokentail_using_subcommand lease" -l account -r -f -a "(__tokentail_words names)"
+complete -c tokentail -n "__fish_tokentail_using_subcommand lease; and __fish_seen_subcommand_from renew release revoke" -f -a "(__tokentail_words leases)"
 complete -c tokentail -n "__fish_tokentail_using_subcommand quota; and __fish_seen_subcommand_from mark" -f -a "(__tokentail_words accounts)"
 "#;
 
@@ -133,6 +138,8 @@ fn zsh(text: &str) -> String {
             "_tokentail_runs"
         } else if starts(&["':account -- ", "'*--account="]) {
             "_tokentail_accounts"
+        } else if starts(&["':lease -- "]) {
+            "_tokentail_leases"
         } else if starts(&["'--account="]) {
             "_tokentail_names"
         } else {
@@ -156,6 +163,10 @@ pub fn words(global: &Global, command: &Words) -> Result<Exit, Failure> {
         Words::Runs => {
             let runs: Vec<Run> = client::get_json_blocking(&socket, "/v1/runs", TIMEOUT)?;
             runs.into_iter().map(|run| run.id).collect()
+        }
+        Words::Leases => {
+            let leases: Vec<Lease> = client::get_json_blocking(&socket, "/v1/leases", TIMEOUT)?;
+            leases.into_iter().map(|lease| lease.id).collect()
         }
         Words::Accounts | Words::Names => {
             let quota: Quota = client::get_json_blocking(&socket, "/v1/quota", TIMEOUT)?;

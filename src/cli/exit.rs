@@ -36,6 +36,9 @@ pub enum Exit {
     Permission = 77,
     /// Invalid configuration.
     Config = 78,
+    /// The command was not started, as no place was free. `env` and `timeout` use it for a command that they did not
+    /// start.
+    NotAdmitted = 125,
     /// The command cannot be executed, as in a shell.
     NotExecutable = 126,
     /// The command was not found, as in a shell.

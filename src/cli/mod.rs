@@ -15,6 +15,7 @@ pub mod exit;
 pub mod export;
 pub mod finding;
 pub mod ground;
+pub mod lease;
 pub mod limits;
 pub mod log;
 pub mod manual;
@@ -38,6 +39,7 @@ pub mod status;
 pub mod statusline;
 pub mod tools;
 pub mod verify;
+pub mod waiting;
 pub mod watch;
 
 use clap::error::ErrorKind;
@@ -92,6 +94,8 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::Statusline(command) => Ok(statusline::statusline(&global, &command)),
         Command::Quota(command) => quota::quota(&global, &command),
         Command::MayStart(command) => quota::may_start(&global, &command),
+        Command::Lease(command) => lease::lease(&global, &command),
+        Command::Capacity(command) => lease::capacity(&global, &command),
         Command::Backup(command) => backup::backup(&global, &command),
         Command::Prune(command) => prune::prune(&global, command),
         Command::Compact => compact::compact(&global),

@@ -4,6 +4,7 @@
 //! exit code is that of the command. Only a 0 is replaced if not everything could be counted, since it would
 //! mean success.
 
+mod admission;
 mod child;
 mod counter;
 mod embedded;
@@ -21,6 +22,7 @@ use super::runs::document::{self, Document};
 use super::{limits, log, report, serve, settings};
 use crate::signals::{EXIT_SIGNAL_BASE, Received, Relay};
 use crate::{stderr, systemd};
+use admission::{Admission, Place};
 use counter::Counter;
 
 /// Runs the command.
@@ -48,13 +50,21 @@ pub fn run(global: &Global, command: &args::RunArgs) -> Result<ExitCode, Failure
 fn with_relay(global: &Global, command: &args::RunArgs, relay: &mut Relay) -> Result<ExitCode, Failure> {
     let asked = settings::asking(global)?;
     let mount = command.mount.as_deref().map(absolute).transpose()?;
-    let start = StartBody {
+    let mut start = StartBody {
         run: command.id.clone(),
         labels: labels(&command.labels)?,
         mount,
+        lease: None,
     };
     serve::runtime()?.block_on(async {
-        let mut begin = pin!(Counter::begin(global, asked, &start, !command.no_embedded));
+        let place = match admitted(global, &asked.socket, command, &start, relay).await? {
+            Ok(place) => place,
+            Err(signal) => return Ok(code_of(signal).into()),
+        };
+        start.lease = place.as_ref().map(|place| place.lease().to_owned());
+        // A run with a place is one of the collector.
+        let embedded = !command.no_embedded && place.is_none();
+        let mut begin = pin!(Counter::begin(global, asked, &start, embedded));
         let mut stopped_by = None;
         let counter = loop {
             tokio::select! {
@@ -65,18 +75,27 @@ fn with_relay(global: &Global, command: &args::RunArgs, relay: &mut Relay) -> Re
                 },
             }
         };
-        let counter =
-            counter.map_err(|failure| failure.while_doing(&format!("run {} is not started", start.run)))?;
+        let counter = match (counter, &place) {
+            (Ok(counter), _) => counter,
+            (Err(failure), place) => {
+                if let Some(place) = place {
+                    place.give_back(global.json).await;
+                }
+                return Err(failure.while_doing(&format!("run {} is not started", start.run)));
+            }
+        };
         systemd::ready();
         let code = match stopped_by {
             Some(signal) => code_of(signal),
             None if command.command.is_empty() => until_stopped(relay).await,
-            None => child::run(&command.command, relay)
-                .await
-                .unwrap_or_else(|failure| {
+            None => {
+                let variables = place.as_ref().map(Place::variables).unwrap_or_default();
+                let ended = child::run(&command.command, variables, relay).await;
+                ended.unwrap_or_else(|failure| {
                     report(&failure, global.json);
                     failure.code.code()
-                }),
+                })
+            }
         };
         relay.ending();
         systemd::stopping();
@@ -91,6 +110,42 @@ fn with_relay(global: &Global, command: &args::RunArgs, relay: &mut Relay) -> Re
             }
         }
     })
+}
+
+/// The place of the run with `--admit`; a signal that came first.
+///
+/// # Errors
+/// No place is free, or no collector answers.
+async fn admitted(
+    global: &Global,
+    socket: &Path,
+    command: &args::RunArgs,
+    start: &StartBody,
+    relay: &mut Relay,
+) -> Result<Result<Option<Place>, Received>, Failure> {
+    if command.admit.is_none() {
+        return Ok(Ok(None));
+    }
+    match admission::admit(socket, command, start, global.json, relay).await {
+        Ok(Admission::Place(place)) => Ok(Ok(Some(place))),
+        Ok(Admission::Stopped(signal)) => {
+            relay.ending();
+            output::warn(
+                global.json,
+                &format!(
+                    "run {} is not started: stopped while it waited for a place",
+                    start.run
+                ),
+            );
+            Ok(Err(signal))
+        }
+        Err(mut failure) => {
+            if failure.code == Exit::Unavailable {
+                failure.message.push_str("; --admit needs a collector");
+            }
+            Err(failure.while_doing(&format!("run {} is not started", start.run)))
+        }
+    }
 }
 
 /// True if a failure at the end means missing counts. A collector that is down counts the rest when it is up

@@ -4,7 +4,7 @@ pub mod document;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -22,6 +22,9 @@ const STOP_ANSWER_WITHIN: Duration = Duration::from_secs(90);
 const STOP_ASKS_MAX: u32 = 10;
 /// Pause between them.
 const STOP_ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Longest wait for a collector that is away, and the pause between two attempts.
+const BACK_WITHIN: Duration = Duration::from_secs(30);
+const AWAY_ASK_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// The registration of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,6 +35,9 @@ pub struct StartBody {
     /// An absolute path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mount: Option<PathBuf>,
+    /// The lease that it starts with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<String>,
 }
 
 /// Registers a run in the collector.
@@ -46,6 +52,24 @@ pub async fn start(socket: &Path, start: &StartBody) -> Result<Document, ClientE
         client::TIMEOUT,
     )
     .await
+}
+
+/// [`start`], or [`stop`], of a run that holds a place: if the collector is away, its return is waited for.
+///
+/// # Errors
+/// As those.
+pub async fn patiently<F: Future<Output = Result<Document, ClientError>>>(
+    exchange: impl Fn() -> F,
+) -> Result<Document, ClientError> {
+    let began = Instant::now();
+    loop {
+        match exchange().await {
+            Err(error) if error.is_away() && began.elapsed() < BACK_WITHIN => {
+                tokio::time::sleep(AWAY_ASK_AGAIN_AFTER).await;
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// Stops a run in the collector; returns its document once everything is counted.

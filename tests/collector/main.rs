@@ -30,6 +30,8 @@ mod hostile_writers;
 mod http_security;
 mod instances;
 mod kills;
+mod lease_kills;
+mod leases;
 mod lifecycle;
 mod limits;
 mod looking;

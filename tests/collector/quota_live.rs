@@ -2,6 +2,7 @@
 
 mod kills;
 mod marks;
+mod recovery;
 mod routes;
 mod settings;
 mod shown;

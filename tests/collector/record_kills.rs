@@ -59,10 +59,15 @@ impl Starts {
 
 /// Posts once; any failure may be one of the connection.
 pub fn post(socket: &Path, body: &str) -> io::Result<(u16, Value)> {
+    send(socket, "POST", "/v1/records", body)
+}
+
+/// Sends a request once; any failure may be one of the connection.
+pub fn send(socket: &Path, method: &str, path: &str, body: &str) -> io::Result<(u16, Value)> {
     let mut stream = UnixStream::connect(socket)?;
     write!(
         stream,
-        "POST /v1/records HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     )?;
@@ -71,6 +76,8 @@ pub fn post(socket: &Path, body: &str) -> io::Result<(u16, Value)> {
     let broken = || io::Error::from(io::ErrorKind::UnexpectedEof);
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(broken)?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    // 204 has no body.
+    let body = if body.is_empty() { "null" } else { body };
     let document = serde_json::from_str(body).map_err(|_| broken())?;
     Ok((status.ok_or_else(broken)?, document))
 }

@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
 
+use super::parse_length;
 use crate::model::{RunId, RunIdError, split_label};
 
 /// Arguments of `run`.
@@ -26,6 +28,19 @@ pub struct RunArgs {
     /// If no collector answers, fail, instead of counting here in a database of the run's own
     #[arg(long)]
     pub no_embedded: bool,
+
+    /// Start only if an account has a free place, and hold it as long as the run lasts; with a duration, wait for a
+    /// place at most for this long
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, value_parser = parse_length)]
+    pub admit: Option<Option<Duration>>,
+
+    /// The model the run will use, for --admit; the account may serve another in its place
+    #[arg(long, value_name = "NAME", requires = "admit")]
+    pub model: Option<String>,
+
+    /// The class of the run, for --admit: for `reserve` of an account and for learned costs
+    #[arg(long, value_name = "NAME", requires = "admit")]
+    pub class: Option<String>,
 
     /// The command with its arguments [default: none; ends on SIGTERM or SIGINT]
     #[arg(last = true, value_name = "CMD")]
@@ -119,6 +134,7 @@ pub(super) const RUN_EXAMPLES: &str = "\
 Examples:
   tokentail run fix-42 --label project=alpha -- claude -p 'fix the build'
   tokentail run fix-42 --json -- ./agent.sh >transcript.txt
+  tokentail run fix-42 --admit=30m --class high -- ./agent.sh
   tokentail run fix-42
 
 Signals are passed on to the command. After its end its output is read to the last byte and the
@@ -128,7 +144,11 @@ Exits with the command's code, 128+n if signal n ended it, 127 if it was not fou
 executed. If the command ended with 0 and not all of its output could be counted: 74 or 75, and stderr names
 the missing part. The command is not run if the run is refused: 64 for an invalid request, 69 and above for the collector.
 Without a collector the run is counted here, into run-ID.redb beside the configured database, or in the user's
-state directory if that one belongs to another user; or into --db.";
+state directory if that one belongs to another user; or into --db.
+
+With --admit the command has TOKENTAIL_PROVIDER, TOKENTAIL_ACCOUNT and TOKENTAIL_LEASE in its environment, and
+TOKENTAIL_MODEL if a model was named. 125 means that it was not started, as no place was free; stderr has the reason and the
+time of the next attempt. It needs a collector.";
 
 pub(super) const RUNS_EXAMPLES: &str = "\
 Examples:

@@ -73,6 +73,8 @@ pub enum Words {
     Runs,
     /// Accounts, as PROVIDER/NAME
     Accounts,
+    /// Ids of leases
+    Leases,
     /// Names of accounts
     Names,
 }

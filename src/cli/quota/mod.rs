@@ -3,9 +3,6 @@
 pub mod table;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-use jiff::Timestamp;
 
 use crate::api::wire;
 use crate::cli::args::{self, Global, MarkState, QuotaCommand, Until};
@@ -15,13 +12,8 @@ use crate::cli::print::numbers::time;
 use crate::cli::print::{output, text};
 use crate::cli::settings::{self, CollectorAddress};
 use crate::cli::status;
+use crate::cli::waiting::Waiting;
 use crate::clock::Clock;
-
-/// Longest pause between two questions while waiting, even if the answer named a later time: an operator or
-/// another run may change it.
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// Shortest pause between two questions.
-const ASK_AGAIN_MIN: Duration = Duration::from_millis(100);
 
 /// Prints the table, or runs a subcommand.
 ///
@@ -195,9 +187,7 @@ pub fn may_start(global: &Global, command: &args::MayStartArgs) -> Result<Exit, 
     let asking = Asking {
         socket: &socket,
         path: path(command),
-        clock: Clock::SYSTEM,
-        began: Instant::now(),
-        wait: command.wait,
+        waiting: Waiting::new(command.wait),
     };
     let (answer, exit) = runtime.block_on(asking.answer())?;
     let width = output::Screen::stdout().columns;
@@ -210,13 +200,7 @@ pub fn may_start(global: &Global, command: &args::MayStartArgs) -> Result<Exit, 
 struct Asking<'a> {
     socket: &'a Path,
     path: String,
-    clock: Clock,
-    began: Instant,
-    #[expect(
-        clippy::option_option,
-        reason = "wait not at all, without end, or for so long"
-    )]
-    wait: Option<Option<Duration>>,
+    waiting: Waiting,
 }
 
 impl Asking<'_> {
@@ -225,22 +209,24 @@ impl Asking<'_> {
         loop {
             let exit = match last.decision.as_str() {
                 "allow" => return Ok((last, Exit::Ok)),
-                "unknown" if !self.is_still_reading().await => return Ok((last, Exit::Unknown)),
+                "unknown" if !self.waiting.is_still_reading(self.socket).await => {
+                    return Ok((last, Exit::Unknown));
+                }
                 "unknown" => Exit::Unknown,
                 "wait" => Exit::No,
                 _ => return Ok((last, Exit::No)),
             };
-            if self.wait.is_none() {
+            if !self.waiting.is_wanted() {
                 return Ok((last, exit));
             }
-            let Some(pause) = self.pause(&last) else {
+            let Some(pause) = self.waiting.pause(last.retry_at.as_deref()) else {
                 return Ok((last, Exit::TryLater));
             };
             tokio::time::sleep(pause).await;
             // While waiting, a restart of the collector is waited for too.
             match self.ask().await {
                 Ok(answer) => last = answer,
-                Err(ClientError::NotRunning(_) | ClientError::Timeout { .. }) => {}
+                Err(error) if error.is_away() || matches!(error, ClientError::Timeout { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -248,34 +234,6 @@ impl Asking<'_> {
 
     async fn ask(&self) -> Result<wire::MayStart, ClientError> {
         client::get_json(self.socket, &self.path, client::TIMEOUT).await
-    }
-
-    /// True if the collector is still starting, so that waiting alone may change the answer.
-    async fn is_still_reading(&self) -> bool {
-        if self.wait.is_none() {
-            return false;
-        }
-        let health = client::get_json::<wire::Health>(self.socket, "/healthz", client::TIMEOUT);
-        health.await.is_ok_and(|health| !health.backlog_done)
-    }
-
-    /// The pause before the next question; `None` if the time is over.
-    fn pause(&self, answer: &wire::MayStart) -> Option<Duration> {
-        let until_retry = answer
-            .retry_at
-            .as_deref()
-            .and_then(|time| time.parse::<Timestamp>().ok())
-            .and_then(|time| Duration::try_from(time.duration_since(self.clock.timestamp())).ok());
-        let pause = until_retry
-            .unwrap_or(ASK_AGAIN_AFTER)
-            .clamp(ASK_AGAIN_MIN, ASK_AGAIN_AFTER);
-        match self.wait.flatten() {
-            None => Some(pause),
-            Some(wait) => {
-                let left = wait.checked_sub(self.began.elapsed())?;
-                (!left.is_zero()).then(|| pause.min(left))
-            }
-        }
     }
 }
 

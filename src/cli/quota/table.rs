@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
-use crate::api::wire::{Account, MayStart, Quota, Window};
+use crate::api::wire::{Account, MayStart, Quota, Recovery, Window};
 use crate::cli::print::grid::{self, Column, GridCell, GridRow};
 use crate::cli::print::numbers::{counted, grouped, length, time};
 use crate::cli::print::text;
@@ -273,7 +273,14 @@ fn write_account(out: &mut dyn Write, account: &Account, width: Option<usize>) -
         text::name(&format!("{}/{}", account.provider, account.account)),
         text::name(&account.state.replace('_', " ")),
     );
+    let line = match account.leases {
+        0 => line,
+        leases => format!("{line}, {}", counted(leases, "lease")),
+    };
     writeln!(out, "{}", text::wrapped(&line, width))?;
+    for recovery in &account.recoveries {
+        writeln!(out, "{}", text::wrapped(&recovery_line(recovery), width))?;
+    }
     for cause in &account.causes {
         let until = (cause.until.as_deref()).map_or_else(
             || "until taken back".to_owned(),
@@ -287,6 +294,37 @@ fn write_account(out: &mut dyn Write, account: &Account, width: Option<usize>) -
         writeln!(out, "{}", text::wrapped(&line, width))?;
     }
     Ok(())
+}
+
+/// How far an account, or a family of models at it, has recovered from a block.
+fn recovery_line(recovery: &Recovery) -> String {
+    let mut line = "  recovery".to_owned();
+    if !recovery.scope.is_empty() {
+        let _ = write!(line, " of {}", text::name(&recovery.scope));
+    }
+    let until = recovery.until.as_deref().map(time);
+    let state = match (recovery.state.as_str(), recovery.cap, until) {
+        ("open", _, Some(until)) => format!("blocked until {until}"),
+        ("due", ..) => "the next lease tries it".to_owned(),
+        ("half_open", _, until) => {
+            let lease = (recovery.lease.as_deref()).map_or_else(
+                || "a lease".to_owned(),
+                |lease| format!("lease {}", text::name(lease)),
+            );
+            let until = until.map_or_else(String::new, |until| format!(", until {until} at most"));
+            format!("{lease} tries it{until}")
+        }
+        ("ramp", Some(cap), until) => {
+            let until = until.map_or_else(String::new, |until| format!(", more from {until} on"));
+            format!("{} let in{until}", counted(cap.into(), "run"))
+        }
+        (state, ..) => text::name(&state.replace('_', " ")),
+    };
+    let _ = write!(line, ": {state}");
+    if recovery.failures > 0 {
+        let _ = write!(line, "; failed tries: {}", recovery.failures);
+    }
+    line
 }
 
 #[cfg(test)]
@@ -356,6 +394,42 @@ mod tests {
             ..window(Some(0.5), "stale", true)
         };
         assert_eq!(shown(&refused), "|REFUSED");
+    }
+
+    #[test]
+    fn a_recovery_is_said_with_what_comes_next() {
+        let recovery = |state: &str| Recovery {
+            state: state.to_owned(),
+            until: Some("2026-11-30T16:00:30Z".to_owned()),
+            lease: Some("7-12".to_owned()),
+            ..Recovery::default()
+        };
+        let failed = Recovery {
+            scope: "opus".to_owned(),
+            failures: 2,
+            ..recovery("open")
+        };
+        let ramp = Recovery {
+            cap: Some(2),
+            ..recovery("ramp")
+        };
+        for (recovery, expected) in [
+            (
+                failed,
+                "  recovery of opus: blocked until 2026-11-30 16:00:30 UTC; failed tries: 2",
+            ),
+            (recovery("due"), "  recovery: the next lease tries it"),
+            (
+                recovery("half_open"),
+                "  recovery: lease 7-12 tries it, until 2026-11-30 16:00:30 UTC at most",
+            ),
+            (
+                ramp,
+                "  recovery: 2 runs let in, more from 2026-11-30 16:00:30 UTC on",
+            ),
+        ] {
+            assert_eq!(recovery_line(&recovery), expected);
+        }
     }
 
     #[test]

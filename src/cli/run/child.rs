@@ -13,16 +13,22 @@ use tokio::process::{Child, Command};
 use super::super::exit::{Exit, Failure};
 use crate::signals::{EXIT_SIGNAL_BASE, Received, Relay};
 
-/// Runs the command to its end; returns its exit code as a shell would.
+/// Runs the command to its end, with further variables in its environment; returns its exit code as a shell would.
 ///
 /// # Errors
 /// It cannot be started.
-pub async fn run(words: &[OsString], relay: &mut Relay) -> Result<u8, Failure> {
+pub async fn run(
+    words: &[OsString],
+    variables: Vec<(&str, String)>,
+    relay: &mut Relay,
+) -> Result<u8, Failure> {
     let Some((program, arguments)) = words.split_first() else {
         return Ok(Exit::Ok.code());
     };
     let name = program.display();
-    let mut child = Command::new(program).args(arguments).spawn().map_err(|error| {
+    let mut command = Command::new(program);
+    let spawned = command.args(arguments).envs(variables).spawn();
+    let mut child = spawned.map_err(|error| {
         let (code, hint) = match error.kind() {
             io::ErrorKind::NotFound => (Exit::NotFound, "check its name and PATH"),
             _ => (Exit::NotExecutable, "check its mode and its first line"),

@@ -18,7 +18,12 @@ use crate::model::RunId;
 
 /// The counter of the run.
 pub enum Counter {
-    Collector { socket: PathBuf, run: RunId },
+    Collector {
+        socket: PathBuf,
+        run: RunId,
+        /// True if it holds a place.
+        is_admitted: bool,
+    },
     Embedded(Box<Embedded>),
 }
 
@@ -34,11 +39,18 @@ impl Counter {
         embedded: bool,
     ) -> Result<Self, Failure> {
         let socket = asked.socket;
-        let why = match runs::start(&socket, start).await {
+        let is_admitted = start.lease.is_some();
+        let started = if is_admitted {
+            runs::patiently(|| runs::start(&socket, start)).await
+        } else {
+            runs::start(&socket, start).await
+        };
+        let why = match started {
             Ok(_) => {
                 return Ok(Self::Collector {
                     socket,
                     run: start.run.clone(),
+                    is_admitted,
                 });
             }
             Err(ClientError::NotRunning(_)) if embedded => "no collector answers on",
@@ -80,15 +92,31 @@ impl Counter {
     /// The run is incomplete; the message contains the remedy.
     pub async fn end(self) -> Result<Document, Failure> {
         match self {
-            Self::Collector { socket, run } => runs::stop(&socket, &run, false).await.map_err(|error| {
-                let failure = Failure::from(error);
-                let message = format!(
-                    "the totals of run {run} are not complete: {}; ask for them again later: \
-                     tokentail stop {run}",
-                    failure.message
-                );
-                Failure::new(failure.code, message)
-            }),
+            Self::Collector {
+                socket,
+                run,
+                is_admitted,
+            } => {
+                let stopped = if is_admitted {
+                    runs::patiently(|| runs::stop(&socket, &run, false)).await
+                } else {
+                    runs::stop(&socket, &run, false).await
+                };
+                stopped.map_err(|error| {
+                    let failure = Failure::from(error);
+                    let place = if is_admitted {
+                        ", which also gives its place back"
+                    } else {
+                        ""
+                    };
+                    let message = format!(
+                        "the totals of run {run} are not complete: {}; ask for them again later{place}: \
+                         tokentail stop {run}",
+                        failure.message
+                    );
+                    Failure::new(failure.code, message)
+                })
+            }
             Self::Embedded(embedded) => {
                 let whole = embedded.end().await?;
                 serde_json::to_value(&whole)

@@ -1,0 +1,159 @@
+//! The place of a run: acquired before it starts, released if it does not start.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::api::wire;
+use crate::cli::args::RunArgs;
+use crate::cli::client::ClientError;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::lease;
+use crate::cli::lease::acquire::{Acquiring, Attempt, random};
+use crate::cli::print::numbers::time;
+use crate::cli::print::{output, text};
+use crate::cli::runs::StartBody;
+use crate::cli::waiting::Waiting;
+use crate::config::{ACCOUNT_LABEL, PROVIDER_LABEL};
+use crate::signals::{Received, Relay};
+
+/// Time in which the run has to be registered after the grant; it follows at once.
+const REGISTERED_WITHIN: &str = "10s";
+/// Longest part of a run's id in a key, in bytes: a key has up to 128.
+const KEY_RUN_BYTES_MAX: usize = 100;
+
+/// The variables of the command's environment.
+const ACCOUNT_VARIABLE: &str = "TOKENTAIL_ACCOUNT";
+const PROVIDER_VARIABLE: &str = "TOKENTAIL_PROVIDER";
+const MODEL_VARIABLE: &str = "TOKENTAIL_MODEL";
+const LEASE_VARIABLE: &str = "TOKENTAIL_LEASE";
+
+/// Result of the wait for a place.
+pub enum Admission {
+    Place(Place),
+    /// A signal that requests a stop came first.
+    Stopped(Received),
+}
+
+/// A place that was granted.
+pub struct Place {
+    socket: PathBuf,
+    lease: wire::Lease,
+}
+
+/// Acquires a place for the run, and waits for it as long as `limit` says.
+///
+/// # Errors
+/// No collector answers, or none is granted.
+pub async fn admit(
+    socket: &Path,
+    command: &RunArgs,
+    start: &StartBody,
+    json: bool,
+    relay: &mut Relay,
+) -> Result<Admission, Failure> {
+    let limit = command.admit.flatten().map(Some);
+    let subject = format!("run {}", start.run);
+    let mut acquiring = Acquiring::new(
+        socket,
+        request(command, start),
+        Waiting::new(limit),
+        json,
+        subject,
+    );
+    loop {
+        match acquiring.attempt().await? {
+            Attempt::Granted(answer) => {
+                let lease = answer.leases.into_iter().next().ok_or_else(|| {
+                    Failure::new(Exit::Bug, "the collector granted nothing, and did not refuse")
+                })?;
+                return Ok(Admission::Place(Place {
+                    socket: socket.to_owned(),
+                    lease,
+                }));
+            }
+            Attempt::Refused(answer, exit) => return Err(refused(&answer.may_start, exit)),
+            Attempt::Later(pause) => {
+                if let Some(signal) = stopped_during(pause, relay).await {
+                    return Ok(Admission::Stopped(signal));
+                }
+            }
+        }
+    }
+}
+
+/// The signal that requests a stop during a pause.
+async fn stopped_during(pause: Duration, relay: &mut Relay) -> Option<Received> {
+    let stopped = async {
+        loop {
+            let signal = relay.next().await;
+            if signal.asks_to_stop() {
+                return signal;
+            }
+        }
+    };
+    tokio::time::timeout(pause, stopped).await.ok()
+}
+
+fn request(command: &RunArgs, start: &StartBody) -> wire::AcquireLeases {
+    let run = start.run.as_str();
+    let label = |name: &str| start.labels.get(name).cloned();
+    wire::AcquireLeases {
+        key: format!("{}-{}", &run[..run.len().min(KEY_RUN_BYTES_MAX)], random()),
+        provider: label(PROVIDER_LABEL),
+        account: label(ACCOUNT_LABEL),
+        model: command.model.clone(),
+        runs: vec![run.to_owned()],
+        class: command.class.clone(),
+        ttl: Some(REGISTERED_WITHIN.to_owned()),
+        holder: Some("tokentail run".to_owned()),
+        ..wire::AcquireLeases::default()
+    }
+}
+
+/// The refusal, with what can be done.
+fn refused(answer: &wire::MayStart, exit: Exit) -> Failure {
+    let mut message = text::one_line(&answer.sentence);
+    if let Some(at) = &answer.retry_at {
+        message += &format!("; try again at {}", time(at));
+    }
+    match (exit, answer.decision.as_str()) {
+        (Exit::TryLater, _) => message += "; the time of --admit is over",
+        (_, "wait") => message += "; --admit=30m waits up to 30 minutes for a place",
+        _ => {}
+    }
+    Failure::new(Exit::NotAdmitted, message)
+}
+
+impl Place {
+    #[must_use]
+    pub fn lease(&self) -> &str {
+        &self.lease.id
+    }
+
+    /// The variables for the command.
+    #[must_use]
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        let mut variables = vec![
+            (PROVIDER_VARIABLE, self.lease.provider.clone()),
+            (ACCOUNT_VARIABLE, self.lease.account.clone()),
+            (LEASE_VARIABLE, self.lease.id.clone()),
+        ];
+        variables.extend((self.lease.model.clone()).map(|model| (MODEL_VARIABLE, model)));
+        variables
+    }
+
+    /// Gives the place back, as the run did not start. Without an answer it ends by itself.
+    pub async fn give_back(&self, json: bool) {
+        match lease::release(&self.socket, self.lease()).await {
+            // Nothing holds a place then.
+            Ok(()) | Err(ClientError::Status(..)) => {}
+            Err(error) => output::warn(
+                json,
+                &format!(
+                    "lease {} is not released: {error}; it ends by itself",
+                    self.lease()
+                ),
+            ),
+        }
+    }
+}
