@@ -185,7 +185,7 @@ fn answer(mut admission: Admission, granted: &Grant, book: &LeaseBook, now: Mill
         }
         (admission.decision, admission.chosen, admission.retry_at) = (Verdict::Allow, place, None);
         let count = granted.leases.len();
-        let places = if count == 1 { "a place is" } else { "places are" };
+        let places = if count == 1 { "place is" } else { "places are" };
         admission.sentence = format!("{count} {places} reserved; {}", admission.sentence);
     } else {
         if admission.decision == Verdict::Allow {
@@ -196,13 +196,8 @@ fn answer(mut admission: Admission, granted: &Grant, book: &LeaseBook, now: Mill
             }
             let first = granted.capacities.first().map(|(account, _)| account.to_string());
             let words = granted.by.map_or("the collector is not ready", |by| by.words());
-            let others = admission.candidates.iter().map(|one| one.sentence.as_str());
-            let others: Vec<&str> = others.collect();
-            admission.sentence = format!(
-                "no place is free in {}: {words}; {}",
-                first.unwrap_or_else(|| "any account".to_owned()),
-                others.join("; ")
-            );
+            let first = first.unwrap_or_else(|| "any account".to_owned());
+            admission.sentence = format!("no place is free in {first}: {words}");
         }
         if admission.decision != Verdict::Deny {
             admission.retry_at = admission.retry_at.max(granted.retry_at);
