@@ -169,7 +169,7 @@ fn who_waits_for_a_place_gets_the_one_that_is_given_back_also_by_another_collect
     let mut said = BufReader::new(waiting.stderr.take().unwrap());
     read_until(&mut said, "no place is free");
     collector.kill();
-    read_until(&mut said, "waits for the collector");
+    read_until(&mut said, "waits: no collector answers");
     let collector = place.start(place.command_with_config(&["serve"]));
     assert_eq!(ids(&collector.leases()), BTreeSet::from([held.clone()]));
     read_until(&mut said, "no place is free");

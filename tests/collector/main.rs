@@ -40,6 +40,7 @@ mod manager;
 mod metrics;
 mod mounts;
 mod observations;
+mod orchestrator;
 mod overflow;
 mod own_mounts;
 mod owned;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::api::wire;
-use crate::cli::client::{self, ClientError, Method};
+use crate::cli::client::{self, ClientError, Method, StatusCode};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::print::numbers::time;
 use crate::cli::print::{output, text};
@@ -99,12 +99,17 @@ impl<'a> Acquiring<'a> {
         }
     }
 
-    /// After a request without an answer: while waiting, a restart of the collector is waited for too.
+    /// After a request without an answer, or a refusal: while waiting, a restart of the collector is waited for too, and
+    /// the end of another lease of the run.
     fn missed(&mut self, error: ClientError) -> Result<Attempt, Failure> {
         let is_away = matches!(error, ClientError::NotRunning(_));
-        let may_wait = error.may_pass() && (self.is_answered || !is_away);
+        // A run of this id may be left by a client that was killed: its lease ends in time, or with it.
+        let is_held = matches!(&error, ClientError::Status(StatusCode::CONFLICT, problem)
+            if problem.field.as_deref() == Some("runs"));
+        let may_wait = is_held || error.may_pass() && (self.is_answered || !is_away);
         if let Some(pause) = self.waiting.pause(None).filter(|_| may_wait) {
-            self.say("away", || format!("waits for the collector: {error}"));
+            let reason = if is_held { "held" } else { "away" };
+            self.say(reason, || format!("waits: {error}"));
             return Ok(Attempt::Later(pause));
         }
         let may_be_granted = error.may_pass() && !is_away;
