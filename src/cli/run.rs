@@ -22,7 +22,7 @@ use super::runs::document::{self, Document};
 use super::{limits, log, report, serve, settings};
 use crate::signals::{EXIT_SIGNAL_BASE, Received, Relay};
 use crate::{stderr, systemd};
-use admission::{Admission, Place};
+use admission::Place;
 use counter::Counter;
 
 /// Runs the command.
@@ -127,8 +127,8 @@ async fn admitted(
         return Ok(Ok(None));
     }
     match admission::admit(socket, command, start, global.json, relay).await {
-        Ok(Admission::Place(place)) => Ok(Ok(Some(place))),
-        Ok(Admission::Stopped(signal)) => {
+        Ok(Ok(place)) => Ok(Ok(Some(place))),
+        Ok(Err(signal)) => {
             relay.ending();
             output::warn(
                 global.json,

@@ -21,15 +21,15 @@ pub struct Waiting {
     clock: Clock,
     began: Instant,
     /// Not at all, without end, or for so long.
+    #[expect(
+        clippy::option_option,
+        reason = "wait not at all, without end, or for so long"
+    )]
     limit: Option<Option<Duration>>,
 }
 
 impl Waiting {
     #[must_use]
-    #[expect(
-        clippy::option_option,
-        reason = "wait not at all, without end, or for so long"
-    )]
     pub fn new(limit: Option<Option<Duration>>) -> Self {
         Self {
             clock: Clock::SYSTEM,

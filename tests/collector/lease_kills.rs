@@ -14,7 +14,7 @@ use crate::harness::{Collector, Place, number_setting};
 use crate::record_kills::send;
 
 /// Default number of kills.
-const KILLS: u64 = 10;
+const KILLS: u64 = 20;
 const CLIENTS: u64 = 100;
 /// The places of the account.
 const PLACES: usize = 20;

@@ -1,5 +1,6 @@
 //! Requests for leases, repeated with the same key until they are granted, are refused for good, or the wait is over.
 
+use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::time::Duration;
@@ -116,8 +117,8 @@ impl<'a> Acquiring<'a> {
         let mut failure = Failure::from(error);
         if may_be_granted {
             let key = text::name(&self.request.key);
-            failure.message +=
-                &format!("; the same request with --key {key} gets what may have been granted");
+            let more = format!("; the same request with --key {key} gets what may have been granted");
+            failure.message.push_str(&more);
         }
         Err(failure)
     }
@@ -134,7 +135,7 @@ impl<'a> Acquiring<'a> {
 fn waits(answer: &wire::MayStart) -> String {
     let mut line = format!("waits: {}", text::one_line(&answer.sentence));
     if let Some(at) = &answer.retry_at {
-        line += &format!("; next attempt at {}", time(at));
+        let _ = write!(line, "; next attempt at {}", time(at));
         if answer.retry_in_s.is_some_and(|seconds| seconds > SOON_S) {
             line += ", or earlier if a place is given back";
         }

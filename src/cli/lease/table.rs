@@ -1,5 +1,6 @@
 //! Leases and capacities for people.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -56,7 +57,7 @@ pub fn write_answer(
             text::one_line(&may_start.sentence)
         );
         if let Some(at) = &may_start.retry_at {
-            line += &format!("; ask again at {}", time(at));
+            let _ = write!(line, "; ask again at {}", time(at));
         }
         writeln!(out, "{}", text::wrapped(&line, width))?;
         for candidate in &may_start.candidates {

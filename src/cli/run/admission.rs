@@ -1,5 +1,6 @@
 //! The place of a run: acquired before it starts, released if it does not start.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,20 +28,14 @@ const PROVIDER_VARIABLE: &str = "TOKENTAIL_PROVIDER";
 const MODEL_VARIABLE: &str = "TOKENTAIL_MODEL";
 const LEASE_VARIABLE: &str = "TOKENTAIL_LEASE";
 
-/// Result of the wait for a place.
-pub enum Admission {
-    Place(Place),
-    /// A signal that requests a stop came first.
-    Stopped(Received),
-}
-
 /// A place that was granted.
 pub struct Place {
     socket: PathBuf,
     lease: wire::Lease,
 }
 
-/// Acquires a place for the run, and waits for it as long as `limit` says.
+/// Acquires a place for the run, and waits for it as long as the command says; returns the place, or a signal that
+/// requests a stop and came first.
 ///
 /// # Errors
 /// No collector answers, or none is granted.
@@ -50,7 +45,7 @@ pub async fn admit(
     start: &StartBody,
     json: bool,
     relay: &mut Relay,
-) -> Result<Admission, Failure> {
+) -> Result<Result<Place, Received>, Failure> {
     let limit = command.admit.flatten().map(Some);
     let subject = format!("run {}", start.run);
     let mut acquiring = Acquiring::new(
@@ -66,7 +61,7 @@ pub async fn admit(
                 let lease = answer.leases.into_iter().next().ok_or_else(|| {
                     Failure::new(Exit::Bug, "the collector granted nothing, and did not refuse")
                 })?;
-                return Ok(Admission::Place(Place {
+                return Ok(Ok(Place {
                     socket: socket.to_owned(),
                     lease,
                 }));
@@ -74,7 +69,7 @@ pub async fn admit(
             Attempt::Refused(answer, exit) => return Err(refused(&answer.may_start, exit)),
             Attempt::Later(pause) => {
                 if let Some(signal) = stopped_during(pause, relay).await {
-                    return Ok(Admission::Stopped(signal));
+                    return Ok(Err(signal));
                 }
             }
         }
@@ -114,7 +109,7 @@ fn request(command: &RunArgs, start: &StartBody) -> wire::AcquireLeases {
 fn refused(answer: &wire::MayStart, exit: Exit) -> Failure {
     let mut message = text::one_line(&answer.sentence);
     if let Some(at) = &answer.retry_at {
-        message += &format!("; try again at {}", time(at));
+        let _ = write!(message, "; try again at {}", time(at));
     }
     match (exit, answer.decision.as_str()) {
         (Exit::TryLater, _) => message += "; the time of --admit is over",
