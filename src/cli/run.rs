@@ -22,7 +22,7 @@ use super::runs::document::{self, Document};
 use super::{limits, log, report, serve, settings};
 use crate::signals::{EXIT_SIGNAL_BASE, Received, Relay};
 use crate::{stderr, systemd};
-use admission::Place;
+use admission::RunPlace;
 use counter::Counter;
 
 /// Runs the command.
@@ -89,7 +89,7 @@ fn with_relay(global: &Global, command: &args::RunArgs, relay: &mut Relay) -> Re
             Some(signal) => code_of(signal),
             None if command.command.is_empty() => until_stopped(relay).await,
             None => {
-                let variables = place.as_ref().map(Place::variables).unwrap_or_default();
+                let variables = place.as_ref().map(RunPlace::variables).unwrap_or_default();
                 let ended = child::run(&command.command, variables, relay).await;
                 ended.unwrap_or_else(|failure| {
                     report(&failure, global.json);
@@ -122,7 +122,7 @@ async fn admitted(
     command: &args::RunArgs,
     start: &StartBody,
     relay: &mut Relay,
-) -> Result<Result<Option<Place>, Received>, Failure> {
+) -> Result<Result<Option<RunPlace>, Received>, Failure> {
     if command.admit.is_none() {
         return Ok(Ok(None));
     }

@@ -1,4 +1,4 @@
-//! Waiting for another answer of the collector: the pauses between two questions, and the end of the wait.
+//! AnswerWait for another answer of the collector: the pauses between two questions, and the end of the wait.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ const ASK_AGAIN_MIN: Duration = Duration::from_millis(100);
 
 /// A wait that has begun.
 #[derive(Clone, Copy, Debug)]
-pub struct Waiting {
+pub struct AnswerWait {
     clock: Clock,
     began: Instant,
     /// Not at all, without end, or for so long.
@@ -28,7 +28,7 @@ pub struct Waiting {
     limit: Option<Option<Duration>>,
 }
 
-impl Waiting {
+impl AnswerWait {
     #[must_use]
     pub fn new(limit: Option<Option<Duration>>) -> Self {
         Self {
@@ -78,18 +78,18 @@ mod tests {
 
     #[test]
     fn a_pause_ends_with_the_wait_and_is_never_longer_than_five_seconds() {
-        let ever = Waiting::new(Some(None));
+        let ever = AnswerWait::new(Some(None));
         assert_eq!(ever.pause(None), Some(ASK_AGAIN_AFTER));
         assert_eq!(ever.pause(Some("2999-01-01T00:00:00Z")), Some(ASK_AGAIN_AFTER));
         assert_eq!(ever.pause(Some("1999-01-01T00:00:00Z")), Some(ASK_AGAIN_AFTER));
         assert_eq!(ever.pause(Some("soon")), Some(ASK_AGAIN_AFTER));
-        let short = Waiting::new(Some(Some(Duration::from_secs(2))));
+        let short = AnswerWait::new(Some(Some(Duration::from_secs(2))));
         assert!(
             short
                 .pause(None)
                 .is_some_and(|pause| pause <= Duration::from_secs(2))
         );
-        assert_eq!(Waiting::new(Some(Some(Duration::ZERO))).pause(None), None);
-        assert_eq!(Waiting::new(None).pause(None), None);
+        assert_eq!(AnswerWait::new(Some(Some(Duration::ZERO))).pause(None), None);
+        assert_eq!(AnswerWait::new(None).pause(None), None);
     }
 }

@@ -10,7 +10,7 @@ use crate::cli::client::{self, ClientError, Method, StatusCode};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::print::numbers::time;
 use crate::cli::print::{output, text};
-use crate::cli::waiting::Waiting;
+use crate::cli::waiting::AnswerWait;
 
 /// Longest exchange of one request: the collector answers within 10 s.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
@@ -19,7 +19,7 @@ const SOON_S: u64 = 6;
 
 /// Result of one request.
 #[derive(Debug)]
-pub enum Attempt {
+pub enum LeaseAttempt {
     Granted(Box<wire::LeaseAnswer>),
     /// Not granted, and not to be repeated; the code says why.
     Refused(Box<wire::LeaseAnswer>, Exit),
@@ -31,7 +31,7 @@ pub enum Attempt {
 pub struct Acquiring<'a> {
     socket: &'a Path,
     request: wire::AcquireLeases,
-    waiting: Waiting,
+    waiting: AnswerWait,
     json: bool,
     /// Names what waits, in messages.
     subject: String,
@@ -46,7 +46,7 @@ impl<'a> Acquiring<'a> {
     pub fn new(
         socket: &'a Path,
         request: wire::AcquireLeases,
-        waiting: Waiting,
+        waiting: AnswerWait,
         json: bool,
         subject: String,
     ) -> Self {
@@ -66,7 +66,7 @@ impl<'a> Acquiring<'a> {
     ///
     /// # Errors
     /// No collector answers, or it refuses the request itself.
-    pub async fn attempt(&mut self) -> Result<Attempt, Failure> {
+    pub async fn attempt(&mut self) -> Result<LeaseAttempt, Failure> {
         let to = (Method::POST, "/v1/leases");
         let asked = client::send_json(self.socket, to, &self.request, ANSWERED_WITHIN);
         let answer: wire::LeaseAnswer = match asked.await {
@@ -75,34 +75,34 @@ impl<'a> Acquiring<'a> {
         };
         self.is_answered = true;
         if !answer.leases.is_empty() {
-            return Ok(Attempt::Granted(Box::new(answer)));
+            return Ok(LeaseAttempt::Granted(Box::new(answer)));
         }
         let may_start = &answer.may_start;
         let exit = match may_start.decision.as_str() {
             "unknown" if !self.waiting.is_still_reading(self.socket).await => {
-                return Ok(Attempt::Refused(Box::new(answer), Exit::Unknown));
+                return Ok(LeaseAttempt::Refused(Box::new(answer), Exit::Unknown));
             }
             "unknown" => Exit::Unknown,
             "wait" => Exit::No,
-            _ => return Ok(Attempt::Refused(Box::new(answer), Exit::No)),
+            _ => return Ok(LeaseAttempt::Refused(Box::new(answer), Exit::No)),
         };
         if !self.waiting.is_wanted() {
-            return Ok(Attempt::Refused(Box::new(answer), exit));
+            return Ok(LeaseAttempt::Refused(Box::new(answer), exit));
         }
         match self.waiting.pause(may_start.retry_at.as_deref()) {
-            None => Ok(Attempt::Refused(Box::new(answer), Exit::TryLater)),
+            None => Ok(LeaseAttempt::Refused(Box::new(answer), Exit::TryLater)),
             Some(pause) => {
                 self.say(&format!("{}/{:?}", may_start.reason, answer.by), || {
                     waits(may_start)
                 });
-                Ok(Attempt::Later(pause))
+                Ok(LeaseAttempt::Later(pause))
             }
         }
     }
 
     /// After a request without an answer, or a refusal: while waiting, a restart of the collector is waited for too, and
     /// the end of another lease of the run.
-    fn missed(&mut self, error: ClientError) -> Result<Attempt, Failure> {
+    fn missed(&mut self, error: ClientError) -> Result<LeaseAttempt, Failure> {
         let is_away = matches!(error, ClientError::NotRunning(_));
         // A run of this id may be left by a client that was killed: its lease ends in time, or with it.
         let is_held = matches!(&error, ClientError::Status(StatusCode::CONFLICT, problem)
@@ -111,7 +111,7 @@ impl<'a> Acquiring<'a> {
         if let Some(pause) = self.waiting.pause(None).filter(|_| may_wait) {
             let reason = if is_held { "held" } else { "away" };
             self.say(reason, || format!("waits: {error}"));
-            return Ok(Attempt::Later(pause));
+            return Ok(LeaseAttempt::Later(pause));
         }
         let may_be_granted = error.may_pass() && !is_away;
         let mut failure = Failure::from(error);

@@ -14,10 +14,10 @@ use super::exit::{Exit, Failure};
 use super::print::numbers::time;
 use super::print::{output, text};
 use super::settings;
-use super::waiting::Waiting;
+use super::waiting::AnswerWait;
 use crate::api::wire;
 use crate::clock::Clock;
-use acquire::{Acquiring, Attempt};
+use acquire::{Acquiring, LeaseAttempt};
 
 /// Runs a subcommand.
 ///
@@ -36,7 +36,7 @@ pub fn lease(global: &Global, command: &args::LeaseArgs) -> Result<Exit, Failure
 
 /// The document of `lease acquire --json`.
 #[derive(Serialize)]
-struct KeyedAnswer<'a> {
+struct AcquireDocument<'a> {
     /// With it, the request may be repeated.
     key: &'a str,
     #[serde(flatten)]
@@ -47,17 +47,23 @@ fn acquire(global: &Global, socket: &Path, wanted: &AcquireArgs) -> Result<Exit,
     let request = request(wanted)?;
     let key = request.key.clone();
     let subject = format!("lease request {}", text::name(&key));
-    let mut acquiring = Acquiring::new(socket, request, Waiting::new(wanted.wait), global.json, subject);
+    let mut acquiring = Acquiring::new(
+        socket,
+        request,
+        AnswerWait::new(wanted.wait),
+        global.json,
+        subject,
+    );
     let (answer, exit) = client::runtime(socket)?.block_on(async {
         loop {
             match acquiring.attempt().await? {
-                Attempt::Granted(answer) => return Ok::<_, Failure>((answer, Exit::Ok)),
-                Attempt::Refused(answer, exit) => return Ok((answer, exit)),
-                Attempt::Later(pause) => tokio::time::sleep(pause).await,
+                LeaseAttempt::Granted(answer) => return Ok::<_, Failure>((answer, Exit::Ok)),
+                LeaseAttempt::Refused(answer, exit) => return Ok((answer, exit)),
+                LeaseAttempt::Later(pause) => tokio::time::sleep(pause).await,
             }
         }
     })?;
-    let document = KeyedAnswer {
+    let document = AcquireDocument {
         key: &key,
         answer: &answer,
     };

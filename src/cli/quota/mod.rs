@@ -12,7 +12,7 @@ use crate::cli::print::numbers::time;
 use crate::cli::print::{output, text};
 use crate::cli::settings::{self, CollectorAddress};
 use crate::cli::status;
-use crate::cli::waiting::Waiting;
+use crate::cli::waiting::AnswerWait;
 use crate::clock::Clock;
 
 /// Prints the table, or runs a subcommand.
@@ -187,7 +187,7 @@ pub fn may_start(global: &Global, command: &args::MayStartArgs) -> Result<Exit, 
     let asking = Asking {
         socket: &socket,
         path: path(command),
-        waiting: Waiting::new(command.wait),
+        waiting: AnswerWait::new(command.wait),
     };
     let (answer, exit) = runtime.block_on(asking.answer())?;
     let width = output::Screen::stdout().columns;
@@ -200,7 +200,7 @@ pub fn may_start(global: &Global, command: &args::MayStartArgs) -> Result<Exit, 
 struct Asking<'a> {
     socket: &'a Path,
     path: String,
-    waiting: Waiting,
+    waiting: AnswerWait,
 }
 
 impl Asking<'_> {

@@ -9,11 +9,11 @@ use crate::cli::args::RunArgs;
 use crate::cli::client::ClientError;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::lease;
-use crate::cli::lease::acquire::{Acquiring, Attempt, random};
+use crate::cli::lease::acquire::{Acquiring, LeaseAttempt, random};
 use crate::cli::print::numbers::time;
 use crate::cli::print::{output, text};
 use crate::cli::runs::StartBody;
-use crate::cli::waiting::Waiting;
+use crate::cli::waiting::AnswerWait;
 use crate::config::{ACCOUNT_LABEL, PROVIDER_LABEL};
 use crate::signals::{Received, Relay};
 
@@ -29,7 +29,7 @@ const MODEL_VARIABLE: &str = "TOKENTAIL_MODEL";
 const LEASE_VARIABLE: &str = "TOKENTAIL_LEASE";
 
 /// A place that was granted.
-pub struct Place {
+pub struct RunPlace {
     socket: PathBuf,
     lease: wire::Lease,
 }
@@ -45,29 +45,29 @@ pub async fn admit(
     start: &StartBody,
     json: bool,
     relay: &mut Relay,
-) -> Result<Result<Place, Received>, Failure> {
+) -> Result<Result<RunPlace, Received>, Failure> {
     let limit = command.admit.flatten().map(Some);
     let subject = format!("run {}", start.run);
     let mut acquiring = Acquiring::new(
         socket,
         request(command, start),
-        Waiting::new(limit),
+        AnswerWait::new(limit),
         json,
         subject,
     );
     loop {
         match acquiring.attempt().await? {
-            Attempt::Granted(answer) => {
+            LeaseAttempt::Granted(answer) => {
                 let lease = answer.leases.into_iter().next().ok_or_else(|| {
                     Failure::new(Exit::Bug, "the collector granted nothing, and did not refuse")
                 })?;
-                return Ok(Ok(Place {
+                return Ok(Ok(RunPlace {
                     socket: socket.to_owned(),
                     lease,
                 }));
             }
-            Attempt::Refused(answer, exit) => return Err(refused(&answer.may_start, exit)),
-            Attempt::Later(pause) => {
+            LeaseAttempt::Refused(answer, exit) => return Err(refused(&answer.may_start, exit)),
+            LeaseAttempt::Later(pause) => {
                 if let Some(signal) = stopped_during(pause, relay).await {
                     return Ok(Err(signal));
                 }
@@ -119,7 +119,7 @@ fn refused(answer: &wire::MayStart, exit: Exit) -> Failure {
     Failure::new(Exit::NotAdmitted, message)
 }
 
-impl Place {
+impl RunPlace {
     #[must_use]
     pub fn lease(&self) -> &str {
         &self.lease.id
