@@ -102,6 +102,12 @@ impl ClientError {
         )
     }
 
+    /// True if the item has ended.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Status(StatusCode::GONE, _))
+    }
+
     /// True if the collector answers but does not have the requested item yet. Unreadable answers do not
     /// count.
     #[must_use]

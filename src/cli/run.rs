@@ -85,17 +85,13 @@ fn with_relay(global: &Global, command: &args::RunArgs, relay: &mut Relay) -> Re
             }
         };
         systemd::ready();
-        let code = match stopped_by {
-            Some(signal) => code_of(signal),
-            None if command.command.is_empty() => until_stopped(relay).await,
-            None => {
-                let variables = place.as_ref().map(RunPlace::variables).unwrap_or_default();
-                let ended = child::run(&command.command, variables, relay).await;
-                ended.unwrap_or_else(|failure| {
-                    report(&failure, global.json);
-                    failure.code.code()
-                })
-            }
+        let code = match (stopped_by, &place) {
+            (Some(signal), _) => code_of(signal),
+            (None, None) => until_ended(global, command, None, relay).await,
+            (None, Some(place)) => tokio::select! {
+                code = until_ended(global, command, Some(place), relay) => code,
+                never = place.keep(global.json) => match never {},
+            },
         };
         relay.ending();
         systemd::stopping();
@@ -109,6 +105,24 @@ fn with_relay(global: &Global, command: &args::RunArgs, relay: &mut Relay) -> Re
                 Ok(code.into())
             }
         }
+    })
+}
+
+/// The exit code of the command, or, without one, that of a signal that requests a stop.
+async fn until_ended(
+    global: &Global,
+    command: &args::RunArgs,
+    place: Option<&RunPlace>,
+    relay: &mut Relay,
+) -> u8 {
+    if command.command.is_empty() {
+        return until_stopped(relay).await;
+    }
+    let variables = place.map(RunPlace::variables).unwrap_or_default();
+    let ended = child::run(&command.command, variables, relay).await;
+    ended.unwrap_or_else(|failure| {
+        report(&failure, global.json);
+        failure.code.code()
     })
 }
 

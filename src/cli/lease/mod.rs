@@ -99,12 +99,8 @@ fn request(wanted: &AcquireArgs) -> Result<wire::AcquireLeases, Failure> {
 }
 
 fn renew(global: &Global, socket: &Path, renewal: &args::RenewArgs) -> Result<Exit, Failure> {
-    let path = path(&renewal.lease);
-    let body = wire::RenewLease {
-        ttl: renewal.ttl.clone(),
-    };
-    let sent = client::send_json(socket, (Method::PUT, &path), &body, client::TIMEOUT);
-    let lease: wire::Lease = client::runtime(socket)?.block_on(sent)?;
+    let sent = renewed(socket, &renewal.lease, renewal.ttl.clone());
+    let lease = client::runtime(socket)?.block_on(sent)?;
     output::document(global.json, &lease, |out| {
         let id = text::name(&lease.id);
         match &lease.expires_at {
@@ -128,6 +124,15 @@ fn end(global: &Global, socket: &Path, lease: &str, is_revoked: bool) -> Result<
         writeln!(out, "lease {} is {word}, or had ended before", text::name(lease))
     })?;
     Ok(Exit::Ok)
+}
+
+/// Renews a lease.
+///
+/// # Errors
+/// No collector answers, or the lease has ended.
+pub async fn renewed(socket: &Path, lease: &str, ttl: Option<String>) -> Result<wire::Lease, ClientError> {
+    let (path, body) = (path(lease), wire::RenewLease { ttl });
+    client::send_json(socket, (Method::PUT, &path), &body, client::TIMEOUT).await
 }
 
 /// Releases a lease.

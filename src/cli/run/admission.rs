@@ -1,5 +1,6 @@
 //! The place of a run: acquired before it starts, released if it does not start.
 
+use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,8 +18,10 @@ use crate::cli::waiting::AnswerWait;
 use crate::config::{ACCOUNT_LABEL, PROVIDER_LABEL};
 use crate::signals::{Received, Relay};
 
-/// Time in which the run has to be registered after the grant; it follows at once.
-const REGISTERED_WITHIN: &str = "10s";
+/// Time to live of the lease, as long as the command has written nothing.
+const LEASE_TTL: &str = "30s";
+/// Interval of renewals.
+const RENEW_EVERY: Duration = Duration::from_secs(10);
 /// Longest part of a run's id in a key, in bytes: a key has up to 128.
 const KEY_RUN_BYTES_MAX: usize = 100;
 
@@ -99,7 +102,7 @@ fn request(command: &RunArgs, start: &StartBody) -> wire::AcquireLeases {
         model: command.model.clone(),
         runs: vec![run.to_owned()],
         class: command.class.clone(),
-        ttl: Some(REGISTERED_WITHIN.to_owned()),
+        ttl: Some(LEASE_TTL.to_owned()),
         holder: Some("tokentail run".to_owned()),
         ..wire::AcquireLeases::default()
     }
@@ -135,6 +138,27 @@ impl RunPlace {
         ];
         variables.extend((self.lease.model.clone()).map(|model| (MODEL_VARIABLE, model)));
         variables
+    }
+
+    /// Keeps the place until the run's own log does. Never ends: it is dropped with the command.
+    pub async fn keep(&self, json: bool) -> Infallible {
+        loop {
+            tokio::time::sleep(RENEW_EVERY).await;
+            match lease::renewed(&self.socket, self.lease(), None).await {
+                Ok(lease) if lease.expires_at.is_none() => break,
+                Err(error) if error.is_gone() => {
+                    let lease = self.lease();
+                    output::warn(
+                        json,
+                        &format!("{error}; the run goes on without the place of lease {lease}"),
+                    );
+                    break;
+                }
+                // A collector that is away comes back, and gives leases more time then.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        std::future::pending().await
     }
 
     /// Gives the place back, as the run did not start. Without an answer it ends by itself.

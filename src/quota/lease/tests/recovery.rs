@@ -6,7 +6,7 @@ use crate::quota::account::{OnUnknown, RampRules};
 use crate::quota::lease::probe::{
     BlockKind, Gate, Probe, ProbePhase, ProbeState, ScopeBlock, ScopeFacts, state,
 };
-use crate::quota::simulator::News;
+use crate::quota::simulator::{Engine, News};
 use crate::quota::window_name::{COOL_DOWN, SEVEN_DAY_OPUS, UNKNOWN};
 
 const RESET: Millis = NOON + 2 * HOUR_MS;
@@ -407,7 +407,7 @@ fn a_pause_after_a_failure_is_not_shorter_than_the_end_that_was_named() {
 fn a_refusal_without_an_end_is_tried_again_and_again() {
     for on_unknown in [OnUnknown::Say, OnUnknown::Wait, OnUnknown::Allow] {
         let mut bed = bed(0.5);
-        bed.accounts[0].engine = Default::default();
+        bed.accounts[0].engine = Engine::default();
         bed.accounts[0].account.on_unknown = on_unknown;
         let unknown = reading(UNKNOWN, None, None, LimitStatus::Rejected);
         let mut at = NOON;
