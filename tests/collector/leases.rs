@@ -196,7 +196,7 @@ fn a_lease_begins_with_its_run_and_ends_with_it() {
         (&bound["lease"]["id"], &bound["lease"]["run"]),
         (&put.clone().into(), &"put".into())
     );
-    assert!(bound["lease"]["expires_at"].is_null(), "{bound}");
+    assert!(bound["lease"]["expires_at"].is_string(), "nothing is written yet: {bound}");
     let (_, run) = collector.get("/v1/runs/put");
     assert_eq!(
         (&run["account"], &run["labels"]["class"]),
@@ -229,6 +229,8 @@ fn a_lease_begins_with_its_run_and_ends_with_it() {
     assert!(collector.end_of(&put).contains("its run ended"));
     assert_eq!(collector.request("PUT", "/v1/runs/new", &body).0, 410);
     collector.wait_for_messages(1);
+    let (_, lease) = collector.get(&format!("/v1/leases/{appears}"));
+    assert!(lease["expires_at"].is_null(), "its log keeps it: {lease}");
     fs::remove_dir_all(place.runs().join("appears")).unwrap();
     assert_eq!(phase(&mut events, "run_ended")["lease"]["id"], appears.as_str());
     assert_eq!(collector.free(), 3);
@@ -250,13 +252,18 @@ fn a_lease_whose_run_does_not_start_in_time_ends() {
     assert_eq!(collector.free(), 0);
     assert_eq!(phase(&mut events, "expired")["lease"]["id"], late.as_str());
     assert_eq!(collector.free(), 1);
-    assert!(collector.end_of(&late).contains("its run did not start in time"));
+    assert!(collector.end_of(&late).contains("its run wrote nothing in time"));
     let body = json!({"lease": late}).to_string();
     let (status, problem) = collector.request("PUT", "/v1/runs/r", &body);
     assert_eq!((status, &problem["field"]), (410, &"lease".into()), "{problem}");
     // Its key still has its answer, and the place is another's by then.
     assert_eq!(collector.lease(&json!({"key": "late", "ttl": "1s"})), late);
-    collector.lease(&json!({"key": "next"}));
+    let next = collector.lease(&json!({"key": "next", "ttl": "1s"}));
+    // A run that is started and writes nothing does not keep its place: its client may have died.
+    let body = json!({"lease": next}).to_string();
+    assert_eq!(collector.request("PUT", "/v1/runs/silent", &body).0, 201);
+    assert_eq!(phase(&mut events, "expired")["lease"]["id"], next.as_str());
+    assert_eq!(collector.free(), 1);
     collector.stop_cleanly();
 }
 
