@@ -35,7 +35,7 @@ use crate::prices::PriceList;
 
 pub use accounts::{
     ACCOUNT_LABEL, Accounts, PROVIDER_LABEL, UnknownAccount, WhichAccount, check_name as check_account_name,
-    name_an_account,
+    is_loopback_url, name_an_account,
 };
 pub use age::{Age, Keep};
 pub use layers::{Environment, LogFormat, Origin, Partial, VARIABLE_PREFIX};

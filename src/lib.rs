@@ -11,7 +11,7 @@
 //! | 3 time | clock |
 //! | 4 I/O adapters | config live logfile signals stderr store systemd watch |
 //! | 5 reader, writer, evaluation | committer reader verdict |
-//! | 6 tailer | tailer |
+//! | 6 tailer, accounts' own numbers | sources tailer |
 //! | 7 supervisor | supervisor |
 //! | 8 api | api |
 //! | 9 assembly | app replay verify |
@@ -47,6 +47,7 @@ pub mod committer;
 pub mod reader;
 pub mod verdict;
 
+pub mod sources;
 pub mod tailer;
 
 pub mod supervisor;

@@ -17,6 +17,7 @@ use crate::config::Settings;
 use crate::live::Live;
 use crate::logfile::pool::PoolQueue;
 use crate::model::Millis;
+use crate::sources::board::PollBoard;
 use crate::store::{Reader, Snapshot, StoreError};
 use crate::supervisor::handle::SupervisorHandle;
 use crate::tailer::status::RunStatuses;
@@ -55,6 +56,8 @@ pub struct ApiState {
     pub traffic: Arc<Traffic>,
     /// Counters shown by scrapes.
     pub counters: Counters,
+    /// The polls of accounts.
+    pub polls: Arc<PollBoard>,
     /// Places for subscribers of streams.
     pub subscribers: Subscribers,
 }

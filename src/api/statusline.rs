@@ -17,13 +17,13 @@ use crate::api::http::problem::{JsonAnswer, Problem, blocking};
 use crate::api::http::query::StrictQuery;
 use crate::api::openapi::{BadRequest, QUOTA, ReadErrors};
 use crate::api::quota::account;
-use crate::api::quota::report::impossible;
 use crate::api::state::{ApiState, RequestSnapshot, Shared};
 use crate::api::{usage, wire};
 use crate::model::{AccountId, Millis, PROVIDER_DEFAULT};
 use crate::parse::claude::limits::{ReportSource, reported};
 use crate::parse::dialect::session_hash;
 use crate::quota::account::scope;
+use crate::quota::plausible::impossible;
 use crate::store::{AccountObservations, SessionView, Snapshot, StoreError};
 
 /// Longest wait for the commit of the observations before the answer, which is then without them. They are

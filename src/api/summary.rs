@@ -7,7 +7,7 @@ use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::document::summary;
+use crate::api::document::{quota, summary};
 use crate::api::health::{eval_context, snapshot_and_unseen};
 use crate::api::http::problem::{JsonAnswer, blocking};
 use crate::api::http::query::{NoQuery, StrictQuery};
@@ -35,7 +35,9 @@ async fn get_summary(State(api): Shared, _: StrictQuery<NoQuery>) -> JsonAnswer<
         let settings = Arc::clone(&api.settings.borrow());
         let (snapshot, unseen) = snapshot_and_unseen(&api)?;
         let context = eval_context(&settings, unseen.as_ref(), api.clock.now());
-        Ok(Json(summary::collect(&snapshot, &context)?))
+        let mut document = summary::collect(&snapshot, &context)?;
+        quota::add_polls(&mut document.quota, &api.polls);
+        Ok(Json(document))
     })
     .await
 }

@@ -25,6 +25,8 @@ use crate::config::web::TokenError;
 use crate::live::Live;
 use crate::logfile::pool::Pool;
 use crate::logfile::touched::TouchedPath;
+use crate::sources::board::PollBoard;
+use crate::sources::{Sources, SourcesSetup};
 use crate::store::{self, Reader, StoreControl, StoreError, StoreOptions, Writer};
 use crate::supervisor::handle::{self, SupervisorHandle};
 use crate::supervisor::{RunLocations, Supervisor};
@@ -79,6 +81,7 @@ struct Core {
     committer: CommitterThread,
     /// The committer has the writer.
     store: StoreControl,
+    polls: Arc<PollBoard>,
 }
 
 /// The receivers of problems that health reports.
@@ -165,6 +168,14 @@ impl App {
             missing: missing_sender,
             stop: stop.clone(),
         };
+        let sources = Sources::new(SourcesSetup {
+            settings: core.shared.settings.clone(),
+            clock,
+            store: core.shared.store.clone(),
+            writes: core.shared.committer.downgrade(),
+            board: Arc::clone(&core.polls),
+            stop: stop.clone(),
+        });
         let address = endpoints.as_ref().and_then(Endpoints::address);
         let socket_file = endpoints.as_ref().map(Endpoints::socket_file);
         let mut publishers = vec![task(hub.run(
@@ -192,6 +203,7 @@ impl App {
             supervisor_task: task(actor.run()),
             publishers,
             owned: task(owned.run()),
+            sources: (scope == Scope::Everything).then(|| task(sources.run())),
             retention: (scope == Scope::Everything).then(|| task(retention.run())),
             server,
             socket_file,
@@ -240,6 +252,7 @@ impl Core {
             tokens,
             committer,
             store: control,
+            polls: Arc::default(),
         })
     }
 
@@ -266,6 +279,7 @@ impl Core {
             since: shared.clock.now(),
             traffic: Arc::new(Traffic::default()),
             counters: Counters::since_now(shared.store.clone()),
+            polls: Arc::clone(&self.polls),
             subscribers: Subscribers::new(shared.settings.borrow().http.subscribers_max),
         }
     }

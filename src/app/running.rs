@@ -64,6 +64,8 @@ pub struct Running {
     /// The tasks that publish commits to streams and account events.
     pub(super) publishers: Vec<JoinHandle<()>>,
     pub(super) owned: JoinHandle<()>,
+    /// The polls of accounts; without them counting goes on.
+    pub(super) sources: Option<JoinHandle<()>>,
     /// The prune by the configuration.
     pub(super) retention: Option<JoinHandle<()>>,
     pub(super) server: Option<JoinHandle<()>>,
@@ -228,6 +230,7 @@ impl Running {
             mut supervisor_task,
             publishers,
             owned,
+            sources,
             retention,
             server,
             socket_file,
@@ -244,7 +247,7 @@ impl Running {
             (Some(server), Some(file)) => end_server(server, file, deadline).await,
             _ => None,
         };
-        for task in publishers.into_iter().chain(beat).chain(retention) {
+        for task in publishers.into_iter().chain(beat).chain(retention).chain(sources) {
             task.abort();
         }
         let Core {

@@ -10,6 +10,7 @@ use crate::live::Update;
 use crate::model::{AccountId, Batch, PostedRecord, RunId, StopReason};
 use crate::quota::exhaustion::Cause;
 use crate::quota::lease::{LeaseBook, LeaseChange};
+use crate::quota::poll::Backoff;
 use crate::store::prune::{PruneStep, Pruned};
 use crate::store::{
     AccountObservations, DecideLeases, ForgetRun, LeaseDesk, Outcome, PostOutcome, Start, Started, StoreError,
@@ -99,6 +100,11 @@ pub(super) enum SideCommand {
     Mark {
         account: AccountId,
         cause: Option<Cause>,
+        done: oneshot::Sender<()>,
+    },
+    Backoff {
+        account: AccountId,
+        backoff: Option<Backoff>,
         done: oneshot::Sender<()>,
     },
     Observe {
@@ -273,6 +279,23 @@ impl WeakCommitterHandle {
         self.send(CommitterCommand::Lease { decide, done }).await?;
         answer.await.map_err(|_| CommitterGone)?;
         lock(&decided).take().ok_or(CommitterGone)
+    }
+
+    /// Stores the back-off of an account's poll, `None` removes it; returns once that is durable.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn set_backoff(
+        &self,
+        account: AccountId,
+        backoff: Option<Backoff>,
+    ) -> Result<(), CommitterGone> {
+        self.request(|done| SideCommand::Backoff {
+            account,
+            backoff,
+            done,
+        })
+        .await
     }
 
     /// Merges observations of limits; returns once that is durable.

@@ -395,6 +395,14 @@ impl Committer {
                 });
                 done
             }
+            SideCommand::Backoff {
+                account,
+                backoff,
+                done,
+            } => {
+                self.persist(&[], |writer| writer.set_backoff(&account, backoff))?;
+                done
+            }
             SideCommand::Observe { observations, done } => {
                 let now = self.setup.clock.now();
                 let committed = self.persist(&[], |writer| writer.observe(&observations, now))?;

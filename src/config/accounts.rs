@@ -4,6 +4,8 @@
 //! id and labels; else to the default account.
 
 mod described;
+mod poll;
+mod poll_rules;
 mod start;
 mod table;
 
@@ -16,6 +18,7 @@ use crate::quota::account::Account;
 use described::DescribedAccount;
 use table::{Mistake, RUNS_DEFAULT, Table};
 
+pub use poll_rules::is_loopback_url;
 pub(super) use start::OF_SHARES;
 pub use table::check_name;
 pub(super) use table::{KEYS, PartialAccount, doubts, tables};

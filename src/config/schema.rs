@@ -45,6 +45,7 @@ fn properties(keys: &[Key]) -> Map<String, Value> {
 fn property(key: &Key) -> Value {
     let default = default(key);
     let mut property = match &default {
+        Value::Bool(_) if key.name == "poll" => poll(),
         Value::Bool(_) => json!({ "type": ["boolean", "string"] }),
         // Digits may be in quotes, with underscores between them.
         Value::Number(_) => json!({ "type": ["integer", "string"], "minimum": 0 }),
@@ -74,6 +75,25 @@ fn property(key: &Key) -> Value {
     property["description"] = key.help.into();
     property["default"] = default;
     property
+}
+
+/// `poll` of an account: `false`, or a table.
+fn poll() -> Value {
+    let text = || json!({ "type": "string" });
+    json!({
+        "type": ["boolean", "object"],
+        "additionalProperties": false,
+        "required": ["via"],
+        "properties": {
+            "via": { "enum": ["claude-cli", "cache-file", "usage-api", "wham"] },
+            "interval": text(),
+            "credentials": text(),
+            "cache": text(),
+            "command": { "type": ["array", "string"], "items": text() },
+            "user_agent": text(),
+            "base_url": text(),
+        },
+    })
 }
 
 fn default(key: &Key) -> Value {
@@ -159,6 +179,14 @@ mod tests {
             ("[[account]]\nnome = 'a'", false),
             ("[[account]]\nthresholds = ['a']", false),
             ("[account]\nname = 'a'", false),
+            (
+                "[[account]]\n[account.poll]\nvia = 'cache-file'\ncache = '/c'",
+                true,
+            ),
+            ("[[account]]\npoll = false", true),
+            ("[[account]]\n[account.poll]\nvia = 'cash'", false),
+            ("[[account]]\n[account.poll]\nvai = 'wham'", false),
+            ("[[account]]\n[account.poll]\ninterval = '5m'", false),
         ] {
             assert_eq!(is_valid(text), fits, "{text}");
             assert_eq!(is_taken(text), fits, "{text}");

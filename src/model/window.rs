@@ -61,6 +61,8 @@ pub enum LimitSource {
     Codex,
     /// The file in which an agent stores the last answer of the usage API.
     AgentCache,
+    /// The body of the usage endpoint of Codex.
+    WhamUsage,
 }
 
 impl LimitSource {

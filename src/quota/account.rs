@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::poll::settings::PollSettings;
 use crate::model::{AccountId, Millis};
 
 /// Default thresholds of a window, in percent.
@@ -32,6 +33,8 @@ pub struct Account {
     pub use_overage: bool,
     /// Requested models, and the models that serve in their place at this account.
     pub models: BTreeMap<Box<str>, Box<str>>,
+    /// The way to the account's own numbers; `None` for none.
+    pub poll: Option<PollSettings>,
     pub start: StartRules,
 }
 
@@ -84,6 +87,7 @@ impl Account {
             use_overage: false,
             models: BTreeMap::new(),
             start: StartRules::default(),
+            poll: None,
         }
     }
 }

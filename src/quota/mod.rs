@@ -8,6 +8,8 @@ pub mod exhaustion;
 pub mod lease;
 pub mod overage;
 pub mod pace;
+pub mod plausible;
+pub mod poll;
 pub mod throttle;
 pub mod window;
 

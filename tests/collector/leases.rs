@@ -196,7 +196,10 @@ fn a_lease_begins_with_its_run_and_ends_with_it() {
         (&bound["lease"]["id"], &bound["lease"]["run"]),
         (&put.clone().into(), &"put".into())
     );
-    assert!(bound["lease"]["expires_at"].is_string(), "nothing is written yet: {bound}");
+    assert!(
+        bound["lease"]["expires_at"].is_string(),
+        "nothing is written yet: {bound}"
+    );
     let (_, run) = collector.get("/v1/runs/put");
     assert_eq!(
         (&run["account"], &run["labels"]["class"]),

@@ -10,6 +10,7 @@ use crate::quota::exhaustion::{Cause, UNTIL_TAKEN_BACK};
 use crate::quota::lease::LeaseBook;
 use crate::quota::pace;
 use crate::quota::window::{self, WindowState};
+use crate::sources::board::{PollBoard, PollStatus};
 use crate::store::schema::HistoryRow;
 use crate::store::{LimitEvent, QuotaView};
 use crate::verdict::{self, EvalContext, JudgedAccount, places};
@@ -46,6 +47,34 @@ pub fn quota(view: &QuotaView, context: &EvalContext<'_>) -> wire::Quota {
         limit_events: view.limit_events.iter().map(limit_event).collect(),
         thresholds_fired: view.fired.iter().map(fired).collect(),
         may_start: may_start(&verdicts.may_start, &book, context.now),
+    }
+}
+
+/// Adds the polls to the accounts of a document.
+pub fn add_polls(document: &mut wire::Quota, polls: &PollBoard) {
+    let mut statuses = polls.statuses();
+    for account in &mut document.accounts {
+        let id = AccountId {
+            provider: account.provider.as_str().into(),
+            name: account.account.as_str().into(),
+        };
+        account.poll = statuses.remove(&id).as_ref().map(poll);
+    }
+}
+
+fn poll(status: &PollStatus) -> wire::AccountPoll {
+    wire::AccountPoll {
+        via: status.via.into_str().to_owned(),
+        state: status.state.into_str().to_owned(),
+        last_ok: status.last_ok.map(time),
+        last_error: status.failure.as_ref().map(|failure| wire::PollError {
+            code: failure.kind.into_str().to_owned(),
+            at: time(failure.at),
+            detail: failure.detail.to_string(),
+            advice: failure.kind.advice().to_owned(),
+        }),
+        next: status.next.map(time),
+        retry_at: status.retry_at.map(time),
     }
 }
 
@@ -119,6 +148,7 @@ pub fn account(judged: &JudgedAccount, now: Millis) -> wire::Account {
         sentence: assessment.sentence.clone(),
         leases: 0,
         recoveries: Vec::new(),
+        poll: None,
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use crate::api::document::cost::CostBook;
-use crate::api::document::{self, summary};
+use crate::api::document::{self, quota, summary};
 use crate::api::feed::encode::{EventId, Filter};
 use crate::api::feed::hub::{Message, Missed};
 use crate::api::health::{eval_context, snapshot_and_unseen};
@@ -173,10 +173,9 @@ impl Subscriber {
             let context = eval_context(&settings, unseen.as_ref(), api.clock.now());
             let view = snapshot.quota(context.since())?;
             let (figures, costs) = CostBook::summary(&snapshot, context.prices)?;
-            Ok((
-                figures.sequence,
-                summary::summary(&figures, &costs, &view, &context),
-            ))
+            let mut document = summary::summary(&figures, &costs, &view, &context);
+            quota::add_polls(&mut document.quota, &api.polls);
+            Ok((figures.sequence, document))
         });
         // If the store does not answer, the stream ends, and the client resumes.
         let (sequence, snapshot) = read.await.ok()?;

@@ -65,6 +65,7 @@ fn collector(sources: &ApiState) -> Vec<Family> {
     let [connections, refused, requests] = traffic(sources);
     vec![
         build,
+        polls(sources),
         connections,
         refused,
         requests,
@@ -148,6 +149,23 @@ fn collector(sources: &ApiState) -> Vec<Family> {
         )
         .of(stderr::dropped()),
     ]
+}
+
+/// Polls by account and outcome.
+fn polls(sources: &ApiState) -> Family {
+    let mut polls = Family::counter(
+        "tokentail_poll_requests",
+        "Polls of accounts' own numbers, by outcome, since the start.",
+    );
+    for ((account, outcome), count) in sources.polls.requests() {
+        let labels = [
+            ("provider", &*account.provider),
+            ("account", &*account.name),
+            ("outcome", outcome),
+        ];
+        polls.add(&labels, count);
+    }
+    polls
 }
 
 /// Connections and requests by listener.

@@ -56,7 +56,9 @@ async fn quota_at(api: Arc<ApiState>, now: Millis) -> JsonAnswer<wire::Quota> {
         let settings = Arc::clone(&api.settings.borrow());
         let (snapshot, unseen) = snapshot_and_unseen(&api)?;
         let context = eval_context(&settings, unseen.as_ref(), now);
-        Ok(Json(quota::quota(&snapshot.quota(context.since())?, &context)))
+        let mut document = quota::quota(&snapshot.quota(context.since())?, &context);
+        quota::add_polls(&mut document, &api.polls);
+        Ok(Json(document))
     })
     .await
 }

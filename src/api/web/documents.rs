@@ -9,18 +9,25 @@ use crate::api::wire;
 use crate::model::{AccountId, Millis, RunId, window_name};
 use crate::quota::window::Freshness;
 use crate::quota::{pace, window};
+use crate::sources::board::PollBoard;
 use crate::store::{AccountSums, RunInfo, RunView, Snapshot, StoreError};
 use crate::tailer::status::RunStatus;
 
-/// The windows of an account.
+/// The windows of an account, and the error of its poll.
 pub fn usage(
     snapshot: &Snapshot<'_>,
     account: &AccountId,
+    polls: &PollBoard,
     now: Millis,
 ) -> Result<wire::WebUsage, StoreError> {
     let known = snapshot.accounts(Millis::MAX)?;
     let sums = known.get(account);
-    Ok(sums.map_or_else(wire::WebUsage::default, |sums| of_account(sums, now)))
+    let mut document = sums.map_or_else(wire::WebUsage::default, |sums| of_account(sums, now));
+    if let Some(failure) = polls.of(account).and_then(|poll| poll.failure) {
+        document.last_error = Some(failure.kind.web_word().to_owned());
+        document.last_error_at = Some(failure.at);
+    }
+    Ok(document)
 }
 
 /// The same from an account's stored sums.

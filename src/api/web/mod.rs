@@ -91,6 +91,7 @@ async fn get_usage(State(api): Shared, Lenient(query): Lenient<AccountQuery>) ->
         Ok(Json(documents::usage(
             snapshot.get()?,
             &account,
+            &api.polls,
             api.clock.now(),
         )?))
     })

@@ -74,6 +74,7 @@ impl Windows {
             Ok(documents::usage(
                 &api.store.snapshot()?,
                 &account,
+                &api.polls,
                 api.clock.now(),
             )?)
         })
@@ -99,6 +100,7 @@ fn is_news(sent: &wire::WebUsage, now: &wire::WebUsage, age: Duration) -> bool {
     now.buckets != sent.buckets
         || now.observed_at != sent.observed_at
         || zones(now) != zones(sent)
+        || (&now.last_error, now.last_error_at) != (&sent.last_error, sent.last_error_at)
         || (age >= PACE_AFTER_MIN && now.pacing != sent.pacing)
 }
 

@@ -26,8 +26,8 @@ pub use events::{
 pub use leases::{AcquireLeases, Capacity, Lease, LeaseAnswer, LeaseEvent, ProbeEvent, Recovery, RenewLease};
 pub use prune::{PruneAnswer, PruneRequest, PruneTotals};
 pub use quota::{
-    Account, Candidate, Cause, Choice, HistoryPoint, LimitEvent, Mark, MayStart, Observed, Pace, Quota,
-    TellObservations, ThresholdFired, Window,
+    Account, AccountPoll, Candidate, Cause, Choice, HistoryPoint, LimitEvent, Mark, MayStart, Observed, Pace,
+    PollError, Quota, TellObservations, ThresholdFired, Window,
 };
 pub use records::{PostAttempt, PostRecord, PostUsage, Posted, PostedItem};
 pub use runs::{Run, RunDetail, StartRun};

@@ -106,6 +106,43 @@ pub struct Account {
     #[serde(default)]
     #[schema(required)]
     pub recoveries: Vec<Recovery>,
+    /// The poll of the account's own numbers; `null` where the configuration has none.
+    #[serde(default)]
+    pub poll: Option<AccountPoll>,
+}
+
+/// The poll of an account's own numbers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AccountPoll {
+    /// `claude-cli`, `cache-file`, `usage-api` or `wham`.
+    pub via: String,
+    /// `idle`, `in_flight`, `backoff`, or what keeps it from asking until the file has another credential: `expired`,
+    /// `forbidden`, `missing`.
+    pub state: String,
+    /// The time of the last reading, since the start of the collector.
+    #[schema(format = DateTime)]
+    pub last_ok: Option<String>,
+    /// The error since then.
+    pub last_error: Option<PollError>,
+    /// The time of the next poll; `null` while another credential is awaited.
+    #[schema(format = DateTime)]
+    pub next: Option<String>,
+    /// The end of the wait after failures.
+    #[schema(format = DateTime)]
+    pub retry_at: Option<String>,
+}
+
+/// An error of a poll. The account's figures stay as they are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PollError {
+    /// `expired`, `forbidden`, `missing_credentials`, `rate_limited`, `network`, `bad_answer`, `command` or `cache`.
+    pub code: String,
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// The cause in words.
+    pub detail: String,
+    /// The remedy in words.
+    pub advice: String,
 }
 
 /// A cause of an exhaustion.

@@ -13,7 +13,8 @@ pub struct WebUsage {
     pub plan: Option<String>,
     /// The time of the last observation of a window.
     pub observed_at: Option<i64>,
-    /// Always `null`: the collector makes no requests to the provider.
+    /// The last error of the account's poll, where it has one: `expired`, `missing_credentials`, `rate_limited` or
+    /// `network`. It does not hide the windows.
     pub last_error: Option<String>,
     pub last_error_at: Option<i64>,
     /// By id.

@@ -212,7 +212,9 @@ fn coverage(coverage: &Coverage) -> Option<String> {
 /// True if there are limits to show.
 fn has_limits(summary: &Summary) -> bool {
     let quota = &summary.quota;
-    let is_wanted = |account: &Account| account.calls_quota.is_some() || account.budget.is_some();
+    let is_wanted = |account: &Account| {
+        account.calls_quota.is_some() || account.budget.is_some() || account.poll.is_some()
+    };
     !quota.windows.is_empty() || quota.accounts.iter().any(is_wanted)
 }
 

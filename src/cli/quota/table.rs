@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
-use crate::api::wire::{Account, MayStart, Quota, Recovery, Window};
+use crate::api::wire::{Account, AccountPoll, MayStart, Quota, Recovery, Window};
 use crate::cli::print::grid::{self, Column, GridCell, GridRow};
 use crate::cli::print::numbers::{counted, grouped, length, time};
 use crate::cli::print::text;
@@ -81,7 +81,7 @@ pub fn write_limits(
     }
     writeln!(out)?;
     for account in &quota.accounts {
-        write_account(out, account, width)?;
+        write_account(out, account, now, width)?;
     }
     Ok(())
 }
@@ -254,7 +254,12 @@ fn moment(time: Option<&str>, now: Timestamp) -> (String, String) {
     (away, time.strftime(format).to_string())
 }
 
-fn write_account(out: &mut dyn Write, account: &Account, width: Option<usize>) -> io::Result<()> {
+fn write_account(
+    out: &mut dyn Write,
+    account: &Account,
+    now: Timestamp,
+    width: Option<usize>,
+) -> io::Result<()> {
     let style = match account.state.as_str() {
         "available" => GOOD,
         "exhausted" => BAD,
@@ -293,6 +298,9 @@ fn write_account(out: &mut dyn Write, account: &Account, width: Option<usize>) -
         );
         writeln!(out, "{}", text::wrapped(&line, width))?;
     }
+    if let Some(poll) = &account.poll {
+        writeln!(out, "{}", text::wrapped(&poll_line(poll, now), width))?;
+    }
     Ok(())
 }
 
@@ -323,6 +331,42 @@ fn recovery_line(recovery: &Recovery) -> String {
     let _ = write!(line, ": {state}");
     if recovery.failures > 0 {
         let _ = write!(line, "; failed tries: {}", recovery.failures);
+    }
+    line
+}
+
+/// The poll of an account in one line: its last answer, or its error and what to do, and the next one.
+fn poll_line(poll: &AccountPoll, now: Timestamp) -> String {
+    let when = |time: &Option<String>| time.as_deref().map(|time| moment(Some(time), now).0);
+    let mut line = format!("  polled by {}: ", text::name(&poll.via));
+    match &poll.last_error {
+        Some(error) => {
+            let (code, ago) = (error.code.replace('_', " "), moment(Some(&error.at), now).0);
+            let _ = write!(line, "{WARNING}{}{WARNING:#} {ago}: ", text::name(&code));
+            let _ = write!(
+                line,
+                "{}; {}",
+                text::one_line(&error.detail),
+                text::one_line(&error.advice)
+            );
+            if let Some(ok) = when(&poll.last_ok) {
+                let _ = write!(line, "; last answer {ok}");
+            }
+        }
+        None => match when(&poll.last_ok) {
+            Some(ok) => {
+                let _ = write!(line, "last answer {ok}");
+            }
+            None => line.push_str("no answer yet"),
+        },
+    }
+    let next = match poll.state.as_str() {
+        "in_flight" => Some("asking now".to_owned()),
+        "expired" | "forbidden" | "missing" => None,
+        _ => when(&poll.next).map(|next| format!("next {next}")),
+    };
+    if let Some(next) = next {
+        let _ = write!(line, "; {next}");
     }
     line
 }

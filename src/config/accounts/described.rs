@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::poll::DescribedPoll;
 use super::start::DescribedRamp;
 use super::table::{KEYS, TokenKind};
 use crate::model::Labels;
@@ -29,6 +30,7 @@ pub struct DescribedAccount {
     pub reserve: BTreeMap<Box<str>, f64>,
     pub ramp: DescribedRamp,
     pub cost: BTreeMap<Box<str>, f64>,
+    pub poll: DescribedPoll,
 }
 
 impl DescribedAccount {
@@ -70,6 +72,7 @@ impl DescribedAccount {
             reserve: rules.start.reserve.clone(),
             ramp: DescribedRamp::new(rules.start.ramp),
             cost: rules.start.cost.clone(),
+            poll: rules.poll.as_ref().into(),
         }
     }
 

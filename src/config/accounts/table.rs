@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::super::mistakes::{MistakeText, did_you_mean, near};
 use super::super::units::{Count, List, Period, Share, within};
 use super::super::{Key, key};
+use super::poll::PollTable;
 use crate::globs::{Names, check_amount};
 use crate::model::window_name;
 use crate::model::{
@@ -114,6 +115,11 @@ pub(in crate::config) const KEYS: &[Key] = &[
         "{}",
         "Share of a window that a run is expected to use, as in { five_hour = 0.02 }; learned without it.",
     ),
+    key(
+        "poll",
+        "false",
+        "The account's own numbers, asked for: a table with via = \"claude-cli\", \"cache-file\", \"usage-api\" or \"wham\"",
+    ),
 ];
 
 /// One table of the file.
@@ -137,6 +143,7 @@ pub struct PartialAccount {
     pub on_unknown: Option<OnUnknown>,
     pub use_overage: Option<bool>,
     pub models: Option<BTreeMap<String, String>>,
+    pub poll: Option<PollTable>,
     pub concurrency: Option<Count>,
     pub reserve: Option<BTreeMap<String, Share>>,
     pub ramp: Option<PartialRamp>,
@@ -296,6 +303,7 @@ impl<'a> Table<'a> {
             use_overage: given.use_overage.unwrap_or_default(),
             models: self.models(),
             start: self.start(),
+            poll: self.poll(),
             id: default.id,
         }
     }

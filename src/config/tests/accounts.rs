@@ -86,6 +86,7 @@ fn accounts_have_the_rules_of_the_file() {
             },
             cost: BTreeMap::from([("five_hour".into(), 0.02), ("seven_day".into(), 1.0)]),
         },
+        poll: None,
     };
     let team = Account::new(account("codex", "team"));
     assert!(settings.accounts.configured);

@@ -202,6 +202,7 @@ fn the_words_of_documents_stay_as_they_are() {
         LimitSource::UsageApi,
         LimitSource::Codex,
         LimitSource::AgentCache,
+        LimitSource::WhamUsage,
     ];
     let words = [
         "rate_limits",
@@ -214,6 +215,7 @@ fn the_words_of_documents_stay_as_they_are() {
         "usage_api",
         "codex",
         "agent_cache",
+        "wham_usage",
     ];
     assert_eq!(sources.each_ref().map(LimitSource::into_str), words);
 }

@@ -11,6 +11,7 @@ use crate::model::{AccountId, Fired, LimitSource, MINUTE_MS, Millis};
 use crate::quota::exhaustion::Cause;
 use crate::quota::lease::LeaseBook;
 use crate::quota::overage::Overage;
+use crate::quota::poll::Backoff;
 use crate::quota::throttle::Throttles;
 use crate::quota::window::{self, WindowState};
 use crate::quota::window_name;
@@ -18,7 +19,8 @@ use crate::store::StoreError;
 use crate::store::error::DbError;
 use crate::store::schema::{
     ACCOUNT_LIMITS, ACCOUNTS, AccountLimitsRow, AccountRow, FIRED, FiredRow, HistoryRow, LIMIT_EVENTS,
-    LimitEventRow, MARKS, MINUTES, MODELS, MarkRow, OBSERVATIONS, RowError, SERVED, WINDOWS, WindowRow,
+    LimitEventRow, MARKS, MINUTES, MODELS, MarkRow, OBSERVATIONS, POLLS, PollRow, RowError, SERVED, WINDOWS,
+    WindowRow,
 };
 use crate::store::table::decode_row;
 
@@ -80,6 +82,23 @@ impl Snapshot<'_> {
     /// As [`Snapshot::summary`].
     pub fn quota(&self, since: Millis) -> Result<QuotaView, StoreError> {
         self.reading(|read| quota_in(read, since))
+    }
+
+    /// The stored back-offs of polls.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn backoffs(&self) -> Result<BTreeMap<AccountId, Backoff>, StoreError> {
+        self.reading(|read| {
+            let ids = account_ids(read)?;
+            let mut backoffs = BTreeMap::new();
+            for entry in read.open_table(POLLS)?.iter()? {
+                let (account, row) = entry?;
+                let row: PollRow = decode_row("polls", row.value())?;
+                backoffs.insert(account_id(&ids, account.value())?, row.backoff);
+            }
+            Ok(backoffs)
+        })
     }
 
     /// The points kept of a window's history, oldest first.

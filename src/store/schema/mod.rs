@@ -17,7 +17,7 @@ pub use codec::{RowError, Stored, decode, encode, encode_after};
 pub use leases::{LeaseEndRow, LeaseRow, ProbeRow};
 pub use rows::{
     AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow,
-    MarkRow, RunInfoRow, RunRow, RunTotalsRow, SessionRow, WindowRow,
+    MarkRow, PollRow, RunInfoRow, RunRow, RunTotalsRow, SessionRow, WindowRow,
 };
 pub use series::{
     ModelSumKey, PlaceRow, RecordPart, RecordRow, ResponseParts, ResponseRow, RouteRow, SeriesKey, SeriesRow,
@@ -112,6 +112,8 @@ pub const LIMIT_EVENTS: TableDefinition<'static, (u64, u32, &'static str), Bytes
 pub const FIRED: TableDefinition<'static, u64, Bytes> = TableDefinition::new("fired");
 /// Account to [`MarkRow`]: the operator's mark.
 pub const MARKS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("marks");
+/// Account to [`PollRow`]: the back-off of its poll, while there is one.
+pub const POLLS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("polls");
 /// Account to [`AccountLimitsRow`]: the provider's data without a window name.
 pub const ACCOUNT_LIMITS: TableDefinition<'static, u32, Bytes> = TableDefinition::new("account_limits");
 /// (account, model) to the time of the latest response, in milliseconds: the provider served then.

@@ -17,6 +17,7 @@ use crate::model::{
 };
 use crate::quota::exhaustion::Cause;
 use crate::quota::overage::Overage;
+use crate::quota::poll::Backoff;
 use crate::quota::throttle::{Throttle, Throttles};
 use crate::quota::window::{Held, Reading, Track, WindowState};
 
@@ -302,6 +303,14 @@ row! {
 }
 
 row! {
+    /// The back-off of an account's poll.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct PollRow {
+        pub backoff: Backoff,
+    }
+}
+
+row! {
     /// An observation that waits for the end of a backlog.
     #[derive(Clone, Debug, PartialEq)]
     pub struct DeferredRow {
@@ -447,6 +456,11 @@ layout!(Overage {
     in_use: bool
 });
 
+layout!(Backoff {
+    until: i64,
+    failures: u32,
+});
+
 layout!(Cause {
     until: i64,
     reason: Box<str>,
@@ -472,6 +486,7 @@ codes!(LimitSource, "source" {
     UsageApi = 7,
     Codex = 8,
     AgentCache = 9,
+    WhamUsage = 10,
 });
 
 codes!(StopReason, "reason" {

@@ -16,16 +16,18 @@ use crate::quota::lease::cost::{CostHistory, RunCost, WindowCost};
 use crate::quota::lease::probe::{Probe, ProbePhase};
 use crate::quota::lease::{KeyedAnswer, Lease, LeaseEnd};
 use crate::quota::overage::Overage;
+use crate::quota::poll::Backoff;
 use crate::quota::throttle::Throttles;
 use crate::quota::window::{Held, Reading, Track, WindowState};
 use crate::store::schema::{
     AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LeaseEndRow,
-    LeaseRow, LimitEventRow, MarkRow, PlaceRow, ProbeRow, RecordPart, RecordRow, ResponseParts, ResponseRow,
-    RouteRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, SessionRow, Stored, WindowRow, decode, encode,
+    LeaseRow, LimitEventRow, MarkRow, PlaceRow, PollRow, ProbeRow, RecordPart, RecordRow, ResponseParts,
+    ResponseRow, RouteRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, SessionRow, Stored, WindowRow,
+    decode, encode,
 };
 
 /// Table, type and bytes of the key, type and bytes of the value.
-const TABLES: [&str; 47] = [
+const TABLES: [&str; 48] = [
     "meta [&str] 736368656d61 [u64] 0800000000000000",
     "notes [&str] 72656275696c74 [&str] 776879",
     "runs [&str] 72756e [&[u8]] 01f0a2040103",
@@ -70,6 +72,7 @@ const TABLES: [&str; 47] = [
     "limit_events [(u64,u32,&str)] 01000000000000000200000077 [&[u8]] 01010201010c010d08",
     "fired [u64] 0100000000000000 [&[u8]] 0101017750000000000000e03f010406",
     "marks [u32] 01000000 [&[u8]] 01020172017304",
+    "polls [u32] 01000000 [&[u8]] 010203",
     "account_limits [u32] 01000000 [&[u8]] 01020e010601100310000002011201",
     "served [(u32,u32)] 0100000002000000 [i64] fdffffffffffffff",
     "parked [(u64,u64,u64)] 010000000000000002000000000000000300000000000000 [&[u8]] 0107017701000000\
@@ -556,6 +559,16 @@ fn tables() -> Vec<String> {
                 }
             }
         ),
+        row!(
+            POLLS,
+            1,
+            PollRow {
+                backoff: Backoff {
+                    until: 1,
+                    failures: 3
+                }
+            }
+        ),
         row!(ACCOUNT_LIMITS, 1, account_limits()),
         line(schema::SERVED, &(1, 2), &-3),
         row!(DEFERRED, (1, 2, 3), DeferredRow::new(7, &observation())),
@@ -644,6 +657,7 @@ fn the_byte_of_each_value_of_an_enum_stays_as_it_is() {
         (LimitSource::UsageApi, 7),
         (LimitSource::Codex, 8),
         (LimitSource::AgentCache, 9),
+        (LimitSource::WhamUsage, 10),
     ] {
         assert_eq!(code(LimitStatus::Unknown, source, source_at), byte, "{source:?}");
     }

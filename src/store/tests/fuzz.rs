@@ -12,8 +12,8 @@ use crate::quota::exhaustion::Cause;
 use crate::store::prune::{PruneGoal, PruneStep, prune_all_steps};
 use crate::store::schema::{
     AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow,
-    MarkRow, PlaceRow, RecordRow, ResponseRow, RouteRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, Stored,
-    WindowRow, decode, encode,
+    MarkRow, PlaceRow, PollRow, RecordRow, ResponseRow, RouteRow, RunInfoRow, RunRow, RunTotalsRow,
+    SeriesRow, Stored, WindowRow, decode, encode,
 };
 
 static ROWS: Target = Target {
@@ -76,6 +76,7 @@ macro_rules! every_row {
             LimitEventRow,
             FiredRow,
             MarkRow,
+            PollRow,
             DeferredRow,
             AccountLimitsRow,
             Totals
@@ -147,7 +148,7 @@ fn rows() -> Vec<Vec<u8>> {
         WINDOWS,
         OBSERVATIONS
     );
-    take!(LIMIT_EVENTS, FIRED, MARKS, DEFERRED, ACCOUNT_LIMITS);
+    take!(LIMIT_EVENTS, FIRED, MARKS, POLLS, DEFERRED, ACCOUNT_LIMITS);
     let deferred = DeferredRow::new(3, &saw(0.5, None, LimitStatus::Unknown));
     rows.push(encode(&deferred).unwrap());
     assert!(rows.len() > 14, "{} rows", rows.len());
@@ -396,6 +397,7 @@ fn judge_contents(image: &[u8], input: &[u8]) {
         MODEL_DAYS,
         MINUTES,
         MARKS,
+        POLLS,
         FIRED,
         DEFERRED,
         ACCOUNT_LIMITS

@@ -9,8 +9,9 @@ use super::windows::WindowChanges;
 use super::{Writer, next_sequence};
 use crate::model::{AccountId, Millis, Observation};
 use crate::quota::exhaustion::Cause;
+use crate::quota::poll::Backoff;
 use crate::store::StoreError;
-use crate::store::schema::{MARKS, META, MarkRow};
+use crate::store::schema::{MARKS, META, MarkRow, POLLS, PollRow};
 use crate::store::table::put;
 
 /// Observations of an account's limits.
@@ -39,6 +40,23 @@ impl Writer {
                 sequence: next_sequence(&mut meta)?,
                 ..Committed::default()
             })
+        })
+    }
+
+    /// Stores the back-off of an account's poll; `None` removes it.
+    ///
+    /// # Errors
+    /// As [`Writer::commit`].
+    pub fn set_backoff(&mut self, account: &AccountId, backoff: Option<Backoff>) -> Result<(), StoreError> {
+        self.transact_named(|write, names| {
+            let number = Registry::new(write)?.account(account)?;
+            names.note_account(number, account);
+            let mut polls = write.open_table(POLLS)?;
+            match backoff {
+                Some(backoff) => put(&mut polls, number, &PollRow { backoff })?,
+                None => drop(polls.remove(number)?),
+            }
+            Ok(())
         })
     }
 

@@ -231,6 +231,18 @@ fn verdict(status: LimitStatus, in_use: Option<bool>, share: Option<f64>) -> Lim
     }
 }
 
+/// The time named by the text of a `retry-after` header of a response at this time; zero means none.
+#[must_use]
+pub fn retry_after(text: &str, at: Millis) -> Option<Millis> {
+    let text = text.trim();
+    let raw = if text.parse::<f64>().is_ok() {
+        text.to_owned()
+    } else {
+        serde_json::Value::from(text).to_string()
+    };
+    time::retry_after(Raw(Some(&raw)), Some(at))
+}
+
 /// A hash of an id.
 fn id_hash(id: RawBytes<'_>) -> Option<u64> {
     id.text().map(|id| xxh3_64(&id))

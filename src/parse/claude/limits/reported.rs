@@ -57,7 +57,7 @@ pub fn reported(source: ReportSource<'_>, at: Millis) -> Vec<Observation> {
             } else if matches!(source, ReportSource::Usage(_)) {
                 let is_codex = Entries::of(value).get(&["rate_limit"]).0.is_some();
                 if is_codex {
-                    list.add(codex::windows(value, answer), LimitSource::Codex);
+                    list.add(codex::windows(value, answer), LimitSource::WhamUsage);
                 } else {
                     list.add(usage_api::windows(value), LimitSource::UsageApi);
                 }
