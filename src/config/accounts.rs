@@ -140,7 +140,7 @@ impl Accounts {
             (patterns, bytes) = runs.fold((patterns, bytes), |(patterns, bytes), run| {
                 (patterns + 1, bytes + run.len())
             });
-            let mut table = Table::new(number, given);
+            let mut table = Table::new(number, given, is_whole);
             if number == ACCOUNTS_MAX {
                 table.refuse("name", format!("at most {ACCOUNTS_MAX} accounts are allowed"));
                 mistakes.append(&mut table.mistakes);

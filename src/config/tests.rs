@@ -2,6 +2,7 @@
 
 mod accounts;
 mod fuzz;
+mod polls;
 
 use std::fs;
 

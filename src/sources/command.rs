@@ -64,3 +64,69 @@ pub async fn run(words: &[String]) -> Result<(), String> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_command_is_its_result() {
+        assert_eq!(run(&words(&["true"])).await, Ok(()));
+        for (command, why) in [
+            (&["false"][..], "\"false\" ended with exit status: 1"),
+            (
+                &["/no/such/program"],
+                "cannot run \"/no/such/program\": No such file or directory (os error 2)",
+            ),
+            (&[], "the command is empty"),
+        ] {
+            assert_eq!(run(&words(command)).await, Err(why.to_owned()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_hangs_is_killed() {
+        let why = run(&words(&["sleep", "1000"])).await.unwrap_err();
+        assert_eq!(why, "\"sleep\" did not end within 60 s and was killed");
+    }
+
+    #[tokio::test]
+    async fn what_a_command_started_ends_with_the_poll() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("pid");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RWXU,
+            0,
+        )
+        .unwrap();
+        // The sleeper holds the FIFO open as long as it lives.
+        let script = format!("exec 3>{0}; sleep 1000 & echo started >&3; wait", fifo.display());
+        let command = words(&["sh", "-c", &script]);
+        let running = tokio::task::spawn_blocking({
+            let fifo = fifo.clone();
+            move || {
+                let mut first = [0; 8];
+                let mut read = fs::File::open(fifo).unwrap();
+                std::io::Read::read_exact(&mut read, &mut first).unwrap();
+                read
+            }
+        });
+        let mut read = tokio::select! {
+            ended = run(&command) => panic!("{ended:?}"),
+            read = running => read.unwrap(),
+        };
+        // The poll was given up: the end of the file comes once the last process of the group is gone.
+        let mut rest = Vec::new();
+        std::io::Read::read_to_end(&mut read, &mut rest).unwrap();
+        assert_eq!(rest, b"");
+    }
+}

@@ -196,3 +196,118 @@ fn read(path: &Path, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, String> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: Millis = 1_791_201_600_000;
+
+    fn read_as(content: &[u8], via: PollVia) -> Result<Credential, CredentialRefusal> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("login.json");
+        fs::write(&path, content).unwrap();
+        credential(&path, via, NOW, &RandomState::new())
+    }
+
+    #[test]
+    fn a_login_gives_its_token_and_other_keys_do_not_matter() {
+        let claude = json!({"mcpOAuth": {"x": 1}, "claudeAiOauth": {"accessToken": "t-1", "expiresAt": NOW + 1,
+            "scopes": ["user:inference", "user:profile"], "subscriptionType": null, "new": [1]}});
+        let read = read_as(claude.to_string().as_bytes(), PollVia::UsageApi)
+            .ok()
+            .unwrap();
+        assert_eq!((read.token.as_str(), read.account_id), ("t-1", None));
+        // Neither end nor scopes are required.
+        let bare = json!({"claudeAiOauth": {"accessToken": "t-1", "expiresAt": null}});
+        assert!(read_as(bare.to_string().as_bytes(), PollVia::UsageApi).is_ok());
+        let codex = json!({"OPENAI_API_KEY": null, "tokens": {"access_token": "t-2", "account_id": "a"}});
+        let read = read_as(codex.to_string().as_bytes(), PollVia::Wham).ok().unwrap();
+        assert_eq!(
+            (read.token.as_str(), read.account_id.as_deref()),
+            ("t-2", Some("a"))
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_asked_with_is_refused_without_a_word_of_it() {
+        use PollErrorKind::{Expired, Forbidden, MissingCredentials};
+
+        let login = |login: Value| json!({ "claudeAiOauth": login }).to_string();
+        for (content, kind, words) in [
+            (String::new(), MissingCredentials, "not JSON"),
+            (
+                "{\"claudeAiOauth\":{\"accessToken\":\"sk-secret".to_owned(),
+                MissingCredentials,
+                "not JSON",
+            ),
+            (
+                json!({"mcpOAuth": {}}).to_string(),
+                MissingCredentials,
+                "no `claudeAiOauth`",
+            ),
+            (login(json!({})), MissingCredentials, "no access token"),
+            (
+                login(json!({"accessToken": ""})),
+                MissingCredentials,
+                "no access token",
+            ),
+            (
+                login(json!({"accessToken": "sk-secret\n"})),
+                MissingCredentials,
+                "no access token",
+            ),
+            (
+                login(json!({"accessToken": "a".repeat(TOKEN_BYTES_MAX + 1)})),
+                MissingCredentials,
+                "no access token",
+            ),
+            (
+                login(json!({"accessToken": "sk-secret", "scopes": ["user:inference"]})),
+                Forbidden,
+                "user:profile",
+            ),
+            (
+                login(json!({"accessToken": "sk-secret", "expiresAt": NOW})),
+                Expired,
+                "is over",
+            ),
+            (
+                " ".repeat((64 << 10) + 1),
+                MissingCredentials,
+                "longer than 64 KiB",
+            ),
+        ] {
+            let refusal = read_as(content.as_bytes(), PollVia::UsageApi).err().unwrap();
+            assert_eq!(refusal.kind, kind, "{content}");
+            assert!(refusal.detail.contains(words), "{}", refusal.detail);
+            assert!(!refusal.detail.contains("sk-secret"), "{}", refusal.detail);
+            assert_eq!(refusal.fingerprint.is_some(), kind != MissingCredentials);
+        }
+        let codex = read_as(b"{\"OPENAI_API_KEY\":\"k\"}", PollVia::Wham)
+            .err()
+            .unwrap();
+        assert!(codex.detail.contains("no `tokens`"), "{}", codex.detail);
+    }
+
+    #[test]
+    fn a_directory_and_a_pipe_are_no_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        let (fifo, mode) = (rustix::fs::FileType::Fifo, Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, fifo, mode, 0).unwrap();
+        for path in [directory.path(), &pipe] {
+            let why = read(path, 10).unwrap_err();
+            assert!(why.ends_with("is not a regular file"), "{why}");
+        }
+        let why = read(&directory.path().join("none"), 10).unwrap_err();
+        assert!(
+            why.starts_with("cannot read ") && why.contains("No such file"),
+            "{why}"
+        );
+    }
+}

@@ -17,7 +17,7 @@ use crate::store::AccountObservations;
 const DETAIL_BYTES_MAX: usize = 512;
 
 /// An answer before it is judged: readings with their time, or the failure.
-type Answered = Result<(Millis, Vec<Observation>), PollOutcome>;
+type PollReadings = Result<(Millis, Vec<Observation>), PollOutcome>;
 
 impl Sources {
     /// Asks an endpoint.
@@ -74,8 +74,8 @@ impl Sources {
             Err(detail) => Err(PollOutcome::failed(PollErrorKind::Command, detail)),
         };
         let answered = match answered {
-            // The client writes whole seconds in some versions.
-            Ok((at, _)) if settings.via == PollVia::ClaudeCli && at < began - 1000 => {
+            // The client's clock is this host's.
+            Ok((at, _)) if settings.via == PollVia::ClaudeCli && at < began => {
                 let detail = "the command ended, and the client's cache is as old as before";
                 Err(PollOutcome::failed(PollErrorKind::Cache, detail))
             }
@@ -113,7 +113,7 @@ impl Sources {
         true
     }
 
-    async fn cached(&self, settings: &PollSettings) -> Answered {
+    async fn cached(&self, settings: &PollSettings) -> PollReadings {
         let Some(path) = settings.cache.clone() else {
             return Err(PollOutcome::failed(
                 PollErrorKind::Cache,
@@ -186,7 +186,7 @@ impl Sources {
         id: &AccountId,
         settings: &PollSettings,
         (sent, present): (Option<Fingerprint>, Option<Fingerprint>),
-        answered: Answered,
+        answered: PollReadings,
     ) {
         // The settings may have changed meanwhile; then the readings may be of another account.
         let is_configured = {
@@ -224,7 +224,8 @@ impl Sources {
             }
             self.observe(id, observations).await;
         }
-        if finished.is_backoff_new {
+        // A file of this host may be read again at any time.
+        if finished.is_backoff_new && settings.via != PollVia::CacheFile {
             // A committer that has stopped is the end of the collector.
             let _ = self.setup.writes.set_backoff(id.clone(), backoff).await;
         }

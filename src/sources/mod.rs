@@ -154,7 +154,8 @@ impl Sources {
             };
             let id = account.id.clone();
             let backoff = match self.polls.get(&id) {
-                Some(known) => known.poll.backoff(),
+                // Corrected settings of this host's own files and commands are tried at once.
+                Some(known) => known.poll.backoff().filter(|_| settings.via.has_credentials()),
                 None => self.stored.backoffs.get(&id).copied(),
             };
             let poll = Poll::seeded(self.windows(&id), backoff, now);

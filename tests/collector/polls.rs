@@ -530,7 +530,7 @@ fn the_client_is_run_and_its_cache_read() {
         );
         account(name, &poll)
     };
-    replace(&place.path("new.json"), &cache(now() + 1000, 35.0));
+    replace(&place.path("new.json"), &cache(now() + 30_000, 35.0));
     let new = place.path("new.json");
     let settings = [
         by_cli(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::super::units::{List, Period};
@@ -52,9 +52,7 @@ impl<'de> Deserialize<'de> for PollTable {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PollTable, A::Error> {
-                PartialPoll::deserialize(MapAccessDeserializer::new(map))
-                    .map(PollTable::On)
-                    .map_err(A::Error::custom)
+                PartialPoll::deserialize(MapAccessDeserializer::new(map)).map(PollTable::On)
             }
         }
 

@@ -26,10 +26,8 @@ impl Table<'_> {
             return None;
         };
         let Some(via) = given.via else {
-            self.refuse(
-                "poll.via",
-                "it is missing: claude-cli, cache-file, usage-api or wham".to_owned(),
-            );
+            let ways = "claude-cli, cache-file, usage-api or wham";
+            self.miss("poll.via", format!("it is missing: {ways}"));
             return None;
         };
         self.check_fitting(given, via);
@@ -92,12 +90,19 @@ impl Table<'_> {
             };
             let problem =
                 format!("via = \"{word}\" needs the file of the login, as in \"/home/u/{example}\"");
-            self.refuse("poll.credentials", problem);
+            self.miss("poll.credentials", problem);
         }
         if !asks && given.cache.is_none() {
             let problem =
                 format!("via = \"{word}\" needs the file of the client, as in \"/home/u/.claude.json\"");
-            self.refuse("poll.cache", problem);
+            self.miss("poll.cache", problem);
+        }
+    }
+
+    /// Refuses a key that is missing, unless it may be among those with a mistake.
+    fn miss(&mut self, key: &str, problem: String) {
+        if self.is_whole {
+            self.refuse(key, problem);
         }
     }
 

@@ -259,14 +259,17 @@ pub(in crate::config) fn doubts(tables: &[PartialAccount]) -> Vec<Mistake> {
 /// A table that is being checked.
 pub(super) struct Table<'a> {
     number: usize,
+    /// True if the file's tables have no mistake of their own: only then a key is missing.
+    pub(super) is_whole: bool,
     pub(super) given: &'a PartialAccount,
     pub(super) mistakes: Vec<Mistake>,
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn new(number: usize, given: &'a PartialAccount) -> Self {
+    pub(super) fn new(number: usize, given: &'a PartialAccount, is_whole: bool) -> Self {
         Self {
             number,
+            is_whole,
             given,
             mistakes: Vec::new(),
         }

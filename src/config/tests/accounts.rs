@@ -162,7 +162,7 @@ fn a_mistake_in_an_account_has_its_place() {
     for (text, expect) in [
         (
             "[[account]]\ncolour = 1\n",
-            "2:1: `account.colour`: unknown key `colour`, expected one of `provider`, `name`, `runs`, `labels`, `calls_quota`, `warn_at_percent`, `daily_tokens`, `counted`, `thresholds`, `minimum_left`, `on_unknown`, `use_overage`, `models`, `concurrency`, `reserve`, `ramp`, `cost`",
+            "2:1: `account.colour`: unknown key `colour`, expected one of `provider`, `name`, `runs`, `labels`, `calls_quota`, `warn_at_percent`, `daily_tokens`, `counted`, `thresholds`, `minimum_left`, `on_unknown`, `use_overage`, `models`, `concurrency`, `reserve`, `ramp`, `cost`, `poll`",
         ),
         (
             "\n[account]\nname = \"x\"\n",
