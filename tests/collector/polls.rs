@@ -318,7 +318,7 @@ fn counting_goes_on_while_a_provider_never_answers() {
     assert_eq!(poll_of(&quota, "a")["state"], "in_flight");
     let shown = text(&place.run(&["quota"]).stdout);
     assert!(
-        shown.contains("polled by usage-api: no answer yet; asking now"),
+        shown.contains("polled by usage-api: no answer since the start; asking now"),
         "{shown}"
     );
     // A stop does not wait for it either.

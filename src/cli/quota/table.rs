@@ -353,12 +353,10 @@ fn poll_line(poll: &AccountPoll, now: Timestamp) -> String {
                 let _ = write!(line, "; last answer {ok}");
             }
         }
-        None => match when(&poll.last_ok) {
-            Some(ok) => {
-                let _ = write!(line, "last answer {ok}");
-            }
-            None => line.push_str("no answer yet"),
-        },
+        None => {
+            let ok = when(&poll.last_ok).map(|ok| format!("last answer {ok}"));
+            line.push_str(&ok.unwrap_or_else(|| "no answer since the start".to_owned()));
+        }
     }
     let next = match poll.state.as_str() {
         "in_flight" => Some("asking now".to_owned()),

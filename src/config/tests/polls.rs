@@ -11,11 +11,11 @@ fn poll(text: &str) -> Option<PollSettings> {
     let settings = load(&environment).unwrap();
     // The output is valid input.
     let rows = settings.accounts.describe()[0].rows();
-    let again: String = rows
+    let again: Vec<String> = rows
         .iter()
-        .map(|(key, value)| format!("{key} = {value}\n"))
+        .map(|(key, value)| format!("{key} = {value}"))
         .collect();
-    let (_folder, environment) = home(&format!("[[account]]\n{again}"));
+    let (_folder, environment) = home(&format!("[[account]]\n{}\n", again.join("\n")));
     let again = load(&environment).unwrap();
     assert_eq!(again.accounts.rules(), settings.accounts.rules());
     settings.accounts.rules()[0].poll.clone()
