@@ -164,4 +164,22 @@ mod tests {
             assert_eq!(url(&settings), expected);
         }
     }
+
+    #[test]
+    fn a_server_asks_for_a_wait_in_seconds_or_by_a_date_and_zero_is_none() {
+        // 2026-10-05T12:00:00Z
+        let now = 1_791_201_600_000;
+        for (header, expected) in [
+            ("2974", Some(now + 2_974_000)),
+            (" 60 ", Some(now + 60_000)),
+            ("0", None),
+            ("-5", None),
+            ("Mon, 05 Oct 2026 12:10:00 GMT", Some(now + 600_000)),
+            ("Mon, 05 Oct 2026 11:00:00 GMT", None),
+            ("soon\"", None),
+            ("", None),
+        ] {
+            assert_eq!(retry_after(header, now), expected, "{header}");
+        }
+    }
 }

@@ -378,13 +378,17 @@ fn openmetrics_comes_to_those_who_prefer_it() {
 #[test]
 fn the_table_of_metrics_is_complete() {
     let place = Place::new();
-    place.configure("[[account]]\nname = \"default\"\ncalls_quota = 10\ndaily_tokens = 10\n");
+    place.configure(
+        "[[account]]\nname = \"default\"\ncalls_quota = 10\ndaily_tokens = 10\n\
+         [account.poll]\nvia = \"cache-file\"\ncache = \"/no/such/file\"\n",
+    );
     append(
         &place.log("one", "a.jsonl"),
         response("1", 1, 0) + &share_line(now(), "five_hour", 0.5, second(now() + HOUR)),
     );
     let mut collector = Collector::start(place.command_with_config(&["serve"]), place.socket());
     collector.wait_for_log(BACKLOG_READ);
+    collector.wait_for_log("the account's own numbers are not there");
     let scraped = scrape(&collector);
     let families: BTreeSet<&str> = scraped
         .lines()

@@ -363,13 +363,13 @@ fn an_answer_that_is_none_is_an_error_and_a_token_goes_to_no_other_server() {
         (
             "broken",
             Answer::status(503, "Retry-After: 0\r\n"),
-            "network",
+            "server",
             "the server answered 503",
         ),
         (
             "moved",
             Answer::status(302, "Location: /redirected/api/oauth/usage\r\n"),
-            "network",
+            "bad_answer",
             "a redirect, which is not followed",
         ),
     ];

@@ -135,7 +135,8 @@ pub struct AccountPoll {
 /// An error of a poll. The account's figures stay as they are.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PollError {
-    /// `expired`, `forbidden`, `missing_credentials`, `rate_limited`, `network`, `bad_answer`, `command` or `cache`.
+    /// `expired`, `forbidden`, `missing_credentials`, `rate_limited`, `network`, `server`, `bad_answer`,
+    /// `command` or `cache`.
     pub code: String,
     #[schema(format = DateTime)]
     pub at: String,

@@ -15,9 +15,11 @@ pub enum PollErrorKind {
     /// There is no usable credential in its file.
     MissingCredentials,
     RateLimited,
-    /// No answer, or one of the server's errors.
+    /// No answer.
     Network,
-    /// An answer without a reading.
+    /// An error of the server, such as 503.
+    Server,
+    /// An answer without a reading, or one that leads elsewhere.
     BadAnswer,
     /// The command failed.
     Command,
@@ -58,7 +60,10 @@ impl PollErrorKind {
             }
             Self::RateLimited => "wait; if it stays, raise account.poll.interval, or poll on one host only",
             Self::Network => "check the connection, and the drop-in of the service that opens the network",
-            Self::BadAnswer => "the provider's format may have changed; please report it",
+            Self::Server => "it is asked again by itself; see whether the provider has a disturbance",
+            Self::BadAnswer => {
+                "see account.poll.base_url; else the provider's interface may have changed: please report it"
+            }
             Self::Command => "run the command as the collector's user and see what it prints",
             Self::Cache => "run /usage in the official client, and check account.poll.cache",
         }
@@ -111,11 +116,11 @@ impl PollOutcome {
                 is_from_edge: !has_request_id,
             },
             300..=399 => Self::failed(
-                PollErrorKind::Network,
+                PollErrorKind::BadAnswer,
                 format!("{detail}, a redirect, which is not followed: the token is for this server only"),
             ),
             _ => Self::Failed {
-                kind: PollErrorKind::Network,
+                kind: PollErrorKind::Server,
                 detail,
                 retry_at,
                 is_from_edge: false,

@@ -303,6 +303,7 @@ fn errors_have_the_words_of_the_web_client() {
         (PollErrorKind::MissingCredentials, "missing_credentials"),
         (PollErrorKind::RateLimited, "rate_limited"),
         (PollErrorKind::Network, "network"),
+        (PollErrorKind::Server, "network"),
         (PollErrorKind::BadAnswer, "network"),
         (PollErrorKind::Command, "network"),
         (PollErrorKind::Cache, "network"),
