@@ -339,24 +339,17 @@ fn recovery_line(recovery: &Recovery) -> String {
 fn poll_line(poll: &AccountPoll, now: Timestamp) -> String {
     let when = |time: &Option<String>| time.as_deref().map(|time| moment(Some(time), now).0);
     let mut line = format!("  polled by {}: ", text::name(&poll.via));
-    match &poll.last_error {
-        Some(error) => {
-            let (code, ago) = (error.code.replace('_', " "), moment(Some(&error.at), now).0);
-            let _ = write!(line, "{WARNING}{}{WARNING:#} {ago}: ", text::name(&code));
-            let _ = write!(
-                line,
-                "{}; {}",
-                text::one_line(&error.detail),
-                text::one_line(&error.advice)
-            );
-            if let Some(ok) = when(&poll.last_ok) {
-                let _ = write!(line, "; last answer {ok}");
-            }
+    if let Some(error) = &poll.last_error {
+        let (code, ago) = (error.code.replace('_', " "), moment(Some(&error.at), now).0);
+        let _ = write!(line, "{WARNING}{}{WARNING:#} {ago}: ", text::name(&code));
+        let (detail, advice) = (text::one_line(&error.detail), text::one_line(&error.advice));
+        let _ = write!(line, "{detail}; {advice}");
+        if let Some(ok) = when(&poll.last_ok) {
+            let _ = write!(line, "; last answer {ok}");
         }
-        None => {
-            let ok = when(&poll.last_ok).map(|ok| format!("last answer {ok}"));
-            line.push_str(&ok.unwrap_or_else(|| "no answer since the start".to_owned()));
-        }
+    } else {
+        let ok = when(&poll.last_ok).map(|ok| format!("last answer {ok}"));
+        line.push_str(&ok.unwrap_or_else(|| "no answer since the start".to_owned()));
     }
     let next = match poll.state.as_str() {
         "in_flight" => Some("asking now".to_owned()),
