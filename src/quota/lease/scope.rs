@@ -104,7 +104,8 @@ fn of_window(state: &WindowState, name: &str, minimum: Option<u8>, now: Millis) 
             BlockKind::Share
         },
         seen_at: state.seen_at().max(state.status_at.unwrap_or(Millis::MIN)),
-        has_end: state.exhausted_until.is_some() || state.reset_at.is_some(),
+        // Without one, `exhausted_until` is a guess.
+        has_end: state.reset_at.is_some(),
     })
 }
 
