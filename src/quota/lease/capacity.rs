@@ -211,7 +211,7 @@ fn by_probes(capacity: &mut Capacity, place: &Place<'_>, book: &LeaseBook, lease
                 let until = probe.and_then(|probe| probe.deadline(lease));
                 capacity.bound(0, CapacityLimit::Probe, until);
             }
-            ProbeState::Ramp { cap, since, step_at } => {
+            ProbeState::Ramp { cap, probe, step_at } => {
                 let is_of_scope = |lease: &&&Lease| {
                     let model = lease.model.as_deref();
                     facts.scope.is_empty()
@@ -220,7 +220,7 @@ fn by_probes(capacity: &mut Capacity, place: &Place<'_>, book: &LeaseBook, lease
                 let later = leases
                     .iter()
                     .filter(is_of_scope)
-                    .filter(|lease| lease.granted_at >= since);
+                    .filter(|lease| lease.number >= probe);
                 let later = u32::try_from(later.count()).unwrap_or(u32::MAX);
                 capacity.bound(cap.saturating_sub(later), CapacityLimit::Ramp, Some(step_at));
             }

@@ -103,8 +103,13 @@ pub enum ProbePhase {
     BackedOff { until: Millis },
     /// One lease is the probe.
     HalfOpen { lease: LeaseNumber },
-    /// So many leases at most since the probe was granted, one step more after each interval with a response.
-    Ramp { cap: u32, step_at: Millis },
+    /// So many leases at most from the probe on, one step more after each interval with a response.
+    Ramp {
+        /// The lease that was the probe.
+        lease: LeaseNumber,
+        cap: u32,
+        step_at: Millis,
+    },
 }
 
 /// The state of a recovery.
@@ -120,10 +125,10 @@ pub enum ProbeState {
     Due,
     /// The probe is under way.
     HalfOpen,
-    /// So many leases at most since that time; the next step is at `step_at`.
+    /// So many leases at most from the probe on; the next step is at `step_at`.
     Ramp {
         cap: u32,
-        since: Millis,
+        probe: LeaseNumber,
         step_at: Millis,
     },
 }
@@ -154,17 +159,17 @@ pub fn state(probe: Option<&Probe>, facts: &ScopeFacts, rules: &StartRules, now:
             kind: block.kind,
         };
     }
-    match (probe.map(|probe| (probe.phase, probe.since)), facts.gate) {
-        (Some((ProbePhase::BackedOff { until }, _)), _) if until > now => ProbeState::Open {
+    match (probe.map(|probe| probe.phase), facts.gate) {
+        (Some(ProbePhase::BackedOff { until }), _) if until > now => ProbeState::Open {
             until,
             kind: BlockKind::Refusal,
         },
-        (Some((ProbePhase::Ramp { cap, step_at }, since)), _) => ProbeState::Ramp {
+        (Some(ProbePhase::Ramp { lease, cap, step_at }), _) => ProbeState::Ramp {
             cap,
-            since,
+            probe: lease,
             step_at: step_at.saturating_add(rules.ramp.every_ms),
         },
-        (Some((ProbePhase::BackedOff { .. }, _)), _) | (_, Gate::Over) => ProbeState::Due,
+        (Some(ProbePhase::BackedOff { .. }), _) | (_, Gate::Over) => ProbeState::Due,
         _ => ProbeState::Closed,
     }
 }
@@ -226,8 +231,9 @@ impl Probe {
             ProbePhase::HalfOpen { .. } | ProbePhase::Ramp { .. } if is_refused => {
                 Some(self.failed(facts, now))
             }
-            ProbePhase::HalfOpen { .. } if is_served => Some(Self {
+            ProbePhase::HalfOpen { lease } if is_served => Some(Self {
                 phase: ProbePhase::Ramp {
+                    lease,
                     cap: rules.ramp.start,
                     step_at: now,
                 },
@@ -243,7 +249,9 @@ impl Probe {
                     self.clone()
                 })
             }
-            ProbePhase::Ramp { cap, step_at } => self.climbed(cap, step_at, facts, rules, now),
+            ProbePhase::Ramp { lease, cap, step_at } => {
+                self.climbed((lease, cap, step_at), facts, rules, now)
+            }
             // Served by a run that asked nobody.
             ProbePhase::BackedOff { .. } if is_served => None,
             ProbePhase::BackedOff { until } => {
@@ -256,8 +264,7 @@ impl Probe {
     /// The next step of a ramp, or its end.
     fn climbed(
         &self,
-        cap: u32,
-        step_at: Millis,
+        (lease, cap, step_at): (LeaseNumber, u32, Millis),
         facts: &ScopeFacts,
         rules: &StartRules,
         now: Millis,
@@ -274,6 +281,7 @@ impl Probe {
         let next = if is_served && now >= step_at.saturating_add(rules.ramp.every_ms) {
             Self {
                 phase: ProbePhase::Ramp {
+                    lease,
                     cap: cap.saturating_add(rules.ramp.step),
                     step_at: now,
                 },

@@ -141,7 +141,7 @@ impl ProbeRow {
         let (phase, lease, cap, at) = match probe.phase {
             ProbePhase::BackedOff { until } => (0, 0, 0, until),
             ProbePhase::HalfOpen { lease } => (1, lease, 0, 0),
-            ProbePhase::Ramp { cap, step_at } => (2, 0, cap, step_at),
+            ProbePhase::Ramp { lease, cap, step_at } => (2, lease, cap, step_at),
         };
         Self {
             phase,
@@ -162,6 +162,7 @@ impl ProbeRow {
             0 => ProbePhase::BackedOff { until: self.at },
             1 => ProbePhase::HalfOpen { lease: self.lease },
             2 => ProbePhase::Ramp {
+                lease: self.lease,
                 cap: self.cap,
                 step_at: self.at,
             },

@@ -791,7 +791,14 @@ fn the_bytes_of_leases_and_recoveries_stay_as_they_are() {
     for (phase, expected) in [
         (ProbePhase::BackedOff { until: 1 }, "01000000020403040a"),
         (ProbePhase::HalfOpen { lease: 1 }, "01010100000403040a"),
-        (ProbePhase::Ramp { cap: 1, step_at: 1 }, "01020001020403040a"),
+        (
+            ProbePhase::Ramp {
+                lease: 1,
+                cap: 1,
+                step_at: 1,
+            },
+            "01020101020403040a",
+        ),
     ] {
         let row = ProbeRow::new(&probe(phase));
         assert_eq!(hex(&bytes(&row)), expected);

@@ -477,3 +477,15 @@ fn nothing_is_to_be_done_by_the_clock_for_an_account_that_is_due() {
     // Or the collector would look at it for ever.
     assert_eq!(bed.book.next_change(now), None);
 }
+
+#[test]
+fn a_ramp_is_bounded_though_the_clock_went_back() {
+    let mut bed = refused();
+    bed.accounts[0].account.start.ramp.start = 3;
+    let late = DUE + HOUR_MS;
+    probe(&mut bed, late);
+    serve(&mut bed, late + 2_000);
+    bed.sweep(late + 2_000);
+    assert_eq!(grants(&mut bed, 20, late - 3_000).len(), 2);
+    assert_eq!(grants(&mut bed, 20, late - 2_000).len(), 0);
+}
