@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::capacity::{Capacity, Place, capacity};
 use super::grant::{Grant, LeaseRequest, grant};
 use super::probe::ScopeFacts;
-use super::{Lease, LeaseBook, LeaseChange, LeaseEnd, LeaseNumber, facts};
+use super::{LeaseBook, LeaseChange, LeaseEnd, LeaseNumber, facts};
 use crate::model::{AccountId, LimitStatus, Millis, RunId};
 use crate::quota::account::{Account, StartRules};
 use crate::quota::admission::{Assessment, Verdict};
@@ -142,22 +142,31 @@ impl LeaseBed {
         })
     }
 
-    /// Binds a lease to a run that appeared; false if it has ended.
+    /// Binds a lease to a run that appeared and writes at once; false if it has ended.
     pub fn bind(&mut self, number: LeaseNumber, run: &RunId, now: Millis) -> bool {
-        let Some(lease) = self.book.leases.get(&number).cloned() else {
+        let is_bound = self.start_run(number, run, now);
+        self.wrote(number);
+        is_bound
+    }
+
+    /// Binds a lease to a run that has written nothing yet; false if it has ended.
+    pub fn start_run(&mut self, number: LeaseNumber, run: &RunId, now: Millis) -> bool {
+        let Some(lease) = self.book.leases.get_mut(&number) else {
             return false;
         };
         if lease.is_expired(now) {
             self.end(number, LeaseEnd::Expired);
             return false;
         }
-        let bound = Lease {
-            run: Some(run.clone()),
-            bound_at: Some(now),
-            ..lease
-        };
-        self.book.leases.insert(number, bound);
+        lease.bind(run, 0, now);
         true
+    }
+
+    /// Notes that the run of a lease has written something.
+    pub fn wrote(&mut self, number: LeaseNumber) {
+        if let Some(lease) = self.book.leases.get_mut(&number) {
+            lease.has_log = true;
+        }
     }
 
     pub fn end(&mut self, number: LeaseNumber, end: LeaseEnd) {

@@ -81,6 +81,18 @@ fn a_lease_ends_at_its_expiry_until_it_is_bound() {
 }
 
 #[test]
+fn a_run_that_writes_nothing_keeps_its_place_for_one_length_of_the_lease() {
+    let mut bed = bed_for(1);
+    let number = grants(&mut bed, 1, NOON)[0];
+    let started = NOON + TTL - 1;
+    assert!(bed.start_run(number, &run("r"), started));
+    bed.sweep(started + TTL - 1);
+    assert!(bed.book.leases.contains_key(&number));
+    bed.sweep(started + TTL);
+    assert_eq!(bed.ends[&number], LeaseEnd::Expired);
+}
+
+#[test]
 fn a_renewal_never_shortens_a_lease() {
     let mut bed = bed_for(1);
     let number = grants(&mut bed, 1, NOON)[0];
