@@ -102,13 +102,16 @@ const ENVIRONMENT: [Term; 14] = [
     ("any other", "Passed on unchanged to the command of run."),
 ];
 
-const EXIT_STATUS: [Term; 16] = [
-    ("0", "Success; may-start: allow; status and doctor: all is well."),
+const EXIT_STATUS: [Term; 17] = [
+    (
+        "0",
+        "Success; may-start: allow; lease acquire: granted; status and doctor: all is well.",
+    ),
     (
         "1",
-        "No: may-start: wait or deny; status: the collector is degraded or unhealthy; doctor: a check fails; verify and replay --expect: there is a difference.",
+        "No: may-start and lease acquire: wait or deny; status: the collector is degraded or unhealthy; doctor: a check fails; verify and replay --expect: there is a difference.",
     ),
-    ("2", "may-start: the answer is unknown."),
+    ("2", "may-start and lease acquire: the answer is unknown."),
     (
         "64",
         "The command line is invalid, or the collector refuses the request.",
@@ -121,6 +124,10 @@ const EXIT_STATUS: [Term; 16] = [
     ("75", "A retry may succeed; may-start: --wait ran out."),
     ("77", "Not permitted."),
     ("78", "The configuration is invalid."),
+    (
+        "125",
+        "run --admit did not start its command, as no place was free.",
+    ),
     ("126", "The command of run cannot be executed."),
     ("127", "The command of run was not found."),
     ("128+n", "Signal n ended the command of run."),

@@ -170,7 +170,7 @@ fn capacity_row(capacity: &Capacity, now: Timestamp) -> GridRow {
     ])
 }
 
-/// `in 1 min 58 s`, or `now` for a time that has passed.
+/// `in 2 min`, or `now` for a time that has passed.
 fn until(at: &str, now: Timestamp) -> String {
     let Ok(at) = at.parse::<Timestamp>() else {
         return text::name(at);
