@@ -16,7 +16,7 @@ use crate::api::document::{leases, quota};
 use crate::api::health::{eval_context, hanging_store, snapshot_and_unseen};
 use crate::api::http::problem::{Problem, blocking};
 use crate::api::openapi::{BodyErrors, Conflict, ItemErrors, QUOTA};
-use crate::api::quota::unknown_account;
+use crate::api::quota::account::unknown_account;
 use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::config::{Period, check_account_name};

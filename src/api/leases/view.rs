@@ -11,7 +11,7 @@ use crate::api::health::{eval_context, snapshot_and_unseen};
 use crate::api::http::problem::{JsonAnswer, blocking};
 use crate::api::http::query::StrictQuery;
 use crate::api::openapi::{ItemErrors, QUOTA};
-use crate::api::quota::unknown_account;
+use crate::api::quota::account::unknown_account;
 use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::model::{AccountId, Millis, RunId};

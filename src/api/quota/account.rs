@@ -6,6 +6,7 @@ use crate::api::http::problem::Problem;
 use crate::api::state::{ApiState, RequestSnapshot};
 use crate::config::{WhichAccount, check_account_name};
 use crate::model::{ACCOUNT_DEFAULT, AccountId, Millis, PROVIDER_DEFAULT};
+use crate::verdict::AdmissionQuestion;
 
 /// The account of this name that may be marked or reported for: a configured one, or any if `accounts.open`
 /// is set.
@@ -86,4 +87,15 @@ fn ambiguous(several: &[AccountId]) -> Problem {
         several.join(", ")
     ))
     .field("account")
+}
+
+/// The problem of a question that no account matches.
+#[must_use]
+pub fn unknown_account(question: &AdmissionQuestion, why: String) -> Problem {
+    let field = if question.account.is_none() && question.provider.is_some() {
+        "provider"
+    } else {
+        "account"
+    };
+    Problem::unknown(field, why)
 }

@@ -24,6 +24,7 @@ use crate::quota::lease::LeaseBook;
 use crate::quota::window_name;
 use crate::store::{KnownAccounts, StoreError};
 use crate::verdict::{self, AdmissionQuestion};
+use account::unknown_account;
 
 /// The routes of this folder.
 #[must_use]
@@ -153,17 +154,6 @@ async fn get_may_start(
         })
     })
     .await
-}
-
-/// The problem of a question that no account matches.
-#[must_use]
-pub fn unknown_account(question: &AdmissionQuestion, why: String) -> Problem {
-    let field = if question.account.is_none() && question.provider.is_some() {
-        "provider"
-    } else {
-        "account"
-    };
-    Problem::unknown(field, why)
 }
 
 /// The answer from what is `known` of the accounts since a time.

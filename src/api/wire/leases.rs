@@ -112,25 +112,6 @@ pub struct Capacity {
     pub held: BTreeMap<String, f64>,
 }
 
-/// The recovery of an account from a block.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Recovery {
-    /// The family of models, as in the name of its window; empty for the whole account.
-    pub scope: String,
-    /// `open` (blocked), `due` (the next lease tries it), `half_open` (a lease is trying it) or `ramp` (let in step by
-    /// step).
-    pub state: String,
-    /// The end of `open`, the last time for an answer of `half_open`, or the next step of `ramp`.
-    #[schema(format = DateTime)]
-    pub until: Option<String>,
-    /// Leases that the present step of `ramp` allows.
-    pub cap: Option<u32>,
-    /// Failed tries in a row.
-    pub failures: u8,
-    /// The lease that is trying it.
-    pub lease: Option<String>,
-}
-
 /// Event `lease`: a lease was granted, bound, or has ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LeaseEvent {

@@ -23,11 +23,11 @@ pub use events::{
     AccountEvent, Delta, GapEvent, HealthEvent, RunEvent, SnapshotEvent, ThresholdEvent, UsageEvent,
     WindowEvent,
 };
-pub use leases::{AcquireLeases, Capacity, Lease, LeaseAnswer, LeaseEvent, ProbeEvent, Recovery, RenewLease};
+pub use leases::{AcquireLeases, Capacity, Lease, LeaseAnswer, LeaseEvent, ProbeEvent, RenewLease};
 pub use prune::{PruneAnswer, PruneRequest, PruneTotals};
 pub use quota::{
     Account, AccountPoll, Candidate, Cause, Choice, HistoryPoint, LimitEvent, Mark, MayStart, Observed, Pace,
-    PollError, Quota, TellObservations, ThresholdFired, Window,
+    PollError, Quota, Recovery, TellObservations, ThresholdFired, Window,
 };
 pub use records::{PostAttempt, PostRecord, PostUsage, Posted, PostedItem};
 pub use runs::{Run, RunDetail, StartRun};

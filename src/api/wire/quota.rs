@@ -3,8 +3,6 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::leases::Recovery;
-
 /// Rate-limit windows and verdicts: a part of the summary, and `GET /v1/quota`. `null` is unknown, never
 /// zero.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -144,6 +142,25 @@ pub struct PollError {
     pub detail: String,
     /// The remedy in words.
     pub advice: String,
+}
+
+/// The recovery of an account from a block.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Recovery {
+    /// The family of models, as in the name of its window; empty for the whole account.
+    pub scope: String,
+    /// `open` (blocked), `due` (the next lease tries it), `half_open` (a lease is trying it) or `ramp` (let in step by
+    /// step).
+    pub state: String,
+    /// The end of `open`, the last time for an answer of `half_open`, or the next step of `ramp`.
+    #[schema(format = DateTime)]
+    pub until: Option<String>,
+    /// Leases that the present step of `ramp` allows.
+    pub cap: Option<u32>,
+    /// Failed tries in a row.
+    pub failures: u8,
+    /// The lease that is trying it.
+    pub lease: Option<String>,
 }
 
 /// A cause of an exhaustion.

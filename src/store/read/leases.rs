@@ -3,7 +3,6 @@
 use redb::{ReadTransaction, ReadableTable};
 
 use super::Snapshot;
-use super::runs::run_row_of;
 use crate::model::AccountId;
 use crate::quota::lease::cost::CostHistory;
 use crate::quota::lease::{KeyedAnswer, LeaseBook, LeaseNumber, ProbeKey};
@@ -11,7 +10,7 @@ use crate::store::StoreError;
 use crate::store::error::DbError;
 use crate::store::schema::{
     LEASE_ANSWERS, LEASE_ENDS, LEASE_KEYS, LEASES, LeaseEndRow, LeaseRow, META, META_LEASE, META_SEQUENCE,
-    PROBES, ProbeRow, RUN_COSTS, RunTotalsRow, TOTALS,
+    PROBES, ProbeRow, RUN_COSTS, RUNS, RunRow, RunTotalsRow, TOTALS,
 };
 use crate::store::table::{decode_row, get};
 
@@ -64,10 +63,10 @@ pub(super) fn book_in(read: &ReadTransaction) -> Result<LeaseBook, DbError> {
             .map_err(|error| DbError::row("leases", error))?;
         book.leases.insert(lease.number, lease);
     }
-    let totals = read.open_table(TOTALS)?;
+    let (runs, totals) = (read.open_table(RUNS)?, read.open_table(TOTALS)?);
     for lease in book.leases.values_mut().filter(|lease| lease.bound_at.is_some()) {
-        let row = match &lease.run {
-            Some(run) => run_row_of(read, run)?,
+        let row: Option<RunRow> = match &lease.run {
+            Some(run) => get(&runs, run.as_str())?,
             None => None,
         };
         if let Some(row) = row {
