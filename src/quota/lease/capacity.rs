@@ -282,9 +282,11 @@ fn by_windows(
             .fold(0.0, f64::max);
         let held = capacity.held.get(name).copied().unwrap_or(0.0);
         let left = 1.0 - used - minimum - held;
-        let retry_at = window.state.reset_at;
-        if reserved > 0.0 && left - reserved <= SHARE_EPSILON {
-            capacity.bound(0, CapacityLimit::Reserve, retry_at);
+        // What leases hold comes back with them, at any time; the rest at the reset.
+        let retry_at = |is_by_leases: bool| window.state.reset_at.filter(|_| !is_by_leases);
+        let is_out = |left: f64| left - reserved <= SHARE_EPSILON;
+        if reserved > 0.0 && is_out(left) {
+            capacity.bound(0, CapacityLimit::Reserve, retry_at(!is_out(left + held)));
         }
         if let Some(share) = cost.get(name).filter(|share| **share > 0.0) {
             let runs = |left: f64| {
@@ -300,7 +302,8 @@ fn by_windows(
             } else {
                 CapacityLimit::Headroom
             };
-            capacity.bound(runs(left - reserved), by, retry_at);
+            let is_by_leases = runs(left + held - reserved) > 0;
+            capacity.bound(runs(left - reserved), by, retry_at(is_by_leases));
         }
     }
 }

@@ -144,6 +144,31 @@ fn leases_hold_what_their_runs_are_expected_to_use_less_what_they_have_used() {
 }
 
 #[test]
+fn what_leases_hold_may_come_back_before_the_reset() {
+    let mut bed = bed(0.7);
+    bed.accounts[0].account.start.reserve.insert("high".into(), 0.1);
+    let tenth = cost(FIVE_HOUR, 0.1);
+    let retry_at = |bed: &LeaseBed, cost: BTreeMap<_, _>| {
+        let capacity = bed.capacity(None, None, &cost, NOON);
+        assert_eq!(capacity.free, Some(0));
+        capacity.retry_at
+    };
+    let request = LeaseRequest {
+        cost: tenth.clone(),
+        ..wanted("k", 5)
+    };
+    let leases = bed.acquire(&request, None, NOON).leases;
+    assert_eq!(leases.len(), 2);
+    assert_eq!(retry_at(&bed, tenth.clone()), None);
+    assert_eq!(retry_at(&bed, nothing()), None);
+    // Without the leases there would be too little too.
+    assert_eq!(retry_at(&bed, cost(FIVE_HOUR, 0.25)), Some(NOON + 2 * HOUR_MS));
+    bed.accounts[0].account.start.reserve.insert("high".into(), 0.3);
+    assert_eq!(retry_at(&bed, tenth.clone()), Some(NOON + 2 * HOUR_MS));
+    assert_eq!(retry_at(&bed, nothing()), Some(NOON + 2 * HOUR_MS));
+}
+
+#[test]
 fn a_share_is_kept_for_a_class() {
     let mut bed = bed(0.7);
     let reserve = &mut bed.accounts[0].account.start.reserve;
