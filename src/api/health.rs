@@ -24,8 +24,7 @@ use crate::model::{Millis, RunId, is_clock_wrong};
 use crate::quota::admission::{Reason, Unseen};
 use crate::stderr;
 use crate::store::{Snapshot, StoreError};
-use crate::tailer::late::LATE_AFTER;
-use crate::tailer::status::{Digest, Late};
+use crate::tailer::status::{Digest, LATE_AFTER, Late};
 use crate::verdict::EvalContext;
 use crate::watch::Mode;
 

@@ -32,7 +32,7 @@ use crate::supervisor::handle::{self, SupervisorHandle};
 use crate::supervisor::{RunLocations, Supervisor};
 use crate::systemd;
 use crate::tailer::status::RunStatuses;
-use crate::tailer::{ReadPermits, TailerContext};
+use crate::tailer::{ReadPermits, SharedAccounts, TailerContext};
 use crate::watch::Watch;
 
 use owned::Owned;
@@ -240,10 +240,12 @@ impl Core {
             committer: handle,
             statuses: Arc::new(RunStatuses::default()),
             permits: ReadPermits::new(),
+            accounts: SharedAccounts::default(),
             devices_with_events: Arc::default(),
             pool: Pool::new().map_err(StartError::Thread)?,
             suspects: Arc::default(),
             ready: tokens.ready.clone(),
+            reads_begin: CancellationToken::new(),
         });
         Ok(Self {
             settings,

@@ -2,6 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use super::{LogFileError, Root};
 use crate::globs::layout::Layout;
@@ -18,7 +19,7 @@ pub const MOUNT: &str = "mount";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDir {
     /// The directory that is opened; the stored paths are relative to it.
-    pub path: Box<Path>,
+    pub path: Arc<Path>,
     /// Its path for globs: below the runs directory.
     pub in_runs: Box<Path>,
     /// It is not in the runs directory: a request named it.

@@ -59,7 +59,7 @@ impl AccountId {
 }
 
 /// The accounts of a run: its own, and one for each further provider.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RunAccounts {
     own: Arc<AccountId>,
     further: BTreeMap<Box<str>, Arc<AccountId>>,

@@ -106,6 +106,12 @@ impl PartialLine {
         }
     }
 
+    /// True if anything after the cursor was searched.
+    #[must_use]
+    pub fn is_of(&self, cursor: &Cursor) -> bool {
+        self.to.max(self.nuls_to) > cursor.offset
+    }
+
     /// The part that holds although the file may have changed.
     #[must_use]
     pub fn without_nuls(self) -> Self {

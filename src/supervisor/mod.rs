@@ -17,7 +17,7 @@ mod unread_entries;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -43,6 +43,9 @@ use runs_directory::{Listed, RunsDirectory};
 use starts::Resolved;
 use tailers::{RunningTailer, ScanRounds};
 use unread_entries::UnreadEntries;
+
+/// At the start reading waits until everything is watched, or no further run was watched for this long.
+const WATCHED_WITHIN: Duration = Duration::from_millis(500);
 
 /// An event that the supervisor handles.
 enum SupervisorEvent {
@@ -145,6 +148,7 @@ impl Supervisor {
     pub async fn run(mut self) {
         let mut settings = self.shared.settings.clone();
         let mut tick = scan_interval(&settings.borrow());
+        tokio::spawn(begin_reads(Arc::clone(&self.shared), self.stop.clone()));
         self.load_runs().await;
         self.discover();
         self.check_progress().await;
@@ -352,6 +356,25 @@ impl Supervisor {
             Err(StoreError::Other { path, what })
         })
     }
+}
+
+/// Lets the tailers read once everything is watched. A run that hangs is not waited for: it is enough that no
+/// further run was watched for a while.
+async fn begin_reads(shared: Arc<TailerContext>, stop: CancellationToken) {
+    let mut unwatched = usize::MAX;
+    loop {
+        tokio::select! {
+            () = shared.ready.cancelled() => break,
+            () = stop.cancelled() => break,
+            () = tokio::time::sleep(WATCHED_WITHIN) => {}
+        }
+        let before = std::mem::replace(&mut unwatched, shared.statuses.unwatched());
+        // Before the first run is known there is nothing to read.
+        if unwatched >= before && shared.statuses.digest().runs > 0 {
+            break;
+        }
+    }
+    shared.reads_begin.cancel();
 }
 
 fn scan_interval(settings: &Settings) -> Interval {

@@ -97,13 +97,15 @@ struct Plan {
     devices: Vec<u64>,
     /// Not only this kernel decides how long a call takes.
     is_shared: bool,
+    /// The turn of the run; it is given back where the wait may be long.
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 /// Waits for everything that a job needs: the permits of those devices that are suspects, those of its kind,
 /// and a slot. `reports` gets the reason why it takes long.
 async fn admit(
     shared: &TailerContext,
-    plan: &Plan,
+    plan: &mut Plan,
     stop: &CancellationToken,
     mut reports: impl FnMut(&str),
 ) -> Result<(Access, JobPermits), TailerError> {
@@ -115,6 +117,7 @@ async fn admit(
         } else {
             let mut permits = Vec::new();
             for suspect in suspects.among(&plan.devices) {
+                plan.turn = None;
                 // Boxed, as all waits that are rare: thousands of runs may wait for a permit of their kind.
                 let permit = suspect.permit(|| reports(UNANSWERED));
                 permits.extend(Box::pin(unless_stopped(stop, permit)).await?);
@@ -137,6 +140,7 @@ async fn admit(
             return Ok((held, taken));
         }
         drop(taken);
+        plan.turn = None;
         let mut waits = Box::pin(held.wait_for_slot(&shared.pool));
         let within = Box::pin(tokio::time::timeout(STALLED_AFTER, &mut waits));
         if unless_stopped(stop, within).await?.is_err() {
@@ -162,17 +166,20 @@ impl Tailer {
     /// Waits for everything that a job needs, see [`admit`].
     pub(super) async fn admitted(&mut self, kind: JobKind) -> Result<(Access, JobPermits), TailerError> {
         let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
-        let plan = Plan {
+        let mut plan = Plan {
             kind,
             is_shared: !self.shared_devices().is_empty(),
             devices: self.all_devices(),
+            turn: self.turn.take(),
         };
         let reports = |problem: &str| {
             if !self.is_stalled {
                 self.stalled(format!("{} {problem}", self.home.display()));
             }
         };
-        admit(&shared, &plan, &stop, reports).await
+        let admitted = admit(&shared, &mut plan, &stop, reports).await;
+        self.turn = plan.turn;
+        admitted
     }
 
     /// The devices of this run that not only this kernel changes.
@@ -219,13 +226,14 @@ async fn within_time<T: Send + 'static>(
 ) -> Option<T> {
     let deadline = Instant::now() + STALLED_AFTER;
     let shared_devices = mount_of(path).shared_devices;
-    let plan = Plan {
+    let mut plan = Plan {
         kind,
         is_shared: !shared_devices.is_empty(),
         devices: shared_devices.clone(),
+        turn: None,
     };
     let never = CancellationToken::new();
-    let admitted = admit(shared, &plan, &never, |_| ());
+    let admitted = admit(shared, &mut plan, &never, |_| ());
     let (access, permits) = tokio::time::timeout_at(deadline, admitted).await.ok()?.ok()?;
     // Where the device is not known, the jobs that hang are bounded by these permits.
     access.keep(permits.common);

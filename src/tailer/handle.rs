@@ -52,7 +52,6 @@ pub(super) struct StopWaiter {
 #[derive(Clone, Debug, Default)]
 pub struct TailerHandle {
     mailbox: Arc<Mailbox>,
-    idle: IdleSlot,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +59,7 @@ struct Mailbox {
     /// `None` most of the time, as most of thousands of runs rest.
     pending: Mutex<Option<Box<Pending>>>,
     notify: Notify,
+    idle: IdleSlot,
     due: Option<Due>,
 }
 
@@ -72,7 +72,6 @@ impl TailerHandle {
                 due: Some(due),
                 ..Mailbox::default()
             }),
-            idle: IdleSlot::default(),
         }
     }
 
@@ -135,6 +134,11 @@ impl TailerHandle {
         self.mailbox.notify.notify_one();
     }
 
+    /// True if thousands of tailers may have such messages at once, see [`Pending::is_of_many`].
+    pub(super) fn is_of_many(&self) -> bool {
+        self.pending().as_deref().is_some_and(Pending::is_of_many)
+    }
+
     /// Takes all messages. For the tailer.
     pub(super) fn take(&self) -> Pending {
         self.pending().take().map(|pending| *pending).unwrap_or_default()
@@ -147,17 +151,17 @@ impl TailerHandle {
 
     /// Leaves the tree in the slot. For the tailer.
     pub(super) fn leave_idle(&self, state: IdleState) {
-        self.idle.leave(state);
+        self.mailbox.idle.leave(state);
     }
 
     /// Takes the tree back as soon as no visitor has it. For the tailer.
     pub(super) async fn take_idle(&self) -> IdleState {
-        self.idle.take().await
+        self.mailbox.idle.take().await
     }
 
     /// Takes the tree for a visit; `None` if the tailer works, or another visitor has it. For the poller.
     pub(super) fn visit(&self) -> Option<IdleGuard<'_>> {
-        self.idle.visit()
+        self.mailbox.idle.visit()
     }
 
     /// Has the poller visit the run at its next scan.

@@ -4,7 +4,7 @@
 //! **Invariant**: a tree has one owner: its tailer, the slot, or a visitor, which puts it back at the end of
 //! its visit.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use tokio::sync::Notify;
 
@@ -21,11 +21,8 @@ pub struct IdleState {
 }
 
 /// The slot of one tailer.
-#[derive(Clone, Debug, Default)]
-pub struct IdleSlot(Arc<SlotState>);
-
 #[derive(Debug, Default)]
-struct SlotState {
+pub struct IdleSlot {
     state: Mutex<Option<IdleState>>,
     put_back: Notify,
 }
@@ -34,7 +31,7 @@ impl IdleSlot {
     /// Puts a tree into the slot.
     pub fn leave(&self, state: IdleState) {
         *self.lock() = Some(state);
-        self.0.put_back.notify_one();
+        self.put_back.notify_one();
     }
 
     /// Takes the tree as soon as no visitor has it. For the tailer.
@@ -43,7 +40,7 @@ impl IdleSlot {
             if let Some(state) = self.lock().take() {
                 return state;
             }
-            self.0.put_back.notified().await;
+            self.put_back.notified().await;
         }
     }
 
@@ -58,7 +55,7 @@ impl IdleSlot {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<IdleState>> {
-        lock(&self.0.state)
+        lock(&self.state)
     }
 }
 

@@ -2,15 +2,11 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Tailer;
 use super::shared::TailerContext;
-use super::status::Late;
+use super::status::{LATE_AFTER, Late};
 use crate::model::RunId;
-
-/// A run is late when a look or a read of its lines takes longer than this, with the wait for its turn.
-pub const LATE_AFTER: Duration = Duration::from_secs(10);
 
 /// Reports a run that is late while one step of its work takes.
 pub(super) struct LateNote {

@@ -119,7 +119,8 @@ impl Tailer {
     fn compare_account(&mut self, settings: &Settings) {
         let own = self.accounts.own().clone();
         // Of a provider that the run has an account of the store keeps that.
-        self.accounts = Arc::new(settings.accounts.of_providers(&self.run, &self.labels, own));
+        let accounts = settings.accounts.of_providers(&self.run, &self.labels, own);
+        self.accounts = self.shared.accounts.share(accounts);
         let wanted = settings.accounts.of_labelled(&self.run, &self.labels);
         let wanted = (wanted != *self.accounts.own()).then(|| Box::new(wanted));
         if wanted == self.wanted {

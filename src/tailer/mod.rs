@@ -24,8 +24,9 @@ pub mod tree;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::committer::handle::CommitterGone;
@@ -39,12 +40,9 @@ pub use handle::TailerHandle;
 use handle::{Pending, StopWaiter};
 use idle::IdleState;
 use scan_schedule::ScanSchedule;
-pub use shared::{ReadPermits, TailerContext};
+pub use shared::{ReadPermits, SharedAccounts, TailerContext};
 use sweep::Sweep;
 use tree::{Depth, Tree};
-
-/// At the start reading waits until everything is watched, or no further run was watched for this long.
-const WATCHED_WITHIN: Duration = Duration::from_millis(500);
 
 /// The reason why a tailer ended.
 #[derive(Debug)]
@@ -80,8 +78,10 @@ pub struct Tailer {
     shared: Arc<TailerContext>,
     handle: TailerHandle,
     stop: CancellationToken,
+    /// Held in a step of which thousands may be due at once, unless its filesystem is slow.
+    turn: Option<OwnedSemaphorePermit>,
     /// The directory with its logs.
-    home: Box<Path>,
+    home: Arc<Path>,
     /// The devices of its logs, as of the last look.
     devices: Vec<u64>,
     /// Those of them that not only this kernel changes; `None` before the first look.
@@ -123,18 +123,19 @@ impl Tailer {
         // Spreads the full scans of the runs over different rounds.
         let round_offset = run.as_str().bytes().fold(0u8, u8::wrapping_add);
         Self {
-            home: home.path.clone(),
+            home: Arc::clone(&home.path),
             devices: Vec::new(),
             shared_devices: None,
             is_stalled: false,
             tree: Some(Box::new(Tree::new(run.clone(), home, positions))),
             run,
             wanted: None,
-            accounts: Arc::new(accounts),
+            accounts: shared.accounts.share(accounts),
             labels,
             shared,
             handle,
             stop,
+            turn: None,
             schedule: ScanSchedule::new(round_offset, retired),
         }
     }
@@ -143,21 +144,54 @@ impl Tailer {
     // Boxed: a future reserves room for each value that is moved into it, and there may be thousands of
     // tailers. For the same reason each step has a box of its own, which is free while the tailer rests.
     pub async fn run(mut self: Box<Self>) -> (RunId, Result<Ended, TailerError>) {
-        self.handle.rescan();
+        self.take_turn(false).await;
+        let mut step = Box::pin(self.first_look()).await;
+        if matches!(step, Ok(None)) {
+            self.turn = None;
+            self.until_reads_begin().await;
+            self.take_turn(true).await;
+            step = Box::pin(self.read_news()).await.map(|()| None);
+        }
         let ended = loop {
-            let goes_on = self.rest().await;
-            match Box::pin(self.step(goes_on)).await {
+            self.turn = None;
+            match step {
                 Ok(None) => {}
                 Ok(Some(ended)) => break Ok(ended),
                 Err(TailerError::Stopped) => break Ok(Ended::Stopped),
                 Err(error) => break Err(error),
             }
+            let goes_on = self.rest().await;
+            if self.handle.is_of_many() {
+                self.take_turn(false).await;
+            }
+            step = Box::pin(self.step(goes_on)).await;
         };
         // Files are closed on a thread of the pool, because that may hang too.
         if let Some(tree) = self.tree.take() {
             self.shared.pool.start(move || drop(tree));
         }
         (self.run, ended)
+    }
+
+    /// Watches and lists the run for the first time. What it finds is read afterwards.
+    async fn first_look(&mut self) -> Result<Option<Ended>, TailerError> {
+        let mut first = Pending {
+            rescan: true,
+            ..Pending::default()
+        };
+        self.schedule_look(&mut first);
+        let is_gone = self.look_in_time(first).await?;
+        self.schedule.watched = true;
+        self.shared.statuses.watched(&self.run);
+        if let Some(tree) = &mut self.tree
+            && !is_gone
+        {
+            tree.shrink();
+            return Ok(None);
+        }
+        // Open files are read to their ends.
+        self.read_news().await?;
+        Ok(Some(Ended::Gone))
     }
 
     /// Does the work of all messages, the last one if the tailer does not go on; returns the reason if it ends.
@@ -254,15 +288,22 @@ impl Tailer {
         if !self.schedule_look(&mut pending) {
             return Ok(None);
         }
+        let is_gone = self.look_in_time(pending).await?;
+        self.read_news().await?;
+        Ok(is_gone.then_some(Ended::Gone))
+    }
+
+    /// Looks where the messages point; true if the run's directory is gone.
+    async fn look_in_time(&mut self, pending: Pending) -> Result<bool, TailerError> {
         let note = self.late_note(false);
-        // Boxed, since thousands of tailers may wait for the others afterwards, or in the look for a permit.
-        let gone = note.during(Box::pin(self.look(pending))).await?;
+        // Boxed, since a thousand tailers may wait for a permit in the look.
+        let is_gone = note.during(Box::pin(self.look(pending))).await?;
         self.report_lag();
-        if !self.schedule.watched {
-            self.schedule.watched = true;
-            self.shared.statuses.watched(&self.run);
-            self.let_others_look().await;
-        }
+        Ok(is_gone)
+    }
+
+    /// Reads and commits until there is no news.
+    async fn read_news(&mut self) -> Result<(), TailerError> {
         let (mut had_news, mut had_lines) = (false, false);
         // A stop does not wait for a backlog: the rest is read at the next start.
         while self.tree.as_deref().is_some_and(Tree::has_news) && !(had_news && self.stop.is_cancelled()) {
@@ -285,7 +326,7 @@ impl Tailer {
             self.handle.rescan();
         }
         self.report(had_news);
-        Ok(gone.then_some(Ended::Gone))
+        Ok(())
     }
 
     /// Decides how thorough the look is; `false` if a stopped run needs none.
@@ -321,20 +362,22 @@ impl Tailer {
         }
     }
 
-    /// At the start everything is watched first and read second. A run that hangs is not waited for: it is
-    /// enough that no further run was watched for a while.
-    async fn let_others_look(&self) {
-        let mut unwatched = self.shared.statuses.unwatched();
-        loop {
-            tokio::select! {
-                () = self.shared.ready.cancelled() => return,
-                () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(WATCHED_WITHIN) => {}
-            }
-            let before = std::mem::replace(&mut unwatched, self.shared.statuses.unwatched());
-            if unwatched >= before {
-                return;
-            }
+    /// Takes one of the turns for what thousands may have to do at once. Those that wait here, outside of the step,
+    /// take far less memory than those in it.
+    async fn take_turn(&mut self, has_lines: bool) {
+        self.turn = self.shared.permits.try_turn();
+        if self.turn.is_none() {
+            self.shared.statuses.waits(&self.run, Some(has_lines));
+            self.turn = self.shared.permits.turn().await;
+            self.shared.statuses.waits(&self.run, None);
+        }
+    }
+
+    /// Waits until reading may begin, or the tailer is stopped.
+    async fn until_reads_begin(&self) {
+        tokio::select! {
+            () = self.shared.reads_begin.cancelled() => {}
+            () = self.stop.cancelled() => {}
         }
     }
 

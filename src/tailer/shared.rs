@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::committer::handle::CommitterHandle;
 use crate::config::Settings;
 use crate::logfile::pool::Pool;
+use crate::model::RunAccounts;
 use crate::store::Reader;
 use crate::sync::lock;
 use crate::watch::Watch;
@@ -24,6 +25,9 @@ const READERS_MAX: usize = 12;
 /// Runs on slow devices that are read at the same time, beside the others. Their records have room from the end
 /// of the read on.
 const SLOW_READS_MAX: usize = 8;
+/// Runs that do at once what thousands may have to do at once: their first look, their first read, a rescan, an end. The
+/// others wait in less memory, and the committer takes what so many read in one transaction.
+const TURNS_MAX: usize = 1024;
 /// Own directories of runs that are checked at the same time.
 const CHECKS_MAX: usize = 8;
 /// Directories named by requests that are resolved at the same time. As many of these jobs may hang where the
@@ -32,6 +36,8 @@ const RESOLVES_MAX: usize = 8;
 /// Records of all runs that are read and not committed: as many as two transactions take, so that one is read
 /// while the other is committed. Some 20 MB; more with more than six readers.
 const UNCOMMITTED_RECORDS_MAX: usize = 131_072;
+/// Accounts of runs that other runs may share.
+const SHARED_ACCOUNTS_MAX: usize = 1024;
 /// Devices remembered because events arrive from them.
 const DEVICES_MAX: usize = 64;
 
@@ -45,6 +51,7 @@ pub struct TailerContext {
     pub committer: CommitterHandle,
     pub statuses: Arc<RunStatuses>,
     pub permits: ReadPermits,
+    pub accounts: SharedAccounts,
     pub devices_with_events: Arc<DevicesWithEvents>,
     /// All access to the filesystems of runs happens here. **Invariant**: no job holds a handle of the
     /// committer, which ends with the last one: a job that hangs must not keep it.
@@ -52,6 +59,27 @@ pub struct TailerContext {
     pub suspects: Arc<Suspects>,
     /// Cancelled once everything that existed at the start is watched.
     pub ready: CancellationToken,
+    /// Cancelled when reading may begin: at the start everything is watched first and read second.
+    pub reads_begin: CancellationToken,
+}
+
+/// The accounts of all runs, which differ little: thousands of runs have the same.
+#[derive(Debug, Default)]
+pub struct SharedAccounts(Mutex<BTreeSet<Arc<RunAccounts>>>);
+
+impl SharedAccounts {
+    /// These accounts, shared with the runs that have the same.
+    pub(super) fn share(&self, accounts: RunAccounts) -> Arc<RunAccounts> {
+        let mut known = lock(&self.0);
+        if let Some(same) = known.get(&accounts) {
+            return Arc::clone(same);
+        }
+        let accounts = Arc::new(accounts);
+        if known.len() < SHARED_ACCOUNTS_MAX {
+            known.insert(Arc::clone(&accounts));
+        }
+        accounts
+    }
 }
 
 /// The devices from which events arrive: some have arrived, or only this kernel changes the filesystem.
@@ -88,6 +116,7 @@ pub struct ReadPermits {
     looks: Arc<Semaphore>,
     /// For runs that are created, removed or stopped, so that a line does not wait for thousands of them.
     scans: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
     checks: Arc<Semaphore>,
     resolves: Arc<Semaphore>,
     /// Room for records that are read and not committed yet, which are most of the memory during many
@@ -129,6 +158,7 @@ impl ReadPermits {
             slow_reads: semaphore(SLOW_READS_MAX),
             looks: semaphore(LOOKS_MAX),
             scans: semaphore(LOOKS_MAX),
+            turns: semaphore(TURNS_MAX),
             checks: semaphore(CHECKS_MAX),
             resolves: semaphore(RESOLVES_MAX),
             // Reads that hang in a mount keep their room, and there are no more of them than permits.
@@ -158,6 +188,16 @@ impl ReadPermits {
             JobKind::Resolve => one_of(&self.resolves).await,
         };
         taken
+    }
+
+    /// A turn, if one is free.
+    pub(super) fn try_turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.turns).try_acquire_owned().ok()
+    }
+
+    /// Waits for a turn.
+    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        one_of(&self.turns).await
     }
 
     /// Waits for the room of this number of records.

@@ -38,6 +38,7 @@ impl Tailer {
                 JobPace::Queued => {}
                 JobPace::Blocked(time) if time >= STALLED_AFTER => {
                     *permits = JobPermits::default();
+                    self.turn = None;
                     self.stalls(time, &access);
                     is_slow = true;
                     tokio::select! {
@@ -49,6 +50,7 @@ impl Tailer {
                     is_slow = true;
                     if !self.shared_devices().is_empty() {
                         permits.common = None;
+                        self.turn = None;
                         suspects.note_slow(self.shared_devices(), time);
                     }
                 }
@@ -56,6 +58,7 @@ impl Tailer {
                     if calls < CALLS_MIN && !self.shared_devices().is_empty() {
                         is_slow = true;
                         permits.common = None;
+                        self.turn = None;
                         suspects.note_slow(self.shared_devices(), SLOW_AFTER);
                     }
                     if is_slow {

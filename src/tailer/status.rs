@@ -12,6 +12,8 @@ use crate::sync::lock;
 
 /// A run is live for this long after its last news.
 const LIVE_FOR: Duration = Duration::from_mins(1);
+/// A run is late when a look or a read of its lines takes longer than this, or the wait for its turn.
+pub const LATE_AFTER: Duration = Duration::from_secs(10);
 const LIVE: &str = "live";
 /// Notices in one document; the others are counted.
 const NOTICES_MAX: usize = 20;
@@ -54,6 +56,8 @@ pub struct RunStatus {
     /// When a log changed last, as of the last stop.
     pub last_change: Option<Millis>,
     pub late: Option<Late>,
+    /// Since when it waits for its turn, if it does, and if it has lines then.
+    waits: Option<(Instant, bool)>,
 }
 
 impl RunStatus {
@@ -112,6 +116,23 @@ impl RunStatus {
         !self.watched && !self.is_settled()
     }
 
+    /// The reason why it is late. `until` is brought forward to when it will be late if it is still waiting then.
+    fn late_at(&self, now: Instant, until: &mut Option<Instant>) -> Option<Late> {
+        let (since, has_lines) = match (self.late, self.waits) {
+            (None, Some(waits)) => waits,
+            (late, _) => return late,
+        };
+        let due = since + LATE_AFTER;
+        if now < due {
+            *until = Some(until.map_or(due, |until| until.min(due)));
+            return None;
+        }
+        Some(Late {
+            has_lines,
+            is_slow: false,
+        })
+    }
+
     fn is_behind(&self) -> bool {
         !self.caught_up && !self.is_settled()
     }
@@ -157,7 +178,7 @@ impl BoardRuns {
             digest.lag += status.lag;
             if let Some(problem) = &status.problem {
                 digest.troubled.push((run.clone(), problem.clone()));
-            } else if let Some(late) = status.late {
+            } else if let Some(late) = status.late_at(now, &mut until) {
                 let (_, count) = digest.late.entry(late).or_insert_with(|| (run.clone(), 0));
                 *count += 1;
             }
@@ -340,6 +361,7 @@ impl RunStatuses {
             status.failing = false;
             status.stalled = false;
             status.late = None;
+            status.waits = None;
             status.restarts += u32::from(again);
         });
         self.restarts.fetch_add(u64::from(again), Ordering::Relaxed);
@@ -366,6 +388,15 @@ impl RunStatuses {
         let mut runs = self.lock();
         if let Some(status) = runs.by_id.get_mut(run) {
             status.late = late;
+            runs.version += 1;
+        }
+    }
+
+    /// Reports that a run waits for its turn, with lines or without, or `None` that it has one.
+    pub fn waits(&self, run: &RunId, has_lines: Option<bool>) {
+        let mut runs = self.lock();
+        if let Some(status) = runs.by_id.get_mut(run) {
+            status.waits = has_lines.map(|has_lines| (Instant::now(), has_lines));
             runs.version += 1;
         }
     }

@@ -104,7 +104,7 @@ struct FileState {
     /// The kind of its content, as far as it was read.
     content: ContentKind,
     /// The number of the last scan that found it, as in [`Tree::scans`].
-    found_in: u64,
+    found_in: u32,
     /// Holes in it that are waited for, or were read over.
     holes: Option<Box<Holes>>,
 }
@@ -187,11 +187,11 @@ struct Failed {
 pub struct Tree {
     run: RunId,
     home: RunDir,
-    files: PathMap<FileState>,
+    files: PathMap<Box<FileState>>,
     directories: PathMap<Directory>,
     queue: VecDeque<RelativePath>,
     /// The number of scans.
-    scans: u64,
+    scans: u32,
     /// Paths of the open files, the least recently read first.
     open: VecDeque<RelativePath>,
     /// There are more directories than can be watched.
@@ -328,7 +328,7 @@ impl Tree {
                 new.push(sentence.clone());
             }
         }
-        Some((sentences.into_iter().map(|(_, sentence)| sentence).collect(), new))
+        Some((shared(sentences.into_iter().map(|(_, sentence)| sentence)), new))
     }
 
     /// Looks at the hinted paths, and at the directories that they show to be changed.
@@ -502,6 +502,14 @@ impl Tree {
         file.renamed_from = None;
         self.enqueue(path.clone());
     }
+}
+
+/// The sentences; most runs have none, and then nothing is allocated.
+fn shared(sentences: impl ExactSizeIterator<Item = String>) -> Arc<[String]> {
+    if sentences.len() == 0 {
+        return Arc::default();
+    }
+    sentences.collect()
 }
 
 fn parent(path: &Path) -> RelativePath {

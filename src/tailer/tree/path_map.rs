@@ -9,7 +9,7 @@ use crate::model::RelativePath;
 
 /// A map from paths to values.
 #[derive(Debug)]
-pub(super) struct PathMap<T>(Vec<(RelativePath, Box<T>)>);
+pub(super) struct PathMap<T>(Vec<(RelativePath, T)>);
 
 impl<T> Default for PathMap<T> {
     fn default() -> Self {
@@ -33,14 +33,14 @@ impl<T> PathMap<T> {
     where
         RelativePath: Borrow<Q>,
     {
-        self.place(path).ok().map(|place| &*self.0[place].1)
+        self.place(path).ok().map(|place| &self.0[place].1)
     }
 
     pub(super) fn get_mut<Q: Ord + ?Sized>(&mut self, path: &Q) -> Option<&mut T>
     where
         RelativePath: Borrow<Q>,
     {
-        self.place(path).ok().map(|place| &mut *self.0[place].1)
+        self.place(path).ok().map(|place| &mut self.0[place].1)
     }
 
     pub(super) fn contains_key<Q: Ord + ?Sized>(&self, path: &Q) -> bool
@@ -51,14 +51,14 @@ impl<T> PathMap<T> {
     }
 
     /// Adds or replaces a value.
-    pub(super) fn insert(&mut self, path: RelativePath, value: Box<T>) {
+    pub(super) fn insert(&mut self, path: RelativePath, value: T) {
         match self.place(&path) {
             Ok(place) => self.0[place].1 = value,
             Err(place) => self.0.insert(place, (path, value)),
         }
     }
 
-    pub(super) fn remove<Q: Ord + ?Sized>(&mut self, path: &Q) -> Option<Box<T>>
+    pub(super) fn remove<Q: Ord + ?Sized>(&mut self, path: &Q) -> Option<T>
     where
         RelativePath: Borrow<Q>,
     {
@@ -71,7 +71,7 @@ impl<T> PathMap<T> {
         T: Default,
     {
         let place = self.place(path).unwrap_or_else(|place| {
-            self.0.insert(place, (path.clone(), Box::default()));
+            self.0.insert(place, (path.clone(), T::default()));
             place
         });
         &mut self.0[place].1
@@ -91,11 +91,11 @@ impl<T> PathMap<T> {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&RelativePath, &T)> {
-        self.0.iter().map(|(path, value)| (path, &**value))
+        self.0.iter().map(|(path, value)| (path, value))
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&RelativePath, &mut T)> {
-        self.0.iter_mut().map(|(path, value)| (&*path, &mut **value))
+        self.0.iter_mut().map(|(path, value)| (&*path, value))
     }
 
     pub(super) fn keys(&self) -> impl Iterator<Item = &RelativePath> {
@@ -103,7 +103,7 @@ impl<T> PathMap<T> {
     }
 
     pub(super) fn values(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().map(|(_, value)| &**value)
+        self.0.iter().map(|(_, value)| value)
     }
 
     pub(super) fn into_keys(self) -> impl Iterator<Item = RelativePath> {
@@ -117,8 +117,8 @@ impl<T> PathMap<T> {
 }
 
 /// The paths of another map: each once, in their order.
-impl<T> FromIterator<(RelativePath, Box<T>)> for PathMap<T> {
-    fn from_iter<I: IntoIterator<Item = (RelativePath, Box<T>)>>(entries: I) -> Self {
+impl<T> FromIterator<(RelativePath, T)> for PathMap<T> {
+    fn from_iter<I: IntoIterator<Item = (RelativePath, T)>>(entries: I) -> Self {
         let mut map = Self::default();
         for (path, value) in entries {
             map.insert(path, value);
@@ -142,10 +142,10 @@ mod tests {
             let path: RelativePath = Path::new(&random.u8(..40).to_string()).into();
             match random.u8(..6) {
                 0 | 1 => {
-                    map.insert(path.clone(), Box::new(step));
+                    map.insert(path.clone(), step);
                     model.insert(path, step);
                 }
-                2 => assert_eq!(map.remove(&path).map(|value| *value), model.remove(&path)),
+                2 => assert_eq!(map.remove(&path), model.remove(&path)),
                 3 => {
                     *map.or_default(&path) += 1;
                     *model.entry(path).or_default() += 1;

@@ -42,7 +42,7 @@ impl Tree {
             self.problems.clear();
             self.watch_all_again(context);
         }
-        self.scans += 1;
+        self.scans = self.scans.wrapping_add(1);
         let failed = self.failed.take().map(|failed| *failed).unwrap_or_default();
         for path in failed.files {
             // The problem is added again if the file, or the run's directory, still cannot be read.
@@ -273,7 +273,7 @@ impl Tree {
             below: there.into(),
             unread: (!unread.is_empty()).then(|| Box::new(unread)),
         };
-        self.directories.insert(directory.clone(), Box::new(known));
+        self.directories.insert(directory.clone(), known);
     }
 
     /// Drops a directory that is gone; one that cannot be listed is listed again at the next scan.
@@ -385,7 +385,7 @@ impl Tree {
             if let Some(&(home, offset)) = orphaned.get(&stat.inode)
                 && home != path
                 && offset <= stat.size
-                && !self.files.get(path).is_some_and(FileState::has_unread_end)
+                && !self.files.get(path).is_some_and(|file| file.has_unread_end())
             {
                 renamed.entry(home.clone()).or_insert_with(|| path.clone());
             }
