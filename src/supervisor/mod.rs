@@ -148,7 +148,9 @@ impl Supervisor {
     pub async fn run(mut self) {
         let mut settings = self.shared.settings.clone();
         let mut tick = scan_interval(&settings.borrow());
-        tokio::spawn(begin_reads(Arc::clone(&self.shared), self.stop.clone()));
+        // Its task ends with this.
+        let mut beginning = JoinSet::new();
+        beginning.spawn(begin_reads(Arc::clone(&self.shared)));
         self.load_runs().await;
         self.discover();
         self.check_progress().await;
@@ -360,12 +362,11 @@ impl Supervisor {
 
 /// Lets the tailers read once everything is watched. A run that hangs is not waited for: it is enough that no
 /// further run was watched for a while.
-async fn begin_reads(shared: Arc<TailerContext>, stop: CancellationToken) {
+async fn begin_reads(shared: Arc<TailerContext>) {
     let mut unwatched = usize::MAX;
     loop {
         tokio::select! {
             () = shared.ready.cancelled() => break,
-            () = stop.cancelled() => break,
             () = tokio::time::sleep(WATCHED_WITHIN) => {}
         }
         let before = std::mem::replace(&mut unwatched, shared.statuses.unwatched());

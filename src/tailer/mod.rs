@@ -296,7 +296,7 @@ impl Tailer {
     /// Looks where the messages point; true if the run's directory is gone.
     async fn look_in_time(&mut self, pending: Pending) -> Result<bool, TailerError> {
         let note = self.late_note(false);
-        // Boxed, since a thousand tailers may wait for a permit in the look.
+        // Boxed, since hundreds of tailers may wait for a permit in the look.
         let is_gone = note.during(Box::pin(self.look(pending))).await?;
         self.report_lag();
         Ok(is_gone)

@@ -27,7 +27,7 @@ const READERS_MAX: usize = 12;
 const SLOW_READS_MAX: usize = 8;
 /// Runs that do at once what thousands may have to do at once: their first look, their first read, a rescan, an end. The
 /// others wait in less memory, and the committer takes what so many read in one transaction.
-const TURNS_MAX: usize = 1024;
+const TURNS_MAX: usize = 512;
 /// Own directories of runs that are checked at the same time.
 const CHECKS_MAX: usize = 8;
 /// Directories named by requests that are resolved at the same time. As many of these jobs may hang where the

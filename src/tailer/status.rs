@@ -76,7 +76,8 @@ impl RunStatus {
 /// The statuses of all runs, and the numbers of those that the start waits for.
 #[derive(Debug, Default)]
 struct BoardRuns {
-    by_id: BTreeMap<RunId, RunStatus>,
+    /// Boxed, as a node of the map has room for eleven, of which it uses six when runs are added in their order.
+    by_id: BTreeMap<RunId, Box<RunStatus>>,
     /// **Invariant**: of `by_id`, those that are neither watched nor settled.
     unwatched: usize,
     /// **Invariant**: of `by_id`, those that are neither caught up nor settled.
@@ -220,13 +221,16 @@ impl RunStatuses {
     /// A copy of the statuses of all runs; for single requests, not for repeated work.
     #[must_use]
     pub fn runs(&self) -> BTreeMap<RunId, RunStatus> {
-        self.lock().by_id.clone()
+        let runs = self.lock();
+        let all = runs.by_id.iter();
+        all.map(|(run, status)| (run.clone(), RunStatus::clone(status)))
+            .collect()
     }
 
     /// The status of a run that has, or had, a tailer.
     #[must_use]
     pub fn get(&self, run: &RunId) -> Option<RunStatus> {
-        self.lock().by_id.get(run).cloned()
+        self.lock().by_id.get(run).map(|status| RunStatus::clone(status))
     }
 
     /// The runs with news in the last minute.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::str::FromStr;
 
 use serde::Serialize;
@@ -32,25 +33,36 @@ pub struct Frame {
     kind: &'static str,
     run: Option<RunId>,
     account: AccountId,
-    json: Box<str>,
+    /// Its place in the text of all events of the commit.
+    json: Range<usize>,
 }
 
-impl Frame {
-    fn new(kind: &'static str, account: &AccountId, document: &impl Serialize) -> Self {
-        Self {
-            kind,
-            run: None,
-            account: account.clone(),
-            // Strings, numbers and maps with string keys: serialization cannot fail.
-            json: serde_json::to_string(document).unwrap_or_default().into(),
-        }
-    }
+/// The events of a commit while they are made. Thousands of texts are kept, so they are joined: one by one they would
+/// divide the memory among which they lie.
+#[derive(Default)]
+struct FrameWriter {
+    frames: Vec<Frame>,
+    text: String,
+}
 
-    fn of_run(kind: &'static str, run: &RunId, account: &AccountId, document: &impl Serialize) -> Self {
-        Self {
-            run: Some(run.clone()),
-            ..Self::new(kind, account, document)
-        }
+impl FrameWriter {
+    fn add(
+        &mut self,
+        kind: &'static str,
+        run: Option<&RunId>,
+        account: &AccountId,
+        document: &impl Serialize,
+    ) {
+        let begin = self.text.len();
+        // Strings, numbers and maps with string keys: serialization cannot fail.
+        self.text
+            .push_str(&serde_json::to_string(document).unwrap_or_default());
+        self.frames.push(Frame {
+            kind,
+            run: run.cloned(),
+            account: account.clone(),
+            json: begin..self.text.len(),
+        });
     }
 }
 
@@ -59,6 +71,7 @@ impl Frame {
 pub struct CommitEvents {
     pub sequence: u64,
     frames: Box<[Frame]>,
+    text: Box<str>,
     /// Memory of all frames, in bytes.
     pub bytes: usize,
 }
@@ -180,51 +193,47 @@ fn is_called(account: &AccountId, name: &str) -> bool {
 impl CommitEvents {
     /// The events of an update; `known` is read after its commit.
     pub fn new(update: &Update, known: &KnownAccounts, now: Millis) -> Self {
-        let mut frames = Vec::new();
+        let mut written = FrameWriter::default();
         let sequence = update.sequence;
         let stamp = &CommitStamp::new(sequence, now);
         for changed in &update.lifecycle {
             let document = event::run(changed, stamp);
-            frames.push(Frame::of_run("run", &changed.run, &changed.account, &document));
+            written.add("run", Some(&changed.run), &changed.account, &document);
         }
         for run in &update.runs {
             if let Some(document) = event::usage(run, stamp) {
-                frames.push(Frame {
-                    run: run.run.clone(),
-                    ..Frame::new("usage", &run.account, &document)
-                });
+                written.add("usage", run.run.as_ref(), &run.account, &document);
             }
         }
         for changed in &update.windows {
             if let Some(document) = event::window(changed, known, stamp) {
-                frames.push(Frame::new("window", &changed.account, &document));
+                written.add("window", None, &changed.account, &document);
             }
         }
         for fired in &update.fired {
             let document = event::threshold(fired, stamp);
-            frames.push(Frame::new("threshold", &fired.account, &document));
+            written.add("threshold", None, &fired.account, &document);
         }
         for changed in &update.accounts {
             let document = event::account(changed, stamp);
-            frames.push(Frame::new("account", &changed.account, &document));
+            written.add("account", None, &changed.account, &document);
         }
         for changed in &update.leases {
             let document = event::lease(changed, stamp);
-            frames.push(Frame {
-                run: changed.lease.run.clone(),
-                ..Frame::new("lease", &changed.lease.account, &document)
-            });
+            let lease = &changed.lease;
+            written.add("lease", lease.run.as_ref(), &lease.account, &document);
         }
         for changed in &update.probes {
             let document = event::probe(changed, stamp);
-            frames.push(Frame::new("probe", &changed.key.account, &document));
+            written.add("probe", None, &changed.key.account, &document);
         }
-        let texts: usize = frames.iter().map(|frame| frame.json.len()).sum();
+        // Without spare capacity, as thousands are kept.
+        let (frames, text) = (written.frames.into_boxed_slice(), written.text.into_boxed_str());
         Self {
             sequence,
-            bytes: texts + size_of_val(&*frames) + size_of::<Self>(),
-            // Without spare capacity, as thousands are kept.
-            frames: frames.into(),
+            bytes: text.len() + size_of_val(&*frames) + size_of::<Self>(),
+            frames,
+            text,
         }
     }
 
@@ -250,7 +259,8 @@ impl CommitEvents {
             } else {
                 writeln!(text, "id: {sequence}")
             };
-            let _ = write!(text, "event: {}\ndata: {}\n\n", frame.kind, frame.json);
+            let json = &self.text[frame.json.clone()];
+            let _ = write!(text, "event: {}\ndata: {json}\n\n", frame.kind);
         }
     }
 }

@@ -195,7 +195,10 @@ impl FileState {
             ContentKind::TooShort | ContentKind::Strange => unread::content_kind(log),
             decided => decided,
         };
-        self.partial = chunk.partial.is_of(&chunk.cursor).then(|| Box::new(chunk.partial));
+        self.partial = chunk
+            .partial
+            .is_of(&chunk.cursor)
+            .then(|| Box::new(chunk.partial));
         self.active = Some(Instant::now());
     }
 
