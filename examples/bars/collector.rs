@@ -133,6 +133,7 @@ impl Collector {
             .env("TOKENTAIL__LOG__LEVEL", "error")
             // As the systemd unit does.
             .env("MALLOC_ARENA_MAX", "2")
+            .env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .spawn()
