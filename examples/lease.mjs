@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Runs a command as a run with a place of an account, with Node alone.
 // usage: examples/lease.mjs SOCKET RUN COMMAND [ARG]...
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { request } from "node:http";
 import { setTimeout as pause } from "node:timers/promises";
@@ -55,7 +55,15 @@ if (started.status >= 400) {
   throw new Error(started.document.detail);
 }
 const env = { ...process.env, TOKENTAIL_ACCOUNT: lease.account, TOKENTAIL_LEASE: lease.id };
-const { status: code } = spawnSync(command, words, { env, stdio: "inherit" });
+const child = spawn(command, words, { env, stdio: "inherit" });
+// Until the log of the run keeps its lease.
+const renewal = setInterval(async () => {
+  const { document } = await ask("PUT", `/v1/leases/${lease.id}`, {});
+  if (document.detail) console.error(`goes on without a place: ${document.detail}`);
+  if (!document.expires_at) clearInterval(renewal);
+}, 20_000);
+const code = await new Promise((resolve) => child.on("exit", resolve).on("error", () => resolve(127)));
+clearInterval(renewal);
 // The exact totals; the place is free afterwards.
 const { document: totals } = await ask("POST", `/v1/runs/${run}/stop?wait=true`);
 console.log(JSON.stringify({ run, account: lease.account, total_tokens: totals.total_tokens }));

@@ -48,6 +48,19 @@ def ask(path, method, target, body=None, attempts=60):
     sys.exit(f"{method} {target}: {problem}")
 
 
+def minded(path, lease, child):
+    """Waits for the command, and renews its lease until its log keeps it."""
+    renewal = f"/v1/leases/{lease['id']}"
+    while lease.get("expires_at"):
+        try:
+            return child.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            _, lease = ask(path, "PUT", renewal, {})
+            if "detail" in lease:
+                print(f"goes on without a place: {lease['detail']}", file=sys.stderr)
+    return child.wait()
+
+
 def main(path, run, *command):
     # The same key gets the same lease, however often it is sent.
     wanted = {"key": f"{run}-{uuid.uuid4()}", "runs": [run], "ttl": "1m", "holder": "lease.py"}
@@ -66,7 +79,8 @@ def main(path, run, *command):
         sys.exit(started["detail"])
     try:
         account = {"TOKENTAIL_ACCOUNT": lease["account"], "TOKENTAIL_LEASE": lease["id"]}
-        code = subprocess.run(command, env=os.environ | account, check=False).returncode
+        with subprocess.Popen(command, env=os.environ | account) as child:
+            code = minded(path, lease, child)
     finally:
         # The exact totals; the place is free afterwards.
         status, totals = ask(path, "POST", f"/v1/runs/{run}/stop?wait=true")

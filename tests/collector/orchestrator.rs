@@ -68,8 +68,8 @@ fn an_orchestrator_and_the_collector_are_killed_and_each_job_runs_once() {
         append(&place.path(&format!("{job}.src")), response(job, number, 1));
         fifo(&place, &format!("go-{job}"));
         let script = format!(
-            "#!/bin/sh\nmkdir -p runs/{job}/mount\necho {job} >begun\nread line <go-{job}\ncat {job}.src \
-             >runs/{job}/mount/a.jsonl\nexit {code}\n"
+            "#!/bin/sh\nmkdir -p runs/{job}/mount\necho '{{}}' >runs/{job}/mount/a.jsonl\necho {job} >begun\n\
+             read line <go-{job}\ncat {job}.src >>runs/{job}/mount/a.jsonl\nexit {code}\n"
         );
         let file = place.path("jobs").join(job);
         fs::write(&file, script).unwrap();

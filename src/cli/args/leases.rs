@@ -22,7 +22,7 @@ pub enum LeaseCommand {
     /// Reserve places for runs; exits as may-start does
     #[command(after_help = ACQUIRE_EXAMPLES)]
     Acquire(Box<AcquireArgs>),
-    /// Let a lease last longer; needed only until its run has started
+    /// Let a lease last longer; needed only until its run has written something
     Renew(RenewArgs),
     /// Give a place back; also for a lease that has ended already
     Release(EndArgs),
@@ -73,7 +73,7 @@ pub struct AcquireArgs {
     #[arg(long = "cost", value_name = "WINDOW=SHARE", value_parser = cost)]
     pub costs: Vec<Cost>,
 
-    /// The time in which the run has to start, 1s to 10m [default: 2m]
+    /// The time in which the run has to write something, 1s to 10m [default: 2m]
     #[arg(long, value_name = "DURATION", value_parser = ttl)]
     pub ttl: Option<String>,
 
@@ -162,7 +162,7 @@ Examples:
   tokentail lease release 12-3456
   tokentail lease list
 
-A lease holds a place of an account: until its run starts, or its time is over; from its start on as long as the run. A
+A lease holds a place of an account until its time is over, and once its run has written something as long as the run. A
 run starts with its lease if PUT /v1/runs/ID names it, or if the lease names the run. `tokentail run --admit` does it all.";
 
 const ACQUIRE_EXAMPLES: &str = "\
