@@ -94,7 +94,29 @@ const fn prune(body: &'static str, status: u16) -> Asked {
     }
 }
 
-const ASKED: [Asked; 56] = [
+const fn lease(route: &'static str, path: &'static str, body: &'static str, status: u16) -> Asked {
+    Asked {
+        method: "POST",
+        route,
+        path,
+        body,
+        status,
+    }
+}
+
+const ASKED: [Asked; 62] = [
+    get("/v1/leases/{id}", "/v1/leases/1-2", 404),
+    Asked {
+        method: "PUT",
+        ..lease("/v1/leases/{id}", "/v1/leases/1-2", r#"{"ttl":"5m"}"#, 404)
+    },
+    Asked {
+        method: "DELETE",
+        ..lease("/v1/leases/{id}", "/v1/leases/1-2", "", 404)
+    },
+    lease("/v1/leases", "/v1/leases", r#"{"key":"k","n":0}"#, 400),
+    lease("/v1/leases", "/v1/leases", r#"{"key":"k","account":"none"}"#, 404),
+    get("/v1/capacity", "/v1/capacity?account=none", 404),
     prune(r#"{"what":"totals","older_than":"30d","dry_run":true}"#, 200),
     prune(r#"{"what":"details","older_than":"30s"}"#, 400),
     get("/v1/runs/{id}", "/v1/runs/one", 200),
