@@ -287,7 +287,7 @@ impl Probe {
                 },
                 ..self.clone()
             }
-        } else if !is_served && now >= step_at.saturating_add(EVIDENCE_MS) {
+        } else if !is_served && now >= step_at.saturating_add(rules.ramp.every_ms.max(EVIDENCE_MS)) {
             // Its runs may be silent for long: another probe shows more.
             return Some(self.silent(facts, now));
         } else {
