@@ -123,7 +123,7 @@ fn decide(
     if let Some(stored) = stored.filter(|stored| context.now.saturating_sub(stored.at) < KEPT_MS) {
         if stored.hash != request.hash {
             let detail =
-                "key: another request had this key a short time ago; take a new one for each request";
+                "key: another request had this key in the last 24 hours; take a new one for each request";
             return refused(Problem::conflict(detail).field("key"));
         }
         return Ok((LeaseChange::default(), Ok((StatusCode::CREATED, stored.text))));
@@ -188,7 +188,7 @@ fn answer(mut admission: Admission, granted: &Grant, book: &LeaseBook, now: Mill
         let places = if count == 1 { "place is" } else { "places are" };
         admission.sentence = format!("{count} {places} reserved; {}", admission.sentence);
     } else {
-        if admission.decision == Verdict::Allow {
+        if admission.decision == Verdict::Allow || admission.decision == Verdict::Wait {
             admission.decision = Verdict::Wait;
             admission.chosen = None;
             if let Some(by) = granted.by {
@@ -197,7 +197,10 @@ fn answer(mut admission: Admission, granted: &Grant, book: &LeaseBook, now: Mill
             let first = granted.capacities.first().map(|(account, _)| account.to_string());
             let words = granted.by.map_or("the collector is not ready", |by| by.words());
             let first = first.unwrap_or_else(|| "any account".to_owned());
-            admission.sentence = format!("no place is free in {first}: {words}");
+            admission.sentence = match granted.too_few {
+                0 => format!("no place is free in {first}: {words}"),
+                free => format!("only {free} places are free, fewer than `min`: {first}: {words}"),
+            };
         }
         if admission.decision != Verdict::Deny {
             admission.retry_at = admission.retry_at.max(granted.retry_at);

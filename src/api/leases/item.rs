@@ -191,12 +191,16 @@ fn find(
         Some(lease) if lease.token != token => Ok(Err(unknown())),
         Some(lease) if lease.is_expired(now) => Ok(Err(gone(id, LeaseEnd::Expired, lease.expires_at))),
         Some(lease) => Ok(Ok(lease.clone())),
-        None => Ok(Err(ended(snapshot, id, number)?.unwrap_or_else(unknown))),
+        None => Ok(Err(ended(snapshot, id, (number, token))?.unwrap_or_else(unknown))),
     }
 }
 
-fn ended(snapshot: &Snapshot<'_>, id: &str, number: LeaseNumber) -> Result<Option<Problem>, StoreError> {
-    let end = snapshot.lease_end(number)?;
+fn ended(
+    snapshot: &Snapshot<'_>,
+    id: &str,
+    (number, token): (LeaseNumber, u64),
+) -> Result<Option<Problem>, StoreError> {
+    let end = snapshot.lease_end(number)?.filter(|end| end.token == token);
     Ok(end.map(|end| gone(id, end.end, end.at)))
 }
 

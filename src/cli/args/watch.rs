@@ -11,7 +11,7 @@ pub struct WatchArgs {
     #[arg(long = "account", value_name = "NAME")]
     pub accounts: Vec<String>,
 
-    /// Only these kinds, separated by commas: usage, window, threshold, account, run, health
+    /// Only these kinds, separated by commas: usage, window, threshold, account, run, health, lease, probe
     #[arg(long, value_name = "KINDS")]
     pub kinds: Option<String>,
 }

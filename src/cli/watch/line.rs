@@ -28,6 +28,8 @@ pub fn write(out: &mut dyn Write, received: &ReceivedEvent<'_>, width: Option<us
         "run" => read(data, run),
         "account" => read(data, account),
         "health" => read(data, health),
+        "lease" => read(data, lease),
+        "probe" => read(data, probe),
         _ => None,
     };
     let (at, said) = said.unwrap_or_else(|| (String::new(), text::one_line(&data.to_string())));
@@ -195,6 +197,49 @@ fn health(event: wire::HealthEvent) -> (String, String) {
     }
     if !event.reasons.is_empty() {
         let _ = write!(said, ": {}", text::one_line(&event.reasons.join("; ")));
+    }
+    (event.at, said)
+}
+
+fn lease(event: wire::LeaseEvent) -> (String, String) {
+    let lease = event.lease;
+    let mut said = format!(
+        "{STRONG}{}{STRONG:#}  {}  {}",
+        text::name(&lease.id),
+        text::name(&event.phase.replace('_', " ")),
+        account_name(&lease.provider, &lease.account)
+    );
+    if lease.probe {
+        said += "  probe";
+    }
+    if let Some(run) = &lease.run {
+        let _ = write!(said, "  run {}", text::name(run));
+    }
+    // An end that has come is no news.
+    if let Some(until) = lease
+        .expires_at
+        .filter(|_| event.phase == "granted" || event.phase == "bound")
+    {
+        let _ = write!(said, ", until {}", time(&until));
+    }
+    (event.at, said)
+}
+
+fn probe(event: wire::ProbeEvent) -> (String, String) {
+    let mut said = account_name(&event.provider, &event.account);
+    if !event.scope.is_empty() {
+        let _ = write!(said, "  {}", text::name(&event.scope));
+    }
+    let _ = write!(
+        said,
+        "  {STRONG}{}{STRONG:#}",
+        text::name(&event.state.replace('_', " "))
+    );
+    if let Some(cap) = event.cap {
+        let _ = write!(said, "  {} let in", counted(cap.into(), "run"));
+    }
+    if let Some(until) = &event.until {
+        let _ = write!(said, ", until {}", time(until));
     }
     (event.at, said)
 }
@@ -418,6 +463,49 @@ mod tests {
         assert_eq!(
             line("health", &health),
             "09:00:01 UTC  health     degraded: polling; full\n"
+        );
+    }
+
+    #[test]
+    fn leases_and_recoveries_say_what_became_of_them() {
+        let lease = wire::LeaseEvent {
+            at: AT.into(),
+            phase: "granted".into(),
+            lease: wire::Lease {
+                id: "1-2".into(),
+                provider: "claude".into(),
+                account: "a".into(),
+                run: Some("r".into()),
+                expires_at: Some(LATER.into()),
+                probe: true,
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        assert_eq!(
+            line("lease", &lease),
+            "09:00:01 UTC  lease      1-2  granted  claude/a  probe  run r, until 2026-10-05 12:00:00 UTC\n"
+        );
+        let ended = wire::LeaseEvent {
+            phase: "run_ended".into(),
+            ..lease
+        };
+        assert_eq!(
+            line("lease", &ended),
+            "09:00:01 UTC  lease      1-2  run ended  claude/a  probe  run r\n"
+        );
+        let probe = wire::ProbeEvent {
+            at: AT.into(),
+            provider: "claude".into(),
+            account: "a".into(),
+            scope: "opus".into(),
+            state: "ramp".into(),
+            cap: Some(2),
+            ..Default::default()
+        };
+        assert_eq!(
+            line("probe", &probe),
+            "09:00:01 UTC  probe      claude/a  opus  ramp  2 runs let in\n"
         );
     }
 

@@ -143,11 +143,11 @@ pub struct PartialAccount {
     pub on_unknown: Option<OnUnknown>,
     pub use_overage: Option<bool>,
     pub models: Option<BTreeMap<String, String>>,
-    pub poll: Option<PollTable>,
     pub concurrency: Option<Count>,
     pub reserve: Option<BTreeMap<String, Share>>,
     pub ramp: Option<PartialRamp>,
     pub cost: Option<BTreeMap<String, Share>>,
+    pub poll: Option<PollTable>,
 }
 
 /// The table of `ramp`.

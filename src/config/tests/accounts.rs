@@ -333,7 +333,7 @@ fn a_mistake_in_the_rules_of_leases_has_its_place() {
         ),
         (
             "concurency = 4\n",
-            "expected one of `provider`, `name`, `runs`, `labels`, `calls_quota`, `warn_at_percent`, `daily_tokens`, `counted`, `thresholds`, `minimum_left`, `on_unknown`, `use_overage`, `models`, `concurrency`, `reserve`, `ramp`, `cost`; did you mean `concurrency`?",
+            "expected one of `provider`, `name`, `runs`, `labels`, `calls_quota`, `warn_at_percent`, `daily_tokens`, `counted`, `thresholds`, `minimum_left`, `on_unknown`, `use_overage`, `models`, `concurrency`, `reserve`, `ramp`, `cost`, `poll`; did you mean `concurrency`?",
         ),
         (
             "reserve = { high = 10 }\n",

@@ -46,6 +46,8 @@ pub struct Grant {
     pub capacities: Vec<(AccountId, Capacity)>,
     /// What bounds the first place, if fewer were granted than asked for.
     pub by: Option<CapacityLimit>,
+    /// Places that were free, fewer than the least number that was asked for.
+    pub too_few: usize,
     /// The time of the next attempt, if nothing was granted; always after `now`.
     pub retry_at: Option<Millis>,
 }
@@ -86,6 +88,7 @@ pub fn grant(request: &LeaseRequest, places: &[Place<'_>], book: &LeaseBook, now
         }
     }
     if grant.leases.len() < request.min.max(1) as usize {
+        grant.too_few = grant.leases.len();
         grant.leases.clear();
         grant.change = LeaseChange::default();
         grant.retry_at = Some(retry_at(request, &grant.capacities, now));

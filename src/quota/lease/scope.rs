@@ -92,7 +92,13 @@ fn of_window(state: &WindowState, name: &str, minimum: Option<u8>, now: Millis) 
     {
         return Gate::Closed;
     }
-    let until = end.saturating_add(PROBE_AFTER_MS);
+    // Without a reset `exhausted_until` is a guess, which needs no time for clocks.
+    let has_end = state.reset_at.is_some();
+    let until = if has_end {
+        end.saturating_add(PROBE_AFTER_MS)
+    } else {
+        end
+    };
     if until <= now {
         return Gate::Over;
     }
@@ -104,8 +110,7 @@ fn of_window(state: &WindowState, name: &str, minimum: Option<u8>, now: Millis) 
             BlockKind::Share
         },
         seen_at: state.seen_at().max(state.status_at.unwrap_or(Millis::MIN)),
-        // Without one, `exhausted_until` is a guess.
-        has_end: state.reset_at.is_some(),
+        has_end,
     })
 }
 

@@ -95,11 +95,13 @@ impl LeaseRow {
 /// The end of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseEndRow {
+    pub token: u64,
     pub at: Millis,
     pub end: LeaseEnd,
 }
 
 layout!(LeaseEndRow {
+    token: u64,
     at: i64,
     end: LeaseEnd
 });

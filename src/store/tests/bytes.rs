@@ -80,7 +80,7 @@ const TABLES: [&str; 48] = [
     "parked_files [u32] 01000000 [i64] feffffffffffffff",
     "leases [u64] 0100000000000000 [&[u8]] 01020170016e01016d01016301017201016806080a010c07010173010\
      177000000000000e03f",
-    "lease_ends [u64] 0100000000000000 [&[u8]] 010402",
+    "lease_ends [u64] 0100000000000000 [&[u8]] 01090402",
     "lease_answers [u64] 0100000000000000 [&[u8]] 01016b0206027b7d",
     "lease_keys [&str] 6b [u64] 0100000000000000",
     "probes [(&str,&str,&str)] 0101706e6f707573 [&[u8]] 01010700000403040a",
@@ -578,6 +578,7 @@ fn tables() -> Vec<String> {
             LEASE_ENDS,
             1,
             LeaseEndRow {
+                token: 9,
                 at: 2,
                 end: LeaseEnd::Revoked
             }
@@ -810,7 +811,7 @@ fn the_bytes_of_leases_and_recoveries_stay_as_they_are() {
         (LeaseEnd::Revoked, 2),
         (LeaseEnd::RunEnded, 3),
     ] {
-        assert_eq!(bytes(&LeaseEndRow { at: 0, end }), [1, 0, code]);
+        assert_eq!(bytes(&LeaseEndRow { token: 9, at: 0, end }), [1, 9, 0, code]);
     }
     let row = LeaseRow::new(&lease());
     assert_eq!(row.lease(1).unwrap(), lease());

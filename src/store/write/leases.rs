@@ -232,7 +232,8 @@ impl<'t> LeaseTables<'t> {
 
     fn end(&mut self, lease: &Lease, end: LeaseEnd, now: Millis) -> Result<(), DbError> {
         self.leases.remove(lease.number)?;
-        put(&mut self.ends, lease.number, &LeaseEndRow { at: now, end })?;
+        let (token, at) = (lease.token, now);
+        put(&mut self.ends, lease.number, &LeaseEndRow { token, at, end })?;
         self.by_run = None;
         self.updates
             .push(LeaseUpdate::new(lease.clone(), LeasePhase::Ended(end), now));

@@ -411,8 +411,8 @@ fn a_refusal_without_an_end_is_tried_again_and_again() {
         bed.accounts[0].account.on_unknown = on_unknown;
         let unknown = reading(UNKNOWN, None, None, LimitStatus::Rejected);
         let mut at = NOON;
-        // The guess of five minutes and the minute for clocks are more than the first pause.
-        for minutes in [6, 6, 10, 20, 40, 60, 60] {
+        // The first is the guess for the refusal itself.
+        for minutes in [5, 5, 10, 20, 40, 60, 60] {
             bed.accounts[0].engine.take(&unknown, at);
             bed.sweep(at);
             for lease in std::mem::take(&mut bed.book.leases).into_keys() {
