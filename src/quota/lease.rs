@@ -12,6 +12,8 @@ pub mod grant;
 pub mod probe;
 mod scope;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 pub use scope::facts;

@@ -129,6 +129,29 @@ impl LeaseBed {
         grant
     }
 
+    /// The same in one account.
+    pub fn acquire_in(
+        &mut self,
+        account: usize,
+        request: &LeaseRequest,
+        model: Option<&str>,
+        now: Millis,
+    ) -> Grant {
+        self.sweep(now);
+        let id = &self.accounts[account].account.id;
+        let grant = self.with_places(model, now, |places| {
+            let own = places.iter().position(|place| place.account.id == *id);
+            grant(
+                request,
+                own.map_or(&[], |own| &places[own..=own]),
+                &self.book,
+                now,
+            )
+        });
+        self.apply(&grant.change);
+        grant
+    }
+
     /// The capacity of the first account.
     pub fn capacity(
         &self,

@@ -1,0 +1,560 @@
+//! Ten thousand random schedules: accounts at a provider that serves, refuses and throttles; orchestrators that take
+//! leases, start runs, release, renew or die at any step; a collector that restarts; a clock that is set back.
+//!
+//! What was granted is counted beside the book, and at every step compared with it:
+//!
+//! - at every grant the leases and the live runs without one are within `concurrency`;
+//! - while an account is tried, one lease is under way; while it is blocked, none is granted;
+//! - a lease is there until its end and not longer: its time, or that of its run;
+//! - an attempt at a recovery ends within [`HALF_OPEN_MAX_MS`];
+//! - where nothing is in the way, whoever asks gets a lease;
+//! - once the provider serves again, a run starts in each account within [`STARTS_WITHIN_MS`] of the end of its
+//!   block, and as many as it may have soon after.
+//!
+//! To repeat one: `TOKENTAIL_SEED=<seed> cargo test --lib lease::simulation -- --nocapture`.
+
+mod calm;
+mod ledger;
+
+use std::collections::BTreeMap;
+
+use super::bed::{LeaseBed, ObservedAccount, reading};
+use super::grant::{Grant, LeaseRequest};
+use super::{LeaseEnd, LeaseNumber};
+use crate::model::{HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Millis, RunId};
+use crate::quota::account::{Minimum, OnUnknown, RampRules};
+use crate::quota::simulator::{MODELS, News, histories};
+use crate::quota::window_name::{COOL_DOWN, FIVE_HOUR, SEVEN_DAY_OPUS, UNKNOWN};
+use ledger::{LeaseLedger, LedgerEntry};
+
+/// Schedules in one run of the tests.
+const SCHEDULES: u64 = 10_000;
+/// Events of one schedule, before the provider serves everything.
+const EVENTS: u32 = 70;
+/// 2026-11-20T00:00:00Z
+const START: Millis = 1_795_132_800_000;
+const TTL_MAX: Millis = 2 * MINUTE_MS;
+/// Renewals of one lease.
+const RENEWALS_MAX: u32 = 2;
+/// A lease with its renewals, its binding, three minutes without evidence, and a restart.
+const HALF_OPEN_MAX_MS: Millis = (2 + RENEWALS_MAX as Millis) * TTL_MAX + 6 * MINUTE_MS;
+/// The longest pause, should a probe that is under way be the third without evidence; leases of the dead, and spread.
+const STARTS_WITHIN_MS: Millis = HOUR_MS + TTL_MAX + 5 * MINUTE_MS;
+
+/// A rule that the schedule breaks, to see that this is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BrokenRule {
+    /// Leases do not expire.
+    Expiry,
+    /// The account has room for more.
+    Concurrency,
+    /// Probes are forgotten.
+    Probe,
+}
+
+/// The truth about an account.
+struct SimulatedProvider {
+    used: f64,
+    capacity: f64,
+    ends: Option<Millis>,
+    opus_used: f64,
+    throttled_until: Millis,
+}
+
+/// A live run.
+struct SimulatedRun {
+    id: RunId,
+    account: usize,
+    model: usize,
+    /// `None` for one that asked nobody.
+    lease: Option<LeaseNumber>,
+    requests: u32,
+    /// True if it writes nothing.
+    is_quiet: bool,
+}
+
+#[derive(Clone, Debug)]
+enum ScheduleEvent {
+    /// An orchestrator takes leases.
+    Ask(usize),
+    Renew(LeaseNumber, u32),
+    Release(LeaseNumber),
+    Appear(LeaseNumber),
+    Foreign(usize),
+    Request(u64),
+    EndRun(u64),
+    /// A line reaches the collector.
+    Line(usize, News, Millis),
+    /// Something happens at the provider.
+    Provider(usize),
+    Down,
+    Up,
+    ClockBack,
+}
+
+struct LeaseSchedule {
+    random: fastrand::Rng,
+    broken: Option<BrokenRule>,
+    /// True time; the clock of the machine is this and an offset.
+    time: Millis,
+    offset: Millis,
+    queue: BTreeMap<(Millis, u64), ScheduleEvent>,
+    /// Number of the last event and of the last run.
+    last: u64,
+    bed: LeaseBed,
+    ledger: LeaseLedger,
+    providers: Vec<SimulatedProvider>,
+    runs: BTreeMap<u64, SimulatedRun>,
+    is_down: bool,
+    /// The end of the last down time.
+    up_at: Millis,
+    log: Vec<String>,
+}
+
+impl LeaseSchedule {
+    fn new(seed: u64, broken: Option<BrokenRule>) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut schedule = Self {
+            broken,
+            time: START,
+            offset: 0,
+            queue: BTreeMap::new(),
+            last: 0,
+            bed: LeaseBed::default(),
+            ledger: LeaseLedger::default(),
+            providers: Vec::new(),
+            runs: BTreeMap::new(),
+            is_down: false,
+            up_at: START,
+            log: Vec::new(),
+            random: random.fork(),
+        };
+        for name in ["a", "b"].into_iter().take(random.usize(1..=2)) {
+            schedule.add_account(name);
+        }
+        for orchestrator in 0..random.usize(2..=4) {
+            let after = random.i64(0..MINUTE_MS);
+            schedule.after(after, ScheduleEvent::Ask(orchestrator));
+        }
+        for event in [ScheduleEvent::Down, ScheduleEvent::ClockBack] {
+            schedule.after(random.i64(MINUTE_MS..20 * MINUTE_MS), event);
+        }
+        schedule
+    }
+
+    fn add_account(&mut self, name: &str) {
+        let random = &mut self.random;
+        let mut observed = ObservedAccount::new(name);
+        let account = &mut observed.account;
+        let concurrency = random.u32(0..=4);
+        account.start.concurrency = concurrency;
+        account.start.ramp = RampRules {
+            start: random.u32(1..=2),
+            step: random.u32(1..=2),
+            every_ms: random.i64(10_000..=60_000),
+        };
+        account.on_unknown = if random.bool() {
+            OnUnknown::Say
+        } else {
+            OnUnknown::Allow
+        };
+        if random.u8(..4) == 0 {
+            account.minimum_left.push(Minimum {
+                window: FIVE_HOUR.into(),
+                percent: 10,
+            });
+        }
+        if random.u8(..4) == 0 {
+            account.start.cost.insert(FIVE_HOUR.into(), 0.05);
+            account.start.reserve.insert("high".into(), 0.1);
+        }
+        if self.broken == Some(BrokenRule::Concurrency) {
+            account.start.concurrency = 0;
+        }
+        let number = self.providers.len();
+        self.ledger.add_account(concurrency);
+        self.providers.push(SimulatedProvider {
+            used: 0.3,
+            capacity: 1.0,
+            ends: Some(self.time + random.i64(2 * MINUTE_MS..40 * MINUTE_MS)),
+            opus_used: random.f64() * 0.9,
+            throttled_until: 0,
+        });
+        let (foreign, weather) = (random.i64(0..20 * MINUTE_MS), random.i64(0..3 * MINUTE_MS));
+        self.bed.accounts.push(observed);
+        let first = self.reading(number, LimitSource::Headers);
+        self.bed.accounts[number].engine.take(&first, self.time);
+        self.after(foreign, ScheduleEvent::Foreign(number));
+        self.after(weather, ScheduleEvent::Provider(number));
+    }
+
+    fn after(&mut self, ms: Millis, event: ScheduleEvent) {
+        self.last += 1;
+        self.queue.insert((self.time + ms, self.last), event);
+    }
+
+    fn clock(&self) -> Millis {
+        self.time + self.offset
+    }
+
+    fn reading(&self, account: usize, source: LimitSource) -> News {
+        let provider = &self.providers[account];
+        let share = provider.used / provider.capacity;
+        let status = if share < 1.0 {
+            LimitStatus::Allowed
+        } else {
+            LimitStatus::Rejected
+        };
+        let News::Saw(mut saw) = reading(FIVE_HOUR, Some(share), provider.ends, status) else {
+            unreachable!("it is a reading");
+        };
+        saw.source = source;
+        if saw.source.is_snapshot() {
+            saw.status = LimitStatus::Unknown;
+        }
+        News::Saw(saw)
+    }
+
+    /// One event, after the sweeps that are due before it.
+    fn step(&mut self) -> Result<(), String> {
+        let Some(((at, _), _)) = self.queue.first_key_value() else {
+            return Ok(());
+        };
+        let at = *at;
+        while !self.is_down
+            && let Some(next) = self.bed.book.next_change(self.clock())
+            && next.saturating_sub(self.offset) < at
+        {
+            self.time = self.time.max(next.saturating_sub(self.offset));
+            self.sweep()?;
+        }
+        let Some(((at, _), event)) = self.queue.pop_first() else {
+            return Ok(());
+        };
+        self.time = self.time.max(at);
+        self.log.push(format!("{} {event:?}", self.time - START));
+        self.happen(event)?;
+        if self.is_down {
+            return Ok(());
+        }
+        self.sweep()
+    }
+
+    fn sweep(&mut self) -> Result<(), String> {
+        let now = self.clock();
+        self.bed.sweep(now);
+        if self.broken == Some(BrokenRule::Expiry) {
+            for lease in self.bed.book.leases.values_mut() {
+                lease.expires_at = Millis::MAX;
+            }
+        }
+        if self.broken == Some(BrokenRule::Probe) {
+            self.bed.book.probes.clear();
+        }
+        self.ledger.sweep(now);
+        self.ledger.check(&self.bed, self.time)
+    }
+
+    fn happen(&mut self, event: ScheduleEvent) -> Result<(), String> {
+        let is_for_collector = matches!(
+            event,
+            ScheduleEvent::Ask(_)
+                | ScheduleEvent::Renew(..)
+                | ScheduleEvent::Release(_)
+                | ScheduleEvent::Appear(_)
+                | ScheduleEvent::EndRun(_)
+                | ScheduleEvent::Line(..)
+        );
+        if self.is_down && is_for_collector {
+            self.after(self.up_at - self.time + 1, event);
+            return Ok(());
+        }
+        match event {
+            ScheduleEvent::Ask(orchestrator) => return self.ask(orchestrator),
+            ScheduleEvent::Renew(lease, left) => self.renew(lease, left),
+            ScheduleEvent::Release(lease) => {
+                self.bed.end(lease, LeaseEnd::Released);
+                self.ledger.ended(lease);
+            }
+            ScheduleEvent::Appear(lease) => self.appear(lease),
+            ScheduleEvent::Foreign(account) => {
+                self.bed.accounts[account].live += 1;
+                self.start_run(account, None);
+                let next = self.random.i64(10 * MINUTE_MS..2 * HOUR_MS);
+                self.after(next, ScheduleEvent::Foreign(account));
+            }
+            ScheduleEvent::Request(run) => self.request(run),
+            ScheduleEvent::EndRun(run) => self.end_run(run),
+            ScheduleEvent::Line(account, news, at) => {
+                self.bed.accounts[account].engine.take(&news, at);
+                self.ledger.showed(account, at);
+            }
+            ScheduleEvent::Provider(account) => self.change_provider(account),
+            ScheduleEvent::Down => {
+                self.is_down = true;
+                let up = self.random.i64(1_000..3 * MINUTE_MS);
+                self.up_at = self.time + up;
+                self.after(up, ScheduleEvent::Up);
+            }
+            ScheduleEvent::Up => {
+                self.is_down = false;
+                let now = self.clock();
+                self.bed.start(now);
+                self.ledger.started(now);
+                let down = self.random.i64(10 * MINUTE_MS..2 * HOUR_MS);
+                self.after(down, ScheduleEvent::Down);
+            }
+            ScheduleEvent::ClockBack => {
+                self.offset -= self.random.i64(500..8_000);
+                let next = self.random.i64(5 * MINUTE_MS..2 * HOUR_MS);
+                self.after(next, ScheduleEvent::ClockBack);
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, orchestrator: usize) -> Result<(), String> {
+        let model = [Some(MODELS[0]), Some(MODELS[1]), None][self.random.usize(..3)];
+        let count = self.random.u32(1..=4);
+        let request = LeaseRequest {
+            key: format!("{orchestrator}-{}", self.last).into(),
+            count,
+            min: if self.random.u8(..5) == 0 { count } else { 1 },
+            class: (self.random.u8(..4) == 0).then(|| "high".into()),
+            ttl: self.random.i64(10_000..=TTL_MAX),
+            ..LeaseRequest::default()
+        };
+        self.sweep()?;
+        let now = self.clock();
+        let before = self.ledger.before(&self.bed, model, now);
+        let grant = self.bed.acquire(&request, model, now);
+        let numbers: Vec<LeaseNumber> = grant.leases.iter().map(|lease| lease.number).collect();
+        self.log
+            .push(format!("  {request:?} {model:?} gets {numbers:?} {:?}", grant.by));
+        for lease in &grant.leases {
+            let account = self
+                .bed
+                .accounts
+                .iter()
+                .position(|one| one.account.id == lease.account);
+            let account = account.ok_or("a lease of no account")?;
+            let entry = LedgerEntry::new(account, model, request.ttl, now);
+            self.ledger.granted(lease.number, entry);
+            self.plan(lease.number, request.ttl);
+        }
+        self.ledger
+            .check_grant(&self.bed, (0, &before), &grant, &request)?;
+        // It wants more soon, or much later; now and then it died and begins again.
+        let next = match self.random.u8(..10) {
+            0 => self.random.i64(10 * MINUTE_MS..5 * HOUR_MS),
+            1 => self.random.i64(MINUTE_MS..5 * MINUTE_MS),
+            _ => self.random.i64(2_000..2 * MINUTE_MS),
+        };
+        let next = match grant.retry_at {
+            Some(at) if at <= now => return Err(format!("{} is to be repeated at {at}", request.key)),
+            Some(at) => next.min(at.saturating_sub(now)),
+            None => next,
+        };
+        self.after(next, ScheduleEvent::Ask(orchestrator));
+        Ok(())
+    }
+
+    /// What becomes of a lease.
+    fn plan(&mut self, lease: LeaseNumber, ttl: Millis) {
+        let (soon, late) = (self.random.i64(0..ttl / 2), self.random.i64(ttl / 2..ttl * 5 / 4));
+        match self.random.u8(..10) {
+            // Its holder dies.
+            0 => {}
+            1 => self.after(soon, ScheduleEvent::Release(lease)),
+            2 => self.after(soon, ScheduleEvent::Renew(lease, RENEWALS_MAX)),
+            3..5 => self.after(late, ScheduleEvent::Appear(lease)),
+            _ => self.after(soon, ScheduleEvent::Appear(lease)),
+        }
+    }
+
+    fn renew(&mut self, number: LeaseNumber, left: u32) {
+        let now = self.clock();
+        let lease = self.bed.book.leases.get_mut(&number);
+        let Some(lease) = lease.filter(|lease| !lease.is_expired(now)) else {
+            return;
+        };
+        lease.renew(None, now);
+        let after = self.random.i64(0..lease.ttl);
+        self.ledger.renewed(number, now);
+        if left > 1 {
+            self.after(after, ScheduleEvent::Renew(number, left - 1));
+        } else {
+            self.after(after, ScheduleEvent::Appear(number));
+        }
+    }
+
+    fn appear(&mut self, lease: LeaseNumber) {
+        let now = self.clock();
+        let id = RunId::new(&format!("r{lease}")).expect("a run id");
+        if !self.bed.start_run(lease, &id, now) {
+            // It is refused, so the run does not start.
+            self.ledger.ended(lease);
+            return;
+        }
+        self.ledger.bound(lease, now);
+        let account = self.ledger.account_of(lease);
+        self.start_run(account, Some(lease));
+    }
+
+    fn start_run(&mut self, account: usize, lease: Option<LeaseNumber>) {
+        let model = lease.and_then(|lease| self.ledger.model_of(lease));
+        let model = MODELS.iter().position(|name| Some(*name) == model).unwrap_or(1);
+        self.last += 1;
+        let number = self.last;
+        let run = SimulatedRun {
+            id: RunId::new(&format!("r{number}")).expect("a run id"),
+            account,
+            model,
+            lease,
+            requests: self.random.u32(1..=5),
+            is_quiet: lease.is_some() && self.random.u8(..8) == 0,
+        };
+        let first = self.random.i64(500..9_000);
+        let next = if run.is_quiet {
+            ScheduleEvent::EndRun(number)
+        } else {
+            ScheduleEvent::Request(number)
+        };
+        let first = if run.is_quiet { first * 60 } else { first };
+        self.runs.insert(number, run);
+        self.after(first, next);
+    }
+
+    fn request(&mut self, number: u64) {
+        let (time, now) = (self.time, self.clock());
+        let Some(run) = self.runs.get_mut(&number) else {
+            return;
+        };
+        run.requests -= 1;
+        let (account, model, lease) = (run.account, run.model, run.lease);
+        let is_last = run.requests == 0;
+        if let Some(lease) = lease {
+            self.bed.wrote(lease);
+            self.ledger.wrote(lease);
+        }
+        let length = self.random.i64(10 * MINUTE_MS..5 * HOUR_MS);
+        let provider = &mut self.providers[account];
+        if provider.ends.is_some_and(|ends| ends <= time) {
+            (provider.ends, provider.used) = (None, 0.0);
+        }
+        let is_opus_full = model == 0 && provider.opus_used >= 1.0;
+        let (throttled_until, ends) = (provider.throttled_until, provider.ends);
+        let mut is_refused = true;
+        let news = if time < throttled_until {
+            let until = self.random.bool().then_some(throttled_until);
+            vec![reading(COOL_DOWN, None, until, LimitStatus::Rejected)]
+        } else if is_opus_full {
+            let until = Some(START + 60 * HOUR_MS);
+            vec![reading(SEVEN_DAY_OPUS, Some(1.0), until, LimitStatus::Rejected)]
+        } else if provider.used >= provider.capacity {
+            match self.random.u8(..4) {
+                0 => vec![reading(UNKNOWN, None, None, LimitStatus::Rejected)],
+                1 => vec![reading(FIVE_HOUR, None, ends, LimitStatus::Rejected)],
+                _ => vec![self.reading(account, LimitSource::Headers)],
+            }
+        } else {
+            is_refused = false;
+            let amount = self.random.f64() * 0.4;
+            let provider = &mut self.providers[account];
+            provider.used += amount;
+            provider.ends = ends.or(Some(time + length));
+            if model == 0 {
+                provider.opus_used += amount / 8.0;
+            }
+            let mut news = vec![News::Served(model)];
+            match self.random.u8(..4) {
+                0 => {}
+                1 => news.push(self.reading(account, LimitSource::Statusline)),
+                _ => news.push(self.reading(account, LimitSource::Headers)),
+            }
+            news
+        };
+        let delay = match self.random.u8(..10) {
+            0 => self.random.i64(0..25_000),
+            _ => self.random.i64(0..2_000),
+        };
+        for news in news {
+            self.after(delay, ScheduleEvent::Line(account, news, now));
+        }
+        let ends_now = is_last || is_refused && self.random.bool();
+        let next = self.random.i64(3_000..MINUTE_MS);
+        if ends_now {
+            // What it wrote is read before its end.
+            self.after(delay + 1, ScheduleEvent::EndRun(number));
+        } else {
+            self.after(next, ScheduleEvent::Request(number));
+        }
+    }
+
+    fn end_run(&mut self, number: u64) {
+        let Some(run) = self.runs.remove(&number) else {
+            return;
+        };
+        match run.lease {
+            Some(lease) => {
+                self.bed.end(lease, LeaseEnd::RunEnded);
+                self.ledger.ended(lease);
+            }
+            None => self.bed.accounts[run.account].live -= 1,
+        }
+        self.log.push(format!("  {} ends", run.id));
+    }
+
+    fn change_provider(&mut self, account: usize) {
+        let until = self.time + self.random.i64(20_000..10 * MINUTE_MS);
+        let provider = &mut self.providers[account];
+        match self.random.u8(..6) {
+            0..2 => provider.throttled_until = until,
+            2..4 => (provider.used, provider.ends) = (provider.capacity, Some(until)),
+            4 => provider.capacity *= 1.5,
+            _ => (provider.used, provider.ends) = (0.0, None),
+        }
+        let next = self.random.i64(MINUTE_MS..20 * MINUTE_MS);
+        self.after(next, ScheduleEvent::Provider(account));
+    }
+}
+
+/// Runs one schedule; returns what went wrong, if anything.
+fn schedule(seed: u64, broken: Option<BrokenRule>) -> Result<(), String> {
+    let mut schedule = LeaseSchedule::new(seed, broken);
+    let mut run = || {
+        for _ in 0..EVENTS {
+            schedule.step()?;
+        }
+        schedule.calm_down()
+    };
+    let result = run();
+    result.map_err(|what| format!("{what}\n{}", schedule.log.join("\n")))
+}
+
+#[test]
+fn no_schedule_breaks_a_rule_even_seeds() {
+    histories((0..SCHEDULES).filter(|seed| seed % 2 == 0), |seed| {
+        schedule(seed, None)
+    });
+}
+
+#[test]
+fn no_schedule_breaks_a_rule_odd_seeds() {
+    histories((0..SCHEDULES).filter(|seed| seed % 2 == 1), |seed| {
+        schedule(seed, None)
+    });
+}
+
+#[test]
+fn a_broken_rule_is_found() {
+    for (broken, sign) in [
+        (BrokenRule::Expiry, "is there after its end"),
+        (BrokenRule::Concurrency, "where there is room for"),
+        (BrokenRule::Probe, "while lease"),
+    ] {
+        let found = (0..100).filter_map(|seed| schedule(seed, Some(broken)).err());
+        let found = found.filter(|what| what.contains(sign)).count();
+        assert!(found >= 20, "{broken:?} is found in {found} of 100");
+    }
+}
