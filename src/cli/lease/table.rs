@@ -98,7 +98,7 @@ fn row(lease: &Lease, now: Timestamp) -> GridRow {
     let style = if lease.state == "bound" { GOOD } else { WARNING };
     let probe = if lease.probe { ", probe" } else { "" };
     let (ends, at) = match &lease.expires_at {
-        None => ("with its run".to_owned(), "-".to_owned()),
+        None => ("with run".to_owned(), "-".to_owned()),
         Some(at) => (until(at, now), clock_time(at)),
     };
     let or_none = |name: Option<&String>| name.map_or_else(|| "-".to_owned(), |name| text::name(name));
@@ -229,7 +229,7 @@ mod tests {
     fn leases_fit_eighty_columns_and_are_whole_in_a_pipe() {
         let narrow = shown(|out| write_leases(out, &leases(), now(), Some(80)));
         assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
-        for words in ["granted, probe", "with its run", "in 2 min", "…", "night\u{fffd}"] {
+        for words in ["granted, probe", "with run", "in 2 min", "…", "night\u{fffd}"] {
             assert!(narrow.contains(words), "{words}: {narrow}");
         }
         let whole = shown(|out| write_leases(out, &leases(), now(), None));
