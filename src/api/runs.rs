@@ -260,6 +260,9 @@ fn not_bound(run: &RunId, refused: NotBound) -> Problem {
     match refused {
         NotBound::Unknown => Problem::unknown("lease", "there is no such lease"),
         NotBound::Ended(end) => Problem::gone(format!("lease: it has ended ({})", end.into_str())),
+        NotBound::OtherAccount => {
+            Problem::conflict(format!("lease: it is for another account than that of run {run}"))
+        }
         NotBound::OfAnother => Problem::conflict("lease: it is of another run"),
         NotBound::HasAnother => Problem::conflict(format!("lease: run {run} has another lease")),
     }

@@ -24,7 +24,7 @@ use strum::IntoStaticStr;
 
 use crate::model::{AccountId, Millis, RunId};
 use cost::{CostHistory, WindowCost};
-use probe::{Probe, ScopeFacts};
+use probe::{CLOCK_BACK_MS, Probe, ScopeFacts};
 
 use super::account::StartRules;
 
@@ -58,6 +58,8 @@ pub struct Lease {
     pub bound_at: Option<Millis>,
     /// Bytes that were read of the run before.
     pub bytes_before: u64,
+    /// Tokens that were counted of the run before.
+    pub tokens_before: u64,
     /// True if something of the run was read since. Not stored: the reader of the lease sets it.
     pub has_log: bool,
     /// The scope of the probe that it is.
@@ -88,9 +90,10 @@ impl Lease {
     }
 
     /// Binds it to a run, which has its whole time to write something.
-    pub fn bind(&mut self, run: &RunId, bytes_before: u64, now: Millis) {
+    pub fn bind(&mut self, run: &RunId, bytes_before: u64, tokens_before: u64, now: Millis) {
         self.run = Some(run.clone());
         self.bytes_before = bytes_before;
+        self.tokens_before = tokens_before;
         self.bound_at = Some(now);
         self.renew(None, now);
     }
@@ -170,7 +173,7 @@ pub struct LeaseBook {
     pub leases: BTreeMap<LeaseNumber, Lease>,
     pub probes: BTreeMap<ProbeKey, Probe>,
     pub costs: BTreeMap<(AccountId, Box<str>), CostHistory>,
-    /// Tokens that the runs of bound leases have used.
+    /// Tokens that the runs of bound leases have used since they were bound.
     pub used: BTreeMap<LeaseNumber, u64>,
     /// The answers of this transaction.
     pub answers: BTreeMap<Box<str>, KeyedAnswer>,
@@ -278,7 +281,17 @@ impl LeaseBook {
                 probes.push((key.clone(), next));
             }
         }
+        // After the clock was set back, none may last longer than its time from now on.
+        let latest = |lease: &Lease| now.saturating_add(lease.ttl.max(AFTER_START_MS));
+        let is_late = |lease: &&Lease| {
+            !lease.is_kept() && lease.expires_at > latest(lease).saturating_add(CLOCK_BACK_MS)
+        };
+        let written = self.leases.values().filter(is_late).map(|lease| Lease {
+            expires_at: latest(lease),
+            ..lease.clone()
+        });
         LeaseChange {
+            written: written.collect(),
             ended,
             probes,
             ..LeaseChange::default()

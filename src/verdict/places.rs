@@ -109,6 +109,10 @@ fn scopes(
 /// The changes of leases and recoveries by the clock, and by what was observed.
 #[must_use]
 pub fn swept(book: &LeaseBook, known: &KnownAccounts, context: &EvalContext<'_>) -> LeaseChange {
+    // What is not read yet may be what a probe waits for, or a run that keeps its lease.
+    if context.unseen.is_some() {
+        return LeaseChange::default();
+    }
     let every = every_scope(known, context);
     let facts: Vec<(&AccountId, &StartRules, &[ScopeFacts])> = (every.iter())
         .map(|(account, rules, scopes)| (*account, rules, scopes.as_slice()))

@@ -480,3 +480,55 @@ fn a_run_keeps_its_place_when_its_client_is_killed() {
     assert_eq!(collector.free(), 1);
     collector.stop_cleanly();
 }
+
+#[test]
+fn a_run_of_another_account_takes_no_place_of_the_lease_that_names_it() {
+    let place = Place::new();
+    let accounts = "[[account]]\nname = \"a\"\nruns = [\"a-*\"]\nconcurrency = 1\non_unknown = \"allow\"\n\n\
+         [[account]]\nname = \"b\"\nruns = [\"b-*\"]\nconcurrency = 1\non_unknown = \"allow\"\n";
+    let mut collector = place.serve_with(accounts);
+    let lease = collector.lease(&json!({"key": "q1", "account": "a", "runs": ["b-1"]}));
+    append(&place.log("b-1", "a.jsonl"), response("1", 5, 1));
+    collector.wait_for_messages(1);
+    let (_, found) = collector.get(&format!("/v1/leases/{lease}"));
+    assert_eq!(found["state"], "granted", "{found}");
+    let (status, answer) = collector.acquire(&json!({"key": "q2", "account": "b"}));
+    assert_eq!((status, &answer["by"]), (200, &"concurrency".into()), "{answer}");
+    let body = json!({"lease": lease}).to_string();
+    let (status, problem) = collector.request("PUT", "/v1/runs/b-1", &body);
+    assert_eq!(status, 409, "{problem}");
+    collector.stop_cleanly();
+}
+
+#[test]
+fn who_waits_for_a_probe_is_told_to_wait_whatever_is_known_of_the_account() {
+    let place = Place::new();
+    let collector = place.serve_with("[[account]]\nname = \"u\"\n");
+    let refused = json!({"account": "u", "status": 429, "headers": {"retry-after": "1"}});
+    assert_eq!(
+        collector
+            .request("POST", "/v1/observations", &refused.to_string())
+            .0,
+        200
+    );
+    let (_, first) = collector.acquire(&json!({"key": "early"}));
+    assert_eq!(
+        (&first["decision"], &first["by"]),
+        (&"wait".into(), &"cool_down".into()),
+        "{first}"
+    );
+    let output = place.run(&["lease", "acquire", "--key", "probe", "--wait=20s", "--json"]);
+    let granted: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(granted["leases"][0]["probe"], true, "{granted}");
+    let (_, other) = collector.acquire(&json!({"key": "other"}));
+    assert_eq!(
+        (&other["decision"], &other["reason"]),
+        (&"wait".into(), &"probing".into()),
+        "{other}"
+    );
+    for model in ["\u{1b}[31m".to_owned(), "m".repeat(129)] {
+        let (status, problem) = collector.acquire(&json!({"key": "model", "model": model}));
+        assert_eq!((status, &problem["field"]), (400, &"model".into()), "{problem}");
+    }
+    collector.stop_cleanly();
+}

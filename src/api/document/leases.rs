@@ -19,7 +19,9 @@ pub fn id(lease: &Lease) -> String {
 #[must_use]
 pub fn parse_id(text: &str) -> Option<(LeaseNumber, u64)> {
     let (number, token) = text.split_once('-')?;
-    Some((number.parse().ok()?, token.parse().ok()?))
+    let parsed: (LeaseNumber, u64) = (number.parse().ok()?, token.parse().ok()?);
+    // No other spelling of it.
+    (format!("{}-{}", parsed.0, parsed.1) == text).then_some(parsed)
 }
 
 #[must_use]

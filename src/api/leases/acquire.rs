@@ -29,7 +29,7 @@ use crate::store::{LeaseDesk, StoreError};
 use crate::verdict::AdmissionQuestion;
 use crate::verdict::places::{AskedAccounts, swept};
 
-/// Longest key and longest name of a holder, in bytes.
+/// Longest key, name of a holder, and name of a model, in bytes.
 const KEY_BYTES_MAX: usize = 128;
 /// The time in which a run has to write something.
 const TTL_DEFAULT: Duration = Duration::from_mins(2);
@@ -188,7 +188,11 @@ fn answer(mut admission: Admission, granted: &Grant, book: &LeaseBook, now: Mill
         let places = if count == 1 { "place is" } else { "places are" };
         admission.sentence = format!("{count} {places} reserved; {}", admission.sentence);
     } else {
-        if admission.decision == Verdict::Allow || admission.decision == Verdict::Wait {
+        // A recovery is known, whatever is known of the windows.
+        let is_known = admission.decision == Verdict::Unknown
+            && admission.unseen.is_none()
+            && granted.by.is_some_and(|by| by != CapacityLimit::Verdict);
+        if is_known || matches!(admission.decision, Verdict::Allow | Verdict::Wait) {
             admission.decision = Verdict::Wait;
             admission.chosen = None;
             if let Some(by) = granted.by {
@@ -203,7 +207,7 @@ fn answer(mut admission: Admission, granted: &Grant, book: &LeaseBook, now: Mill
             };
         }
         if admission.decision != Verdict::Deny {
-            admission.retry_at = admission.retry_at.max(granted.retry_at);
+            admission.retry_at = granted.retry_at.or(admission.retry_at);
         }
     }
     wire::LeaseAnswer {
@@ -242,6 +246,9 @@ fn request(wanted: &wire::AcquireLeases) -> Result<LeaseRequest, Problem> {
     }
     if let Some(class) = &wanted.class {
         check_account_name(class).map_err(|why| Problem::bad("class", why))?;
+    }
+    if let Some(model) = &wanted.model {
+        line("model", model)?;
     }
     Ok(LeaseRequest {
         key: line("key", &wanted.key)?,

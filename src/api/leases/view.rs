@@ -64,12 +64,13 @@ pub fn with_accounts(
 
 /// The live runs of each account that have no lease.
 pub fn without_lease(book: &LeaseBook, live: &BTreeMap<RunId, AccountId>) -> BTreeMap<AccountId, u32> {
-    let leased: BTreeSet<&RunId> = (book.leases.values())
+    // A place of another account is not that of the run.
+    let leased: BTreeSet<(&RunId, &AccountId)> = (book.leases.values())
         .filter(|lease| lease.bound_at.is_some())
-        .filter_map(|lease| lease.run.as_ref())
+        .filter_map(|lease| Some((lease.run.as_ref()?, &lease.account)))
         .collect();
     let mut counts = BTreeMap::new();
-    for (_, account) in live.iter().filter(|(run, _)| !leased.contains(run)) {
+    for (_, account) in live.iter().filter(|run| !leased.contains(run)) {
         *counts.entry(account.clone()).or_insert(0u32) += 1;
     }
     counts
@@ -87,7 +88,8 @@ pub async fn sweep(api: &Arc<ApiState>) -> JsonAnswer<Option<Millis>> {
         let (snapshot, unseen) = snapshot_and_unseen(&asked)?;
         let context = eval_context(&settings, unseen.as_ref(), asked.clock.now());
         let book = snapshot.lease_book()?;
-        if book.leases.is_empty() && book.probes.is_empty() {
+        // What is not read yet may be what a probe waits for.
+        if unseen.is_some() || book.leases.is_empty() && book.probes.is_empty() {
             return Ok((false, None));
         }
         let known = snapshot.accounts(context.now)?;

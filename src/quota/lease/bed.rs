@@ -181,7 +181,7 @@ impl LeaseBed {
             self.end(number, LeaseEnd::Expired);
             return false;
         }
-        lease.bind(run, 0, now);
+        lease.bind(run, 0, 0, now);
         true
     }
 

@@ -248,7 +248,9 @@ fn by_verdict(capacity: &mut Capacity, place: &Place<'_>) {
         AccountVerdict::Unknown => !capacity.probes.is_empty(),
         _ => is_observed && capacity.probes.iter().any(|scope| is_share(scope)),
     };
-    if !may_try {
+    // Then its own interval is the time of the next attempt, not the end of the block.
+    let is_tried = is_observed && place.scopes.iter().any(|facts| is_share(&facts.scope));
+    if !(may_try || is_tried && capacity.free == Some(0)) {
         capacity.bound(0, CapacityLimit::Verdict, assessment.until);
     }
 }

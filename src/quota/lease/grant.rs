@@ -118,6 +118,7 @@ fn lease(
         expires_at: now.saturating_add(request.ttl),
         bound_at: None,
         bytes_before: 0,
+        tokens_before: 0,
         has_log: false,
         probe: free.probes.first().cloned(),
         cost: (cost.iter())

@@ -14,6 +14,10 @@ use crate::quota::account::StartRules;
 pub const PROBE_AFTER_MS: Millis = MINUTE_MS;
 /// Time without evidence after which a bound probe is over, in milliseconds.
 pub const EVIDENCE_MS: Millis = 3 * MINUTE_MS;
+/// Time in which the run of a probe has to start, however its lease is renewed, in milliseconds.
+const START_MS: Millis = 10 * MINUTE_MS;
+/// Lead of a stored time from which the clock was set back, in milliseconds.
+pub const CLOCK_BACK_MS: Millis = MINUTE_MS;
 /// Probes without evidence that count as a failure.
 const SILENT_MAX: u8 = 3;
 /// Pauses after failures in a row for which the provider names no end, in minutes.
@@ -154,8 +158,16 @@ pub fn state(probe: Option<&Probe>, facts: &ScopeFacts, rules: &StartRules, now:
         if may_try && backed_off.is_none_or(|until| until <= now || until == block.until) {
             return ProbeState::Due;
         }
+        // A block by a share is tried before its end.
+        let until = match block.kind {
+            BlockKind::Share => {
+                let last = block.seen_at.max(tried_at).saturating_add(REVALIDATE_AFTER_MS);
+                last.max(backed_off.unwrap_or(last)).min(block.until)
+            }
+            BlockKind::CoolDown | BlockKind::Refusal => block.until.max(backed_off.unwrap_or(block.until)),
+        };
         return ProbeState::Open {
-            until: block.until.max(backed_off.unwrap_or(block.until)),
+            until,
             kind: block.kind,
         };
     }
@@ -205,7 +217,7 @@ impl Probe {
                 None => self.since,
                 Some(lease) => match lease.bound_at {
                     Some(bound_at) => bound_at.saturating_add(EVIDENCE_MS),
-                    None => lease.expires_at,
+                    None => lease.expires_at.min(self.since.saturating_add(START_MS)),
                 },
             }),
             ProbePhase::Ramp { step_at, .. } => Some(step_at.saturating_add(EVIDENCE_MS)),
@@ -222,6 +234,15 @@ impl Probe {
         rules: &StartRules,
         now: Millis,
     ) -> Option<Self> {
+        if self.since > now.saturating_add(CLOCK_BACK_MS) {
+            // The clock was set back: nothing would end in time.
+            return Some(Self {
+                phase: ProbePhase::BackedOff { until: now },
+                since: now,
+                tried_at: now,
+                ..self.clone()
+            });
+        }
         let is_since = |at: Option<Millis>| at.is_some_and(|at| at > self.since && at <= now);
         let is_refused = is_since(facts.refused_at) && facts.refused_at >= facts.served_at;
         // A reading that allows ends a block only if none is left.
@@ -253,7 +274,7 @@ impl Probe {
                 self.climbed((lease, cap, step_at), facts, rules, now)
             }
             // Served by a run that asked nobody.
-            ProbePhase::BackedOff { .. } if is_served => None,
+            ProbePhase::BackedOff { .. } if is_served => self.over(facts),
             ProbePhase::BackedOff { until } => {
                 let is_over = until <= now && facts.gate == Gate::Closed && self.silent == 0;
                 (!is_over).then(|| self.clone())
@@ -275,7 +296,7 @@ impl Probe {
             RAMP_END
         };
         if cap >= end {
-            return None;
+            return self.over(facts);
         }
         let is_served = (facts.served_at.max(facts.allowed_at)).is_some_and(|at| at > step_at && at <= now);
         let next = if is_served && now >= step_at.saturating_add(rules.ramp.every_ms) {
@@ -294,9 +315,21 @@ impl Probe {
             self.clone()
         };
         match next.phase {
-            ProbePhase::Ramp { cap, .. } if cap >= end => None,
+            ProbePhase::Ramp { cap, .. } if cap >= end => next.over(facts),
             _ => Some(next),
         }
+    }
+
+    /// After the recovery: nothing is stored, unless the account is blocked by a share still, which is tried once in
+    /// [`REVALIDATE_AFTER_MS`].
+    fn over(&self, facts: &ScopeFacts) -> Option<Self> {
+        let is_share = matches!(facts.gate, Gate::Blocked(block) if block.kind == BlockKind::Share);
+        is_share.then(|| Self {
+            phase: ProbePhase::BackedOff { until: self.since },
+            failures: 0,
+            silent: 0,
+            ..self.clone()
+        })
     }
 
     /// After a probe that showed nothing.

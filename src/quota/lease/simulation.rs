@@ -326,7 +326,7 @@ impl LeaseSchedule {
         };
         self.sweep()?;
         let now = self.clock();
-        let before = self.ledger.before(&self.bed, model, now);
+        let before = LeaseLedger::before(&self.bed, model, now);
         let grant = self.bed.acquire(&request, model, now);
         let numbers: Vec<LeaseNumber> = grant.leases.iter().map(|lease| lease.number).collect();
         self.log

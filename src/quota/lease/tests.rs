@@ -205,7 +205,6 @@ fn what_one_account_has_no_room_for_goes_to_the_next() {
 #[test]
 fn clients_that_wait_for_one_moment_come_back_apart() {
     let mut bed = bed(1.0);
-    let reset = NOON + 2 * HOUR_MS;
     let times: BTreeSet<Millis> = (0..20)
         .map(|number| {
             let grant = bed.acquire(&wanted(&format!("key-{number}"), 1), None, NOON);
@@ -214,8 +213,8 @@ fn clients_that_wait_for_one_moment_come_back_apart() {
         })
         .collect();
     let (first, last) = (*times.first().unwrap(), *times.last().unwrap());
-    // A minute after the reset, and half a minute of spread.
-    let from = reset + MINUTE_MS;
+    // The next try of a block by a share, a quarter of an hour after its reading, and half a minute of spread.
+    let from = NOON + 14 * MINUTE_MS;
     assert!(first > from && last <= from + 30_000, "{times:?}");
     assert!(times.len() >= 15 && last - first > 15_000, "{times:?}");
     // One key has one time.

@@ -72,7 +72,8 @@ pub(super) fn book_in(read: &ReadTransaction) -> Result<LeaseBook, DbError> {
         if let Some(row) = row {
             let sums: RunTotalsRow = get(&totals, row.number)?.unwrap_or_default();
             lease.has_log = sums.bytes > lease.bytes_before;
-            book.used.insert(lease.number, sums.totals.fresh_tokens());
+            let used = sums.totals.fresh_tokens().saturating_sub(lease.tokens_before);
+            book.used.insert(lease.number, used);
         }
     }
     for entry in read.open_table(PROBES)?.iter()? {

@@ -21,6 +21,7 @@ pub struct LeaseRow {
     expires_at: Millis,
     bound_at: Option<Millis>,
     bytes_before: u64,
+    tokens_before: u64,
     probe: Option<Box<str>>,
     cost: Vec<WindowCost>,
 }
@@ -38,6 +39,7 @@ layout!(LeaseRow {
     expires_at: i64,
     bound_at: Option<i64>,
     bytes_before: u64,
+    tokens_before: u64,
     probe: Option<Box<str>>,
     cost: Vec<WindowCost>,
 });
@@ -58,6 +60,7 @@ impl LeaseRow {
             expires_at: lease.expires_at,
             bound_at: lease.bound_at,
             bytes_before: lease.bytes_before,
+            tokens_before: lease.tokens_before,
             probe: lease.probe.clone(),
             cost: lease.cost.clone(),
         }
@@ -85,6 +88,7 @@ impl LeaseRow {
             expires_at: self.expires_at,
             bound_at: self.bound_at,
             bytes_before: self.bytes_before,
+            tokens_before: self.tokens_before,
             has_log: false,
             probe: self.probe,
             cost: self.cost,

@@ -10,7 +10,7 @@ use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use super::outcome::Committed;
 use super::{Writer, next_sequence};
-use crate::model::{Millis, RunId};
+use crate::model::{AccountId, Millis, RunId};
 use crate::quota::lease::{
     KEPT_MS, KeyedAnswer, Lease, LeaseBook, LeaseChange, LeaseEnd, LeaseNumber, LeasePhase, LeaseUpdate,
     ProbeUpdate,
@@ -20,6 +20,7 @@ use crate::store::error::DbError;
 use crate::store::read::{KnownAccounts, Snapshot};
 use crate::store::schema::{
     LEASE_ANSWERS, LEASE_ENDS, LEASE_KEYS, LEASES, LeaseEndRow, LeaseRow, META, META_LEASE, PROBES, ProbeRow,
+    RunTotalsRow,
 };
 use crate::store::table::{decode_row, get, put};
 
@@ -61,6 +62,8 @@ pub enum NotBound {
     Ended(LeaseEnd),
     /// It is of another run.
     OfAnother,
+    /// It is for another account than that of the run.
+    OtherAccount,
     /// The run has another lease.
     HasAnother,
 }
@@ -131,54 +134,67 @@ impl<'t> LeaseTables<'t> {
         })
     }
 
-    /// Binds a run that is registered to the lease that its start names, else to the one that names the run.
-    /// `bytes_before` were read of it before.
+    /// Binds a run of this account that is registered to the lease that its start names, else to the one that names
+    /// the run.
     pub fn bind(
         &mut self,
         run: &RunId,
+        account: &AccountId,
         wanted: Option<LeaseNumber>,
-        bytes_before: u64,
+        before: &RunTotalsRow,
         now: Millis,
     ) -> Result<Result<(), NotBound>, DbError> {
         if wanted.is_none() && self.leases.is_empty()? {
             return Ok(Ok(()));
         }
         let of_run = self.of_run(run)?;
+        let is_bound = |lease: &Lease| lease.bound_at.is_some();
         let lease = match wanted {
-            None => of_run.into_iter().next(),
+            // A run of another account does not take the place: it counts where it is.
+            None => of_run.first().filter(|lease| lease.account == *account).cloned(),
             Some(number) => match self.lease(number)? {
                 None => return Ok(Err(self.not_there(number)?)),
                 Some(lease) if lease.run.as_ref().is_some_and(|of| of != run) => {
                     return Ok(Err(NotBound::OfAnother));
                 }
+                Some(lease) if lease.account != *account => return Ok(Err(NotBound::OtherAccount)),
                 Some(_)
                     if of_run
                         .iter()
-                        .any(|other| other.number != number && other.bound_at.is_some()) =>
+                        .any(|other| other.number != number && is_bound(other)) =>
                 {
                     return Ok(Err(NotBound::HasAnother));
                 }
                 Some(lease) => Some(lease),
             },
         };
-        let Some(mut lease) = lease.filter(|lease| lease.bound_at.is_none()) else {
+        let Some(mut lease) = lease.filter(|lease| !is_bound(lease)) else {
             return Ok(Ok(()));
         };
         if lease.is_expired(now) {
-            let is_asked = wanted.is_some();
             self.end(&lease, LeaseEnd::Expired, now)?;
-            let refused = if is_asked {
-                Err(NotBound::Ended(LeaseEnd::Expired))
-            } else {
-                Ok(())
-            };
-            return Ok(refused);
+            let refused = wanted.map(|_| NotBound::Ended(LeaseEnd::Expired));
+            return Ok(refused.map_or(Ok(()), Err));
         }
-        lease.bind(run, bytes_before, now);
-        put(&mut self.leases, lease.number, &LeaseRow::new(&lease))?;
-        self.by_run = None;
+        // A run has one place.
+        for other in of_run.iter().filter(|other| other.number != lease.number) {
+            self.end(other, LeaseEnd::Released, now)?;
+        }
+        lease.bind(run, before.bytes, before.totals.fresh_tokens(), now);
+        self.put(&lease)?;
         self.updates.push(LeaseUpdate::new(lease, LeasePhase::Bound, now));
         Ok(Ok(()))
+    }
+
+    /// Writes a lease.
+    fn put(&mut self, lease: &Lease) -> Result<(), DbError> {
+        if let (Some(by_run), Some(run)) = (&mut self.by_run, &lease.run) {
+            let numbers = by_run.entry(run.clone()).or_default();
+            if !numbers.contains(&lease.number) {
+                numbers.push(lease.number);
+            }
+        }
+        put(&mut self.leases, lease.number, &LeaseRow::new(lease))
     }
 
     /// Ends the leases that are bound to a run.
@@ -234,7 +250,11 @@ impl<'t> LeaseTables<'t> {
         self.leases.remove(lease.number)?;
         let (token, at) = (lease.token, now);
         put(&mut self.ends, lease.number, &LeaseEndRow { token, at, end })?;
-        self.by_run = None;
+        if let (Some(by_run), Some(run)) = (&mut self.by_run, &lease.run)
+            && let Some(numbers) = by_run.get_mut(run)
+        {
+            numbers.retain(|number| *number != lease.number);
+        }
         self.updates
             .push(LeaseUpdate::new(lease.clone(), LeasePhase::Ended(end), now));
         self.drop_old_ends(now)
@@ -261,8 +281,7 @@ impl<'t> LeaseTables<'t> {
         }
         for lease in &change.written {
             let is_new = self.leases.get(lease.number)?.is_none();
-            put(&mut self.leases, lease.number, &LeaseRow::new(lease))?;
-            self.by_run = None;
+            self.put(lease)?;
             if is_new {
                 let last = meta.get(META_LEASE)?.map_or(0, |last| last.value());
                 meta.insert(META_LEASE, last.max(lease.number))?;

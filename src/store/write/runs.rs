@@ -19,7 +19,9 @@ use crate::model::{AccountId, Labels, Millis, Phase, RunId, RunNumber, StopReaso
 use crate::quota::lease::{LeaseNumber, LeaseUpdate};
 use crate::store::StoreError;
 use crate::store::error::DbError;
-use crate::store::schema::{FILES, FORGOTTEN, FORGOTTEN_RUNS, ForgottenRow, META, PATHS, RunInfoRow};
+use crate::store::schema::{
+    FILES, FORGOTTEN, FORGOTTEN_RUNS, ForgottenRow, META, PATHS, RunInfoRow, RunTotalsRow,
+};
 use crate::store::table::put;
 
 /// A run to register.
@@ -202,7 +204,15 @@ fn start_one(
 ) -> Result<(Started, Option<Phase>), DbError> {
     let is_new = registry.known(&start.run)?.is_none();
     // Before anything is written for a run that is refused.
-    if is_new && let Err(refused) = leases.bind(&start.run, start.lease, 0, now)? {
+    if is_new
+        && let Err(refused) = leases.bind(
+            &start.run,
+            &start.account,
+            start.lease,
+            &RunTotalsRow::default(),
+            now,
+        )?
+    {
         return Ok((Started::NotBound(refused), None));
     }
     let (row, account, _) = registry.run(&start.run, &start.account, backlog, now)?;
@@ -233,7 +243,13 @@ fn start_one(
         }
     }
     if !is_new
-        && let Err(refused) = leases.bind(&start.run, start.lease, registry.sums(row.number)?.bytes, now)?
+        && let Err(refused) = leases.bind(
+            &start.run,
+            &start.account,
+            start.lease,
+            &registry.sums(row.number)?,
+            now,
+        )?
     {
         return Ok((Started::NotBound(refused), None));
     }

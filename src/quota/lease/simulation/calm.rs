@@ -118,7 +118,7 @@ impl LeaseSchedule {
             ttl: TTL_MAX,
             ..LeaseRequest::default()
         };
-        let before = self.ledger.before(&self.bed, model, now);
+        let before = LeaseLedger::before(&self.bed, model, now);
         let grant = self.bed.acquire_in(account, &request, model, now);
         let numbers: Vec<LeaseNumber> = grant.leases.iter().map(|lease| lease.number).collect();
         for lease in &numbers {

@@ -175,7 +175,7 @@ impl LeaseLedger {
         })
     }
 
-    pub fn before(&self, bed: &LeaseBed, model: Option<&str>, now: Millis) -> Vec<AccountBefore> {
+    pub fn before(bed: &LeaseBed, model: Option<&str>, now: Millis) -> Vec<AccountBefore> {
         let of_account = |account: usize| {
             let observed = &bed.accounts[account];
             let rules = &observed.account.start;

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::LimitSource;
 use crate::quota::account::{OnUnknown, RampRules};
 use crate::quota::lease::probe::{
-    BlockKind, Gate, Probe, ProbePhase, ProbeState, ScopeBlock, ScopeFacts, state,
+    BlockKind, Gate, Probe, ProbePhase, ProbeState, REVALIDATE_AFTER_MS, ScopeBlock, ScopeFacts, state,
 };
 use crate::quota::simulator::{Engine, News};
 use crate::quota::window_name::{COOL_DOWN, SEVEN_DAY_OPUS, UNKNOWN};
@@ -488,4 +488,59 @@ fn a_ramp_is_bounded_though_the_clock_went_back() {
     bed.sweep(late + 2_000);
     assert_eq!(grants(&mut bed, 20, late - 3_000).len(), 2);
     assert_eq!(grants(&mut bed, 20, late - 2_000).len(), 0);
+}
+
+#[test]
+fn a_block_by_a_share_that_is_served_is_tried_once_in_a_quarter_of_an_hour_all_the_same() {
+    let served = ScopeFacts {
+        gate: Gate::Blocked(ScopeBlock {
+            until: NOON + 2 * HOUR_MS,
+            kind: BlockKind::Share,
+            seen_at: NOON - HOUR_MS,
+            has_end: true,
+        }),
+        served_at: Some(NOON + 2),
+        ..ScopeFacts::default()
+    };
+    let rules = StartRules {
+        concurrency: 1,
+        ..StartRules::default()
+    };
+    let tried = Probe::granted(None, 1, NOON);
+    let ramp = tried.advance(&served, None, &rules, NOON + 3).unwrap();
+    let over = ramp.advance(&served, None, &rules, NOON + 4).unwrap();
+    let next = NOON + REVALIDATE_AFTER_MS;
+    assert_eq!(
+        state(Some(&over), &served, &rules, NOON + 5),
+        ProbeState::Open {
+            until: next,
+            kind: BlockKind::Share
+        }
+    );
+    assert_eq!(
+        over.advance(&served, None, &rules, NOON + 6),
+        Some(over.clone()),
+        "it stays"
+    );
+    assert_eq!(state(Some(&over), &served, &rules, next), ProbeState::Due);
+}
+
+#[test]
+fn a_clock_that_is_set_back_keeps_no_lease_and_no_probe() {
+    let day = 24 * HOUR_MS;
+    let tried = Probe::granted(None, 1, NOON + day);
+    let facts = ScopeFacts::default();
+    let next = tried.advance(&facts, None, &StartRules::default(), NOON).unwrap();
+    assert_eq!(
+        state(Some(&next), &facts, &StartRules::default(), NOON),
+        ProbeState::Due
+    );
+    let mut bed = bed_for(1);
+    let lease = bed.acquire(&wanted("k", 1), None, NOON + day).leases.remove(0);
+    let swept = bed.book.sweep(&[], NOON);
+    let (ttl, until) = (lease.ttl, swept.written[0].expires_at);
+    assert_eq!(
+        (swept.written[0].number, until),
+        (lease.number, NOON + ttl.max(30_000))
+    );
 }
