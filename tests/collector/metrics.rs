@@ -379,7 +379,7 @@ fn openmetrics_comes_to_those_who_prefer_it() {
 fn the_table_of_metrics_is_complete() {
     let place = Place::new();
     place.configure(
-        "[[account]]\nname = \"default\"\ncalls_quota = 10\ndaily_tokens = 10\n\
+        "[[account]]\nname = \"default\"\ncalls_quota = 10\ndaily_tokens = 10\nconcurrency = 4\n\
          [account.poll]\nvia = \"cache-file\"\ncache = \"/no/such/file\"\n",
     );
     append(
