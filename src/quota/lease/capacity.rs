@@ -264,7 +264,8 @@ fn by_windows(
     now: Millis,
 ) {
     // The readings are what is being tried, or do not matter.
-    if !capacity.probes.is_empty() || place.is_paid(now) {
+    let is_tried = !capacity.probes.is_empty() || capacity.by == Some(CapacityLimit::Probe);
+    if is_tried || place.is_paid(now) {
         return;
     }
     let rules = &place.account.start;

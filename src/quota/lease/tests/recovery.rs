@@ -84,6 +84,19 @@ fn exactly_one_lease_is_the_probe() {
 }
 
 #[test]
+fn a_client_comes_back_at_the_end_of_the_probe_whatever_is_left_of_a_window() {
+    let mut bed = bed(0.95);
+    bed.accounts[0].account.start.reserve.insert("high".into(), 0.1);
+    let throttled = reading(COOL_DOWN, None, Some(NOON + 30_000), LimitStatus::Rejected);
+    bed.accounts[0].engine.take(&throttled, NOON);
+    let due = NOON + 30_000;
+    assert_eq!(grants(&mut bed, 1, due).len(), 1);
+    let next = bed.acquire(&wanted("other", 1), None, due);
+    assert_eq!((next.leases.len(), next.by), (0, Some(CapacityLimit::Probe)));
+    assert!(next.retry_at > Some(due + TTL) && next.retry_at < Some(due + TTL + 15_000));
+}
+
+#[test]
 fn a_response_after_the_grant_is_a_success() {
     let mut bed = refused();
     probe(&mut bed, DUE);
@@ -476,6 +489,23 @@ fn nothing_is_to_be_done_by_the_clock_for_an_account_that_is_due() {
     assert_eq!(state_at(&bed, now), ProbeState::Due);
     // Or the collector would look at it for ever.
     assert_eq!(bed.book.next_change(now), None);
+}
+
+#[test]
+fn a_slow_ramp_has_its_whole_interval() {
+    let mut bed = refused();
+    bed.accounts[0].account.start.ramp.every_ms = HOUR_MS;
+    probe(&mut bed, DUE);
+    serve(&mut bed, DUE + 1);
+    bed.sweep(DUE + 1);
+    let next = DUE + 1 + HOUR_MS;
+    bed.sweep(next - 1);
+    assert!(matches!(
+        state_at(&bed, next - 1),
+        ProbeState::Ramp { cap: 1, .. }
+    ));
+    serve(&mut bed, next);
+    assert_eq!(grants(&mut bed, 5, next).len(), 1);
 }
 
 #[test]
