@@ -68,7 +68,10 @@ fn of_window(state: &WindowState, name: &str, minimum: Option<u8>, now: Millis) 
     let is_lifted = state.is_lifted(now);
     let is_refused = state.status == LimitStatus::Rejected && !is_lifted;
     let binds = is_refused || window_name::binds_always(name);
-    let share = state.utilization.filter(|_| binds && !is_lifted);
+    // A full share ends with a refusal, another one does not.
+    let share = state
+        .utilization
+        .filter(|share| binds && !(is_lifted && *share >= 1.0));
     let is_full = share.is_some_and(|share| share >= 1.0);
     let is_low =
         share.is_some_and(|share| minimum.is_some_and(|minimum| below_minimum(1.0 - share, minimum)));

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::LimitSource;
-use crate::quota::account::{OnUnknown, RampRules};
+use crate::quota::account::{Minimum, OnUnknown, RampRules};
 use crate::quota::lease::probe::{
     BlockKind, Gate, Probe, ProbePhase, ProbeState, REVALIDATE_AFTER_MS, ScopeBlock, ScopeFacts, state,
 };
@@ -226,6 +226,30 @@ fn a_probe_that_ended_without_evidence_is_due_at_once() {
     bed.end(lease, LeaseEnd::RunEnded);
     bed.sweep(now + 1_000);
     assert_eq!(state_at(&bed, now + 1_000), ProbeState::Due);
+}
+
+#[test]
+fn a_window_below_its_minimum_is_tried_after_a_refusal_that_is_over() {
+    let mut bed = bed(0.5);
+    let minimum = Minimum {
+        window: FIVE_HOUR.into(),
+        percent: 10,
+    };
+    bed.accounts[0].account.minimum_left.push(minimum);
+    refuse(&mut bed, Some(RESET), NOON);
+    // The provider serves again, and little is left.
+    serve(&mut bed, NOON + 10 * MINUTE_MS);
+    let read_at = NOON + 11 * MINUTE_MS;
+    let low = reading(FIVE_HOUR, Some(0.95), Some(RESET), LimitStatus::AllowedWarning);
+    bed.accounts[0].engine.take(&low, read_at);
+    let due = read_at + 15 * MINUTE_MS;
+    let open = ProbeState::Open {
+        until: due,
+        kind: BlockKind::Share,
+    };
+    assert_eq!(state_at(&bed, read_at), open);
+    assert!(grants(&mut bed, 1, due - 1).is_empty());
+    probe(&mut bed, due);
 }
 
 #[test]
