@@ -162,6 +162,9 @@ pub fn capacity(
         ..Capacity::default()
     };
     by_probes(&mut capacity, place, book, &of_account, now);
+    // The next run is a probe, whatever is left.
+    let is_recovering =
+        !capacity.probes.is_empty() || capacity.free == Some(0) && capacity.by != Some(CapacityLimit::Ramp);
     by_verdict(&mut capacity, place);
     if rules.concurrency > 0 {
         capacity.bound(
@@ -170,7 +173,9 @@ pub fn capacity(
             None,
         );
     }
-    by_windows(&mut capacity, place, class, cost, now);
+    if !is_recovering && !place.is_paid(now) {
+        by_windows(&mut capacity, place, class, cost, now);
+    }
     if book.leases.len() >= LEASES_MAX {
         capacity.bound(0, CapacityLimit::Leases, None);
     }
@@ -263,11 +268,6 @@ fn by_windows(
     cost: &BTreeMap<Box<str>, f64>,
     now: Millis,
 ) {
-    // The readings are what is being tried, or do not matter.
-    let is_tried = !capacity.probes.is_empty() || capacity.by == Some(CapacityLimit::Probe);
-    if is_tried || place.is_paid(now) {
-        return;
-    }
     let rules = &place.account.start;
     let others = rules.reserve.iter().filter(|(name, _)| class != Some(name));
     let reserved: f64 = others.map(|(_, share)| share).sum();

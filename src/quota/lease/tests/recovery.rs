@@ -84,12 +84,18 @@ fn exactly_one_lease_is_the_probe() {
 }
 
 #[test]
-fn a_client_comes_back_at_the_end_of_the_probe_whatever_is_left_of_a_window() {
+fn a_client_comes_back_for_the_next_probe_whatever_is_left_of_a_window() {
     let mut bed = bed(0.95);
     bed.accounts[0].account.start.reserve.insert("high".into(), 0.1);
     let throttled = reading(COOL_DOWN, None, Some(NOON + 30_000), LimitStatus::Rejected);
     bed.accounts[0].engine.take(&throttled, NOON);
     let due = NOON + 30_000;
+    let blocked = bed.acquire(&wanted("other", 1), None, NOON);
+    assert_eq!(
+        (blocked.leases.len(), blocked.by),
+        (0, Some(CapacityLimit::CoolDown))
+    );
+    assert!(blocked.retry_at > Some(due) && blocked.retry_at < Some(due + 15_000));
     assert_eq!(grants(&mut bed, 1, due).len(), 1);
     let next = bed.acquire(&wanted("other", 1), None, due);
     assert_eq!((next.leases.len(), next.by), (0, Some(CapacityLimit::Probe)));
