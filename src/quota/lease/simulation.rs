@@ -15,6 +15,7 @@
 
 mod calm;
 mod ledger;
+mod provider;
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,8 @@ use crate::model::{HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Millis, RunId};
 use crate::quota::account::{Minimum, OnUnknown, RampRules};
 use crate::quota::simulator::{MODELS, News, histories};
 use crate::quota::window_name::{COOL_DOWN, FIVE_HOUR, SEVEN_DAY_OPUS, UNKNOWN};
-use ledger::{LeaseLedger, LedgerEntry};
+use ledger::{AccountBefore, LeaseLedger, LedgerEntry};
+use provider::SimulatedProvider;
 
 /// Schedules in one run of the tests.
 const SCHEDULES: u64 = 10_000;
@@ -33,11 +35,12 @@ const SCHEDULES: u64 = 10_000;
 const EVENTS: u32 = 70;
 /// 2026-11-20T00:00:00Z
 const START: Millis = 1_795_132_800_000;
+const ORCHESTRATORS_MAX: usize = 4;
 const TTL_MAX: Millis = 2 * MINUTE_MS;
 /// Renewals of one lease.
 const RENEWALS_MAX: u32 = 2;
-/// A lease with its renewals, its binding, three minutes without evidence, and a restart.
-const HALF_OPEN_MAX_MS: Millis = (2 + RENEWALS_MAX as Millis) * TTL_MAX + 6 * MINUTE_MS;
+/// A lease with its renewals, its binding, three minutes without evidence, a restart, and the clock set back.
+const HALF_OPEN_MAX_MS: Millis = (2 + RENEWALS_MAX as Millis) * TTL_MAX + 9 * MINUTE_MS;
 /// The longest pause, should a probe that is under way be the third without evidence; leases of the dead, and spread.
 const STARTS_WITHIN_MS: Millis = HOUR_MS + TTL_MAX + 5 * MINUTE_MS;
 
@@ -52,15 +55,6 @@ enum BrokenRule {
     Probe,
 }
 
-/// The truth about an account.
-struct SimulatedProvider {
-    used: f64,
-    capacity: f64,
-    ends: Option<Millis>,
-    opus_used: f64,
-    throttled_until: Millis,
-}
-
 /// A live run.
 struct SimulatedRun {
     id: RunId,
@@ -69,8 +63,6 @@ struct SimulatedRun {
     /// `None` for one that asked nobody.
     lease: Option<LeaseNumber>,
     requests: u32,
-    /// True if it writes nothing.
-    is_quiet: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -80,6 +72,8 @@ enum ScheduleEvent {
     Renew(LeaseNumber, u32),
     Release(LeaseNumber),
     Appear(LeaseNumber),
+    /// The run of a lease writes something.
+    Write(LeaseNumber),
     Foreign(usize),
     Request(u64),
     EndRun(u64),
@@ -132,12 +126,12 @@ impl LeaseSchedule {
         for name in ["a", "b"].into_iter().take(random.usize(1..=2)) {
             schedule.add_account(name);
         }
-        for orchestrator in 0..random.usize(2..=4) {
+        for orchestrator in 0..random.usize(2..=ORCHESTRATORS_MAX) {
             let after = random.i64(0..MINUTE_MS);
             schedule.after(after, ScheduleEvent::Ask(orchestrator));
         }
         for event in [ScheduleEvent::Down, ScheduleEvent::ClockBack] {
-            schedule.after(random.i64(MINUTE_MS..20 * MINUTE_MS), event);
+            schedule.after(random.i64(MINUTE_MS..15 * MINUTE_MS), event);
         }
         schedule
     }
@@ -149,7 +143,7 @@ impl LeaseSchedule {
         let concurrency = random.u32(0..=4);
         account.start.concurrency = concurrency;
         account.start.ramp = RampRules {
-            start: random.u32(1..=2),
+            start: random.u32(1..=3),
             step: random.u32(1..=2),
             every_ms: random.i64(10_000..=60_000),
         };
@@ -195,24 +189,6 @@ impl LeaseSchedule {
 
     fn clock(&self) -> Millis {
         self.time + self.offset
-    }
-
-    fn reading(&self, account: usize, source: LimitSource) -> News {
-        let provider = &self.providers[account];
-        let share = provider.used / provider.capacity;
-        let status = if share < 1.0 {
-            LimitStatus::Allowed
-        } else {
-            LimitStatus::Rejected
-        };
-        let News::Saw(mut saw) = reading(FIVE_HOUR, Some(share), provider.ends, status) else {
-            unreachable!("it is a reading");
-        };
-        saw.source = source;
-        if saw.source.is_snapshot() {
-            saw.status = LimitStatus::Unknown;
-        }
-        News::Saw(saw)
     }
 
     /// One event, after the sweeps that are due before it.
@@ -277,6 +253,7 @@ impl LeaseSchedule {
                 self.ledger.ended(lease);
             }
             ScheduleEvent::Appear(lease) => self.appear(lease),
+            ScheduleEvent::Write(lease) => self.write(lease),
             ScheduleEvent::Foreign(account) => {
                 self.bed.accounts[account].live += 1;
                 self.start_run(account, None);
@@ -305,9 +282,12 @@ impl LeaseSchedule {
                 self.after(down, ScheduleEvent::Down);
             }
             ScheduleEvent::ClockBack => {
-                self.offset -= self.random.i64(500..8_000);
-                let next = self.random.i64(5 * MINUTE_MS..2 * HOUR_MS);
+                let most = if self.random.u8(..4) == 0 { 90_000 } else { 8_000 };
+                self.offset -= self.random.i64(500..most);
+                let next = self.random.i64(5 * MINUTE_MS..HOUR_MS);
                 self.after(next, ScheduleEvent::ClockBack);
+                // Before it is where it was.
+                self.after(1, ScheduleEvent::Ask(ORCHESTRATORS_MAX));
             }
         }
         Ok(())
@@ -324,9 +304,11 @@ impl LeaseSchedule {
             ttl: self.random.i64(10_000..=TTL_MAX),
             ..LeaseRequest::default()
         };
+        // A recovery that succeeded may be over at once.
+        self.sweep()?;
         self.sweep()?;
         let now = self.clock();
-        let before = LeaseLedger::before(&self.bed, model, now);
+        let before = AccountBefore::of_all(&self.bed, model, now);
         let grant = self.bed.acquire(&request, model, now);
         let numbers: Vec<LeaseNumber> = grant.leases.iter().map(|lease| lease.number).collect();
         self.log
@@ -355,7 +337,10 @@ impl LeaseSchedule {
             Some(at) => next.min(at.saturating_sub(now)),
             None => next,
         };
-        self.after(next, ScheduleEvent::Ask(orchestrator));
+        // The last one asks once.
+        if orchestrator < ORCHESTRATORS_MAX {
+            self.after(next, ScheduleEvent::Ask(orchestrator));
+        }
         Ok(())
     }
 
@@ -412,83 +397,28 @@ impl LeaseSchedule {
             model,
             lease,
             requests: self.random.u32(1..=5),
-            is_quiet: lease.is_some() && self.random.u8(..8) == 0,
         };
-        let first = self.random.i64(500..9_000);
-        let next = if run.is_quiet {
-            ScheduleEvent::EndRun(number)
-        } else {
-            ScheduleEvent::Request(number)
+        let (soon, late) = (
+            self.random.i64(500..9_000),
+            self.random.i64(5 * MINUTE_MS..30 * MINUTE_MS),
+        );
+        let (first, next) = match (lease, self.random.u8(..12)) {
+            // It writes nothing.
+            (Some(_), 0) => (late, ScheduleEvent::EndRun(number)),
+            // It writes at once, and its first response is slow.
+            (Some(lease), 1..3) => {
+                self.after(soon, ScheduleEvent::Write(lease));
+                (late, ScheduleEvent::Request(number))
+            }
+            _ => (soon, ScheduleEvent::Request(number)),
         };
-        let first = if run.is_quiet { first * 60 } else { first };
         self.runs.insert(number, run);
         self.after(first, next);
     }
 
-    fn request(&mut self, number: u64) {
-        let (time, now) = (self.time, self.clock());
-        let Some(run) = self.runs.get_mut(&number) else {
-            return;
-        };
-        run.requests -= 1;
-        let (account, model, lease) = (run.account, run.model, run.lease);
-        let is_last = run.requests == 0;
-        if let Some(lease) = lease {
-            self.bed.wrote(lease);
-            self.ledger.wrote(lease);
-        }
-        let length = self.random.i64(10 * MINUTE_MS..5 * HOUR_MS);
-        let provider = &mut self.providers[account];
-        if provider.ends.is_some_and(|ends| ends <= time) {
-            (provider.ends, provider.used) = (None, 0.0);
-        }
-        let is_opus_full = model == 0 && provider.opus_used >= 1.0;
-        let (throttled_until, ends) = (provider.throttled_until, provider.ends);
-        let mut is_refused = true;
-        let news = if time < throttled_until {
-            let until = self.random.bool().then_some(throttled_until);
-            vec![reading(COOL_DOWN, None, until, LimitStatus::Rejected)]
-        } else if is_opus_full {
-            let until = Some(START + 60 * HOUR_MS);
-            vec![reading(SEVEN_DAY_OPUS, Some(1.0), until, LimitStatus::Rejected)]
-        } else if provider.used >= provider.capacity {
-            match self.random.u8(..4) {
-                0 => vec![reading(UNKNOWN, None, None, LimitStatus::Rejected)],
-                1 => vec![reading(FIVE_HOUR, None, ends, LimitStatus::Rejected)],
-                _ => vec![self.reading(account, LimitSource::Headers)],
-            }
-        } else {
-            is_refused = false;
-            let amount = self.random.f64() * 0.4;
-            let provider = &mut self.providers[account];
-            provider.used += amount;
-            provider.ends = ends.or(Some(time + length));
-            if model == 0 {
-                provider.opus_used += amount / 8.0;
-            }
-            let mut news = vec![News::Served(model)];
-            match self.random.u8(..4) {
-                0 => {}
-                1 => news.push(self.reading(account, LimitSource::Statusline)),
-                _ => news.push(self.reading(account, LimitSource::Headers)),
-            }
-            news
-        };
-        let delay = match self.random.u8(..10) {
-            0 => self.random.i64(0..25_000),
-            _ => self.random.i64(0..2_000),
-        };
-        for news in news {
-            self.after(delay, ScheduleEvent::Line(account, news, now));
-        }
-        let ends_now = is_last || is_refused && self.random.bool();
-        let next = self.random.i64(3_000..MINUTE_MS);
-        if ends_now {
-            // What it wrote is read before its end.
-            self.after(delay + 1, ScheduleEvent::EndRun(number));
-        } else {
-            self.after(next, ScheduleEvent::Request(number));
-        }
+    fn write(&mut self, lease: LeaseNumber) {
+        self.bed.wrote(lease);
+        self.ledger.wrote(lease);
     }
 
     fn end_run(&mut self, number: u64) {
@@ -503,19 +433,6 @@ impl LeaseSchedule {
             None => self.bed.accounts[run.account].live -= 1,
         }
         self.log.push(format!("  {} ends", run.id));
-    }
-
-    fn change_provider(&mut self, account: usize) {
-        let until = self.time + self.random.i64(20_000..10 * MINUTE_MS);
-        let provider = &mut self.providers[account];
-        match self.random.u8(..6) {
-            0..2 => provider.throttled_until = until,
-            2..4 => (provider.used, provider.ends) = (provider.capacity, Some(until)),
-            4 => provider.capacity *= 1.5,
-            _ => (provider.used, provider.ends) = (0.0, None),
-        }
-        let next = self.random.i64(MINUTE_MS..20 * MINUTE_MS);
-        self.after(next, ScheduleEvent::Provider(account));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The end of a schedule: the provider serves everything, and a client asks for each account until a run starts.
 
-use super::ledger::LedgerEntry;
+use super::ledger::{AccountBefore, LedgerEntry};
 use super::*;
 use crate::quota::lease::probe::{ProbeState, state};
 use crate::quota::lease::{LeaseNumber, ProbeKey};
@@ -103,11 +103,20 @@ impl LeaseSchedule {
                 capacity.retry_at.filter(|_| capacity.free == Some(0))
             })
             .flatten();
-        ends.max().max(short).unwrap_or(now)
+        // A block by a share is tried before its end, which is what clients are told.
+        let blocked = self.bed.with_places(Some(MODELS[1]), now, |places| {
+            let own = places
+                .iter()
+                .find(|place| place.account.id == observed.account.id);
+            own.and_then(|own| own.assessment.until)
+        });
+        ends.max().max(short).max(blocked).unwrap_or(now)
     }
 
     /// Takes leases of one account, and starts a run with each.
     fn ask_for(&mut self, account: usize, count: u32) -> Result<Grant, String> {
+        // A recovery that succeeded may be over at once.
+        self.sweep()?;
         self.sweep()?;
         let now = self.clock();
         let model = Some(MODELS[1]);
@@ -118,7 +127,7 @@ impl LeaseSchedule {
             ttl: TTL_MAX,
             ..LeaseRequest::default()
         };
-        let before = LeaseLedger::before(&self.bed, model, now);
+        let before = AccountBefore::of_all(&self.bed, model, now);
         let grant = self.bed.acquire_in(account, &request, model, now);
         let numbers: Vec<LeaseNumber> = grant.leases.iter().map(|lease| lease.number).collect();
         for lease in &numbers {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::HALF_OPEN_MAX_MS;
-use crate::model::Millis;
 use crate::model::window_name::is_of_family;
+use crate::model::{MINUTE_MS, Millis};
 use crate::quota::admission::Verdict;
 use crate::quota::lease::bed::LeaseBed;
 use crate::quota::lease::grant::{Grant, LeaseRequest};
@@ -53,6 +53,8 @@ impl LedgerEntry {
 pub struct LeaseLedger {
     concurrency: Vec<u32>,
     entries: BTreeMap<LeaseNumber, LedgerEntry>,
+    /// The latest line of each account that was read.
+    shown_at: BTreeMap<usize, Millis>,
     /// The lease that tries a scope of an account, until something was observed.
     trials: BTreeMap<(usize, Box<str>), LeaseNumber>,
     /// The lease of each half-open recovery, and since when it is.
@@ -65,6 +67,38 @@ pub struct AccountBefore {
     verdict: Verdict,
     /// True if only the number of runs and recoveries bound it.
     is_plain: bool,
+}
+
+impl AccountBefore {
+    /// The accounts of a bed.
+    pub fn of_all(bed: &LeaseBed, model: Option<&str>, now: Millis) -> Vec<Self> {
+        let of_account = |account: usize| {
+            let observed = &bed.accounts[account];
+            let rules = &observed.account.start;
+            let states = observed.scopes(model, now).into_iter();
+            let states = states.filter(|facts| facts.scope.is_empty() || model.is_some());
+            let states = states.map(|facts| {
+                let key = ProbeKey {
+                    account: observed.account.id.clone(),
+                    scope: facts.scope.clone(),
+                };
+                let found = state(bed.book.probes.get(&key), &facts, rules, now);
+                (facts.scope, found)
+            });
+            let verdict = bed.with_places(model, now, |places| {
+                let place = places
+                    .iter()
+                    .find(|place| place.account.id == observed.account.id);
+                place.map(|place| place.assessment.verdict)
+            });
+            Self {
+                states: states.collect(),
+                verdict: verdict.unwrap_or(Verdict::Deny),
+                is_plain: rules.cost.is_empty() && observed.account.minimum_left.is_empty(),
+            }
+        };
+        (0..bed.accounts.len()).map(of_account).collect()
+    }
 }
 
 impl LeaseLedger {
@@ -112,20 +146,27 @@ impl LeaseLedger {
 
     /// A line of an account was read.
     pub fn showed(&mut self, account: usize, at: Millis) {
-        let entries = &self.entries;
-        self.trials
-            .retain(|(of, _), lease| *of != account || entries[lease].granted_at >= at);
+        let shown = self.shown_at.entry(account).or_insert(at);
+        *shown = at.max(*shown);
     }
 
     pub fn sweep(&mut self, now: Millis) {
         for entry in self.entries.values_mut() {
             entry.has_ended |= !entry.is_kept() && entry.ends_by <= now;
+            // The clock was set back by more than a minute.
+            let latest = now + entry.ttl.max(30_000);
+            if entry.ends_by > latest + MINUTE_MS {
+                entry.ends_by = latest;
+            }
         }
-        let entries = &self.entries;
-        self.trials.retain(|_, lease| {
+        let (entries, shown_at) = (&self.entries, &self.shown_at);
+        self.trials.retain(|(account, _), lease| {
             let entry = &entries[lease];
+            let is_shown = shown_at.get(account).is_some_and(|at| *at > entry.granted_at);
             let is_silent = entry.bound_at.is_some_and(|bound| bound + EVIDENCE_MS <= now);
-            !entry.has_ended && !is_silent
+            // It cannot be dated after the clock was set back by more than a minute.
+            let is_later = entry.granted_at > now + MINUTE_MS;
+            !(entry.has_ended || is_silent || is_shown || is_later)
         });
     }
 
@@ -173,35 +214,6 @@ impl LeaseLedger {
                 time - since
             ))
         })
-    }
-
-    pub fn before(bed: &LeaseBed, model: Option<&str>, now: Millis) -> Vec<AccountBefore> {
-        let of_account = |account: usize| {
-            let observed = &bed.accounts[account];
-            let rules = &observed.account.start;
-            let states = observed.scopes(model, now).into_iter();
-            let states = states.filter(|facts| facts.scope.is_empty() || model.is_some());
-            let states = states.map(|facts| {
-                let key = ProbeKey {
-                    account: observed.account.id.clone(),
-                    scope: facts.scope.clone(),
-                };
-                let found = state(bed.book.probes.get(&key), &facts, rules, now);
-                (facts.scope, found)
-            });
-            let verdict = bed.with_places(model, now, |places| {
-                let place = places
-                    .iter()
-                    .find(|place| place.account.id == observed.account.id);
-                place.map(|place| place.assessment.verdict)
-            });
-            AccountBefore {
-                states: states.collect(),
-                verdict: verdict.unwrap_or(Verdict::Deny),
-                is_plain: rules.cost.is_empty() && observed.account.minimum_left.is_empty(),
-            }
-        };
-        (0..bed.accounts.len()).map(of_account).collect()
     }
 
     /// Checks a grant that is in the ledger; `before` are the accounts from the `first` on that it was for.
