@@ -22,6 +22,7 @@ mod bytes;
 pub mod disk;
 mod fuzz;
 mod kinds;
+mod leases;
 mod limits;
 mod names;
 pub mod picture;

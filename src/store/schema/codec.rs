@@ -221,7 +221,22 @@ macro_rules! layout {
     };
 }
 
-pub(super) use {codes, layout};
+/// Defines the struct of a row, and its layout: the same fields in the same order.
+macro_rules! row {
+    (
+        $(#[$of_struct:meta])*
+        pub struct $name:ident { $($(#[$of_field:meta])* $visible:vis $field:ident: $kind:ty,)+ }
+    ) => {
+        $(#[$of_struct])*
+        pub struct $name {
+            $($(#[$of_field])* $visible $field: $kind,)+
+        }
+
+        layout!($name { $($field: $kind),+ });
+    };
+}
+
+pub(super) use {codes, layout, row};
 
 #[cfg(test)]
 mod tests {

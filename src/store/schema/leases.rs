@@ -1,48 +1,32 @@
 //! The rows of leases, of the recovery of accounts, and of what finished runs used.
 
-use super::codec::{Coded, RowError, RowReader, RowWriter, Stored, codes, layout};
+use super::codec::{Coded, RowError, RowReader, RowWriter, Stored, codes, layout, row};
 use crate::model::{AccountId, Millis, RunId};
 use crate::quota::lease::cost::{CostHistory, RunCost, WindowCost};
 use crate::quota::lease::probe::{Probe, ProbePhase};
 use crate::quota::lease::{KeyedAnswer, Lease, LeaseEnd, LeaseNumber};
 
-/// A lease that has not ended.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LeaseRow {
-    token: u64,
-    provider: Box<str>,
-    account: Box<str>,
-    model: Option<Box<str>>,
-    class: Option<Box<str>>,
-    run: Option<Box<str>>,
-    holder: Option<Box<str>>,
-    granted_at: Millis,
-    ttl: Millis,
-    expires_at: Millis,
-    bound_at: Option<Millis>,
-    bytes_before: u64,
-    tokens_before: u64,
-    probe: Option<Box<str>>,
-    cost: Vec<WindowCost>,
+row! {
+    /// A lease that has not ended.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct LeaseRow {
+        token: u64,
+        provider: Box<str>,
+        account: Box<str>,
+        model: Option<Box<str>>,
+        class: Option<Box<str>>,
+        run: Option<Box<str>>,
+        holder: Option<Box<str>>,
+        granted_at: Millis,
+        ttl: Millis,
+        expires_at: Millis,
+        bound_at: Option<Millis>,
+        bytes_before: u64,
+        tokens_before: u64,
+        probe: Option<Box<str>>,
+        cost: Vec<WindowCost>,
+    }
 }
-
-layout!(LeaseRow {
-    token: u64,
-    provider: Box<str>,
-    account: Box<str>,
-    model: Option<Box<str>>,
-    class: Option<Box<str>>,
-    run: Option<Box<str>>,
-    holder: Option<Box<str>>,
-    granted_at: i64,
-    ttl: i64,
-    expires_at: i64,
-    bound_at: Option<i64>,
-    bytes_before: u64,
-    tokens_before: u64,
-    probe: Option<Box<str>>,
-    cost: Vec<WindowCost>,
-});
 
 impl LeaseRow {
     #[must_use]
@@ -96,19 +80,15 @@ impl LeaseRow {
     }
 }
 
-/// The end of a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaseEndRow {
-    pub token: u64,
-    pub at: Millis,
-    pub end: LeaseEnd,
+row! {
+    /// The end of a lease.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct LeaseEndRow {
+        pub token: u64,
+        pub at: Millis,
+        pub end: LeaseEnd,
+    }
 }
-
-layout!(LeaseEndRow {
-    token: u64,
-    at: i64,
-    end: LeaseEnd
-});
 
 layout!(KeyedAnswer {
     key: Box<str>,
@@ -117,29 +97,20 @@ layout!(KeyedAnswer {
     text: Box<[u8]>,
 });
 
-/// The stored part of a recovery. What a phase does not have is 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProbeRow {
-    phase: u8,
-    lease: LeaseNumber,
-    cap: u32,
-    at: Millis,
-    since: Millis,
-    failures: u8,
-    silent: u8,
-    tried_at: Millis,
+row! {
+    /// The stored part of a recovery. What a phase does not have is 0.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct ProbeRow {
+        phase: u8,
+        lease: LeaseNumber,
+        cap: u32,
+        at: Millis,
+        since: Millis,
+        failures: u8,
+        silent: u8,
+        tried_at: Millis,
+    }
 }
-
-layout!(ProbeRow {
-    phase: u8,
-    lease: u64,
-    cap: u32,
-    at: i64,
-    since: i64,
-    failures: u8,
-    silent: u8,
-    tried_at: i64,
-});
 
 impl ProbeRow {
     #[must_use]

@@ -128,7 +128,7 @@ pub const DEFERRED_FILES: TableDefinition<'static, u32, i64> = TableDefinition::
 pub const LEASES: TableDefinition<'static, u64, Bytes> = TableDefinition::new("leases");
 /// Lease to [`LeaseEndRow`]: those that ended a short time ago.
 pub const LEASE_ENDS: TableDefinition<'static, u64, Bytes> = TableDefinition::new("lease_ends");
-/// The number of the first lease of a grant to the [`KeyedAnswer`](crate::quota::lease::KeyedAnswer) with it.
+/// The number of the last lease of a grant to the [`KeyedAnswer`](crate::quota::lease::KeyedAnswer) with it.
 pub const LEASE_ANSWERS: TableDefinition<'static, u64, Bytes> = TableDefinition::new("lease_answers");
 /// The key of a request to its number in `lease_answers`.
 pub const LEASE_KEYS: TableDefinition<'static, &'static str, u64> = TableDefinition::new("lease_keys");

@@ -9,7 +9,7 @@ use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::codec::{Coded, RowError, RowReader, RowWriter, Stored, codes, layout};
+use super::codec::{Coded, RowError, RowReader, RowWriter, Stored, codes, layout, row};
 use crate::dedup::Totals;
 use crate::model::{
     AccountId, Cursor, Fired, Inode, Labels, LimitSource, LimitStatus, LineCounts, Millis, Observation,
@@ -20,21 +20,6 @@ use crate::quota::overage::Overage;
 use crate::quota::poll::Backoff;
 use crate::quota::throttle::{Throttle, Throttles};
 use crate::quota::window::{Held, Reading, Track, WindowState};
-
-/// Defines the struct of a row, and its layout: the same fields in the same order.
-macro_rules! row {
-    (
-        $(#[$of_struct:meta])*
-        pub struct $name:ident { $($(#[$of_field:meta])* $visible:vis $field:ident: $kind:ty,)+ }
-    ) => {
-        $(#[$of_struct])*
-        pub struct $name {
-            $($(#[$of_field])* $visible $field: $kind,)+
-        }
-
-        layout!($name { $($field: $kind),+ });
-    };
-}
 
 row! {
     /// A run.
@@ -363,8 +348,6 @@ impl DeferredRow {
         }
     }
 }
-
-pub(super) use row;
 
 // Layouts of the parts of rows.
 

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::codec::{Coded, RowError, RowReader, RowWriter, Stored, codes, layout};
-use super::rows::row;
+use super::codec::{Coded, RowError, RowReader, RowWriter, Stored, codes, layout, row};
 use crate::dedup::{Response, Totals};
 use crate::model::{
     Dating, Dialect, Geography, Kind, Millis, ModelNumber, PlaceNumber, PriceClass, PromptSize, Rank,

@@ -290,11 +290,9 @@ impl<'t> LeaseTables<'t> {
             }
         }
         if let Some(answer) = &change.answer {
-            self.keep(
-                answer,
-                change.written.first().map_or(0, |lease| lease.number),
-                now,
-            )?;
+            // Of the new leases, which have the highest numbers: the clock may have changed others.
+            let last = change.written.iter().map(|lease| lease.number).max();
+            self.keep(answer, last.unwrap_or(0), now)?;
         }
         Ok(())
     }
@@ -307,7 +305,14 @@ impl<'t> LeaseTables<'t> {
             }
             let row: Option<KeyedAnswer> = get(&self.answers, old)?;
             if let Some(row) = row {
-                self.keys.remove(&*row.key)?;
+                // The key may name a later answer.
+                let is_named = self
+                    .keys
+                    .get(&*row.key)?
+                    .is_some_and(|number| number.value() == old);
+                if is_named {
+                    self.keys.remove(&*row.key)?;
+                }
             }
             self.answers.remove(old)?;
         }
