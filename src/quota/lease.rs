@@ -4,11 +4,11 @@
 //! and the store writes that in the same transaction. **Invariant**: a place is held by a lease with an expiry of
 //! its own, never by a counter, so that nothing can leak.
 
-#[cfg(test)]
-mod bed;
 pub mod capacity;
 pub mod cost;
 pub mod grant;
+#[cfg(test)]
+mod harness;
 pub mod probe;
 mod scope;
 #[cfg(test)]

@@ -342,7 +342,7 @@ fn two_runs_with_one_place_run_one_after_the_other() {
     let mut said = BufReader::new(second.stderr.take().unwrap());
     let line = read_until(&mut said, "run two waits: no place is free");
     assert!(line.contains("next attempt at 20"), "{line}");
-    // A third one gives up when it is told to.
+    // A third one gives up on a signal.
     let mut third = admitted(&place, "three", "--admit=50s", "echo three >>order")
         .spawn()
         .unwrap();

@@ -7,7 +7,7 @@
 //! - while an account is tried, one lease is under way; while it is blocked, none is granted;
 //! - a lease is there until its end and not longer: its time, or that of its run;
 //! - an attempt at a recovery ends within [`HALF_OPEN_MAX_MS`];
-//! - where nothing is in the way, whoever asks gets a lease;
+//! - where nothing is in the way, each request gets a lease;
 //! - once the provider serves again, a run starts in each account within [`STARTS_WITHIN_MS`] of the end of its
 //!   block, and as many as it may have soon after.
 //!
@@ -19,8 +19,8 @@ mod provider;
 
 use std::collections::BTreeMap;
 
-use super::bed::{LeaseBed, ObservedAccount, reading};
 use super::grant::{Grant, LeaseRequest};
+use super::harness::{LeaseHarness, ObservedAccount, reading};
 use super::{LeaseEnd, LeaseNumber};
 use crate::model::{HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Millis, RunId};
 use crate::quota::account::{Minimum, OnUnknown, RampRules};
@@ -95,7 +95,7 @@ struct LeaseSchedule {
     queue: BTreeMap<(Millis, u64), ScheduleEvent>,
     /// Number of the last event and of the last run.
     last: u64,
-    bed: LeaseBed,
+    harness: LeaseHarness,
     ledger: LeaseLedger,
     providers: Vec<SimulatedProvider>,
     runs: BTreeMap<u64, SimulatedRun>,
@@ -114,7 +114,7 @@ impl LeaseSchedule {
             offset: 0,
             queue: BTreeMap::new(),
             last: 0,
-            bed: LeaseBed::default(),
+            harness: LeaseHarness::default(),
             ledger: LeaseLedger::default(),
             providers: Vec::new(),
             runs: BTreeMap::new(),
@@ -175,9 +175,9 @@ impl LeaseSchedule {
             throttled_until: 0,
         });
         let (foreign, weather) = (random.i64(0..20 * MINUTE_MS), random.i64(0..3 * MINUTE_MS));
-        self.bed.accounts.push(observed);
+        self.harness.accounts.push(observed);
         let first = self.reading(number, LimitSource::Headers);
-        self.bed.accounts[number].engine.take(&first, self.time);
+        self.harness.accounts[number].engine.take(&first, self.time);
         self.after(foreign, ScheduleEvent::Foreign(number));
         self.after(weather, ScheduleEvent::Provider(number));
     }
@@ -198,7 +198,7 @@ impl LeaseSchedule {
         };
         let at = *at;
         while !self.is_down
-            && let Some(next) = self.bed.book.next_change(self.clock())
+            && let Some(next) = self.harness.book.next_change(self.clock())
             && next.saturating_sub(self.offset) < at
         {
             self.time = self.time.max(next.saturating_sub(self.offset));
@@ -218,17 +218,17 @@ impl LeaseSchedule {
 
     fn sweep(&mut self) -> Result<(), String> {
         let now = self.clock();
-        self.bed.sweep(now);
+        self.harness.sweep(now);
         if self.broken == Some(BrokenRule::Expiry) {
-            for lease in self.bed.book.leases.values_mut() {
+            for lease in self.harness.book.leases.values_mut() {
                 lease.expires_at = Millis::MAX;
             }
         }
         if self.broken == Some(BrokenRule::Probe) {
-            self.bed.book.probes.clear();
+            self.harness.book.probes.clear();
         }
         self.ledger.sweep(now);
-        self.ledger.check(&self.bed, self.time)
+        self.ledger.check(&self.harness, self.time)
     }
 
     fn happen(&mut self, event: ScheduleEvent) -> Result<(), String> {
@@ -249,13 +249,13 @@ impl LeaseSchedule {
             ScheduleEvent::Ask(orchestrator) => return self.ask(orchestrator),
             ScheduleEvent::Renew(lease, left) => self.renew(lease, left),
             ScheduleEvent::Release(lease) => {
-                self.bed.end(lease, LeaseEnd::Released);
+                self.harness.end(lease, LeaseEnd::Released);
                 self.ledger.ended(lease);
             }
             ScheduleEvent::Appear(lease) => self.appear(lease),
             ScheduleEvent::Write(lease) => self.write(lease),
             ScheduleEvent::Foreign(account) => {
-                self.bed.accounts[account].live += 1;
+                self.harness.accounts[account].live += 1;
                 self.start_run(account, None);
                 let next = self.random.i64(10 * MINUTE_MS..2 * HOUR_MS);
                 self.after(next, ScheduleEvent::Foreign(account));
@@ -263,7 +263,7 @@ impl LeaseSchedule {
             ScheduleEvent::Request(run) => self.request(run),
             ScheduleEvent::EndRun(run) => self.end_run(run),
             ScheduleEvent::Line(account, news, at) => {
-                self.bed.accounts[account].engine.take(&news, at);
+                self.harness.accounts[account].engine.take(&news, at);
                 self.ledger.showed(account, at);
             }
             ScheduleEvent::Provider(account) => self.change_provider(account),
@@ -276,7 +276,7 @@ impl LeaseSchedule {
             ScheduleEvent::Up => {
                 self.is_down = false;
                 let now = self.clock();
-                self.bed.start(now);
+                self.harness.start(now);
                 self.ledger.started(now);
                 let down = self.random.i64(10 * MINUTE_MS..2 * HOUR_MS);
                 self.after(down, ScheduleEvent::Down);
@@ -308,14 +308,14 @@ impl LeaseSchedule {
         self.sweep()?;
         self.sweep()?;
         let now = self.clock();
-        let before = AccountBefore::of_all(&self.bed, model, now);
-        let grant = self.bed.acquire(&request, model, now);
+        let before = AccountBefore::of_all(&self.harness, model, now);
+        let grant = self.harness.acquire(&request, model, now);
         let numbers: Vec<LeaseNumber> = grant.leases.iter().map(|lease| lease.number).collect();
         self.log
             .push(format!("  {request:?} {model:?} gets {numbers:?} {:?}", grant.by));
         for lease in &grant.leases {
             let account = self
-                .bed
+                .harness
                 .accounts
                 .iter()
                 .position(|one| one.account.id == lease.account);
@@ -325,7 +325,7 @@ impl LeaseSchedule {
             self.plan(lease.number, request.ttl);
         }
         self.ledger
-            .check_grant(&self.bed, (0, &before), &grant, &request)?;
+            .check_grant(&self.harness, (0, &before), &grant, &request)?;
         // It wants more soon, or much later; now and then it died and begins again.
         let next = match self.random.u8(..10) {
             0 => self.random.i64(10 * MINUTE_MS..5 * HOUR_MS),
@@ -359,7 +359,7 @@ impl LeaseSchedule {
 
     fn renew(&mut self, number: LeaseNumber, left: u32) {
         let now = self.clock();
-        let lease = self.bed.book.leases.get_mut(&number);
+        let lease = self.harness.book.leases.get_mut(&number);
         let Some(lease) = lease.filter(|lease| !lease.is_expired(now)) else {
             return;
         };
@@ -376,7 +376,7 @@ impl LeaseSchedule {
     fn appear(&mut self, lease: LeaseNumber) {
         let now = self.clock();
         let id = RunId::new(&format!("r{lease}")).expect("a run id");
-        if !self.bed.start_run(lease, &id, now) {
+        if !self.harness.start_run(lease, &id, now) {
             // It is refused, so the run does not start.
             self.ledger.ended(lease);
             return;
@@ -417,7 +417,7 @@ impl LeaseSchedule {
     }
 
     fn write(&mut self, lease: LeaseNumber) {
-        self.bed.wrote(lease);
+        self.harness.wrote(lease);
         self.ledger.wrote(lease);
     }
 
@@ -427,10 +427,10 @@ impl LeaseSchedule {
         };
         match run.lease {
             Some(lease) => {
-                self.bed.end(lease, LeaseEnd::RunEnded);
+                self.harness.end(lease, LeaseEnd::RunEnded);
                 self.ledger.ended(lease);
             }
-            None => self.bed.accounts[run.account].live -= 1,
+            None => self.harness.accounts[run.account].live -= 1,
         }
         self.log.push(format!("  {} ends", run.id));
     }

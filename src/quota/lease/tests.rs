@@ -5,10 +5,10 @@ mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::bed::{LeaseBed, ObservedAccount, reading};
 use super::capacity::CapacityLimit;
 use super::cost::{CostHistory, RunCost, WindowCost};
 use super::grant::LeaseRequest;
+use super::harness::{LeaseHarness, ObservedAccount, reading};
 use super::*;
 use crate::model::{HOUR_MS, LimitStatus, MINUTE_MS};
 use crate::quota::window_name::FIVE_HOUR;
@@ -18,22 +18,22 @@ const NOON: Millis = 1_791_201_600_000;
 const TTL: Millis = 2 * MINUTE_MS;
 
 /// One account, of which a window was read a minute ago: so much is used, its reset is in two hours.
-fn bed(used: f64) -> LeaseBed {
+fn harness(used: f64) -> LeaseHarness {
     let mut account = ObservedAccount::new("a");
     let status = LimitStatus::Allowed;
     let news = reading(FIVE_HOUR, Some(used), Some(NOON + 2 * HOUR_MS), status);
     account.engine.take(&news, NOON - MINUTE_MS);
-    LeaseBed {
+    LeaseHarness {
         accounts: vec![account],
-        ..LeaseBed::default()
+        ..LeaseHarness::default()
     }
 }
 
 /// The same with a number of runs at a time.
-fn bed_for(concurrency: u32) -> LeaseBed {
-    let mut bed = bed(0.1);
-    bed.accounts[0].account.start.concurrency = concurrency;
-    bed
+fn harness_for(concurrency: u32) -> LeaseHarness {
+    let mut harness = harness(0.1);
+    harness.accounts[0].account.start.concurrency = concurrency;
+    harness
 }
 
 fn wanted(key: &str, count: u32) -> LeaseRequest {
@@ -51,8 +51,8 @@ fn run(name: &str) -> RunId {
 }
 
 /// Grants so many; returns the numbers of those that there were.
-fn grants(bed: &mut LeaseBed, count: u32, now: Millis) -> Vec<LeaseNumber> {
-    let grant = bed.acquire(&wanted("k", count), None, now);
+fn grants(harness: &mut LeaseHarness, count: u32, now: Millis) -> Vec<LeaseNumber> {
+    let grant = harness.acquire(&wanted("k", count), None, now);
     grant.leases.iter().map(|lease| lease.number).collect()
 }
 
@@ -62,41 +62,41 @@ fn cost(window: &str, share: f64) -> BTreeMap<Box<str>, f64> {
 
 #[test]
 fn a_lease_ends_at_its_expiry_until_it_is_bound() {
-    let mut bed = bed_for(2);
-    let [one, two] = grants(&mut bed, 2, NOON)[..] else {
+    let mut harness = harness_for(2);
+    let [one, two] = grants(&mut harness, 2, NOON)[..] else {
         panic!("two are free");
     };
-    assert_eq!(bed.book.leases[&one].state(), LeaseState::Granted);
-    assert!(bed.bind(two, &run("r"), NOON + TTL - 1));
-    assert_eq!(bed.book.leases[&two].state(), LeaseState::Bound);
-    assert_eq!(bed.book.of_run(&run("r")).unwrap().number, two);
-    bed.sweep(NOON + TTL - 1);
-    assert_eq!(bed.ends.len(), 0);
-    assert_eq!(bed.book.next_change(NOON), Some(NOON + TTL));
-    bed.sweep(NOON + TTL);
-    assert_eq!(bed.ends, BTreeMap::from([(one, LeaseEnd::Expired)]));
-    bed.sweep(NOON + 1_000 * HOUR_MS);
-    assert!(bed.book.leases.contains_key(&two));
-    assert!(!bed.bind(one, &run("s"), NOON));
+    assert_eq!(harness.book.leases[&one].state(), LeaseState::Granted);
+    assert!(harness.bind(two, &run("r"), NOON + TTL - 1));
+    assert_eq!(harness.book.leases[&two].state(), LeaseState::Bound);
+    assert_eq!(harness.book.of_run(&run("r")).unwrap().number, two);
+    harness.sweep(NOON + TTL - 1);
+    assert_eq!(harness.ends.len(), 0);
+    assert_eq!(harness.book.next_change(NOON), Some(NOON + TTL));
+    harness.sweep(NOON + TTL);
+    assert_eq!(harness.ends, BTreeMap::from([(one, LeaseEnd::Expired)]));
+    harness.sweep(NOON + 1_000 * HOUR_MS);
+    assert!(harness.book.leases.contains_key(&two));
+    assert!(!harness.bind(one, &run("s"), NOON));
 }
 
 #[test]
 fn a_run_that_writes_nothing_keeps_its_place_for_one_length_of_the_lease() {
-    let mut bed = bed_for(1);
-    let number = grants(&mut bed, 1, NOON)[0];
+    let mut harness = harness_for(1);
+    let number = grants(&mut harness, 1, NOON)[0];
     let started = NOON + TTL - 1;
-    assert!(bed.start_run(number, &run("r"), started));
-    bed.sweep(started + TTL - 1);
-    assert!(bed.book.leases.contains_key(&number));
-    bed.sweep(started + TTL);
-    assert_eq!(bed.ends[&number], LeaseEnd::Expired);
+    assert!(harness.start_run(number, &run("r"), started));
+    harness.sweep(started + TTL - 1);
+    assert!(harness.book.leases.contains_key(&number));
+    harness.sweep(started + TTL);
+    assert_eq!(harness.ends[&number], LeaseEnd::Expired);
 }
 
 #[test]
 fn a_renewal_never_shortens_a_lease() {
-    let mut bed = bed_for(1);
-    let number = grants(&mut bed, 1, NOON)[0];
-    let mut lease = bed.book.leases[&number].clone();
+    let mut harness = harness_for(1);
+    let number = grants(&mut harness, 1, NOON)[0];
+    let mut lease = harness.book.leases[&number].clone();
     lease.renew(Some(1_000), NOON + MINUTE_MS);
     assert_eq!((lease.ttl, lease.expires_at), (1_000, NOON + TTL));
     lease.renew(None, NOON + TTL);
@@ -107,55 +107,55 @@ fn a_renewal_never_shortens_a_lease() {
 
 #[test]
 fn a_place_that_is_given_back_is_granted_again() {
-    let mut bed = bed_for(1);
-    let one = grants(&mut bed, 1, NOON)[0];
-    assert!(grants(&mut bed, 1, NOON + 1).is_empty());
+    let mut harness = harness_for(1);
+    let one = grants(&mut harness, 1, NOON)[0];
+    assert!(grants(&mut harness, 1, NOON + 1).is_empty());
     // It expires.
-    let two = grants(&mut bed, 1, NOON + TTL)[0];
-    assert_eq!(bed.ends[&one], LeaseEnd::Expired);
+    let two = grants(&mut harness, 1, NOON + TTL)[0];
+    assert_eq!(harness.ends[&one], LeaseEnd::Expired);
     // Its run ends.
-    assert!(bed.bind(two, &run("r"), NOON + TTL));
-    assert!(grants(&mut bed, 1, NOON + HOUR_MS).is_empty());
-    bed.end(two, LeaseEnd::RunEnded);
-    let three = grants(&mut bed, 1, NOON + HOUR_MS)[0];
+    assert!(harness.bind(two, &run("r"), NOON + TTL));
+    assert!(grants(&mut harness, 1, NOON + HOUR_MS).is_empty());
+    harness.end(two, LeaseEnd::RunEnded);
+    let three = grants(&mut harness, 1, NOON + HOUR_MS)[0];
     // Its holder releases it.
-    bed.end(three, LeaseEnd::Released);
-    let four = grants(&mut bed, 1, NOON + HOUR_MS)[0];
+    harness.end(three, LeaseEnd::Released);
+    let four = grants(&mut harness, 1, NOON + HOUR_MS)[0];
     let numbers = BTreeSet::from([one, two, three, four]);
     assert_eq!(numbers.len(), 4, "a number is never given twice");
 }
 
 #[test]
 fn the_token_of_a_later_lease_is_higher() {
-    let mut bed = bed_for(1);
-    let token = |bed: &mut LeaseBed| {
-        let number = grants(bed, 1, NOON)[0];
-        let token = bed.book.leases[&number].token;
-        bed.end(number, LeaseEnd::Released);
+    let mut harness = harness_for(1);
+    let token = |harness: &mut LeaseHarness| {
+        let number = grants(harness, 1, NOON)[0];
+        let token = harness.book.leases[&number].token;
+        harness.end(number, LeaseEnd::Released);
         token
     };
-    let first = token(&mut bed);
-    assert!(token(&mut bed) > first);
+    let first = token(&mut harness);
+    assert!(token(&mut harness) > first);
 }
 
 #[test]
 fn fewer_than_asked_for_are_granted_but_none_below_the_minimum() {
-    let mut bed = bed_for(3);
+    let mut harness = harness_for(3);
     let request = LeaseRequest {
         min: 4,
         ..wanted("k", 5)
     };
-    let before = bed.book.clone();
-    let none = bed.acquire(&request, None, NOON);
+    let before = harness.book.clone();
+    let none = harness.acquire(&request, None, NOON);
     assert_eq!(
         (none.leases.len(), none.by),
         (0, Some(CapacityLimit::Concurrency))
     );
     assert_eq!(none.change, LeaseChange::default());
-    assert_eq!(bed.book.leases, before.leases);
+    assert_eq!(harness.book.leases, before.leases);
     assert!(none.retry_at > Some(NOON));
     let request = LeaseRequest { min: 3, ..request };
-    let three = bed.acquire(&request, None, NOON);
+    let three = harness.acquire(&request, None, NOON);
     assert_eq!(
         (three.leases.len(), three.by),
         (3, Some(CapacityLimit::Concurrency))
@@ -166,7 +166,7 @@ fn fewer_than_asked_for_are_granted_but_none_below_the_minimum() {
 
 #[test]
 fn the_runs_of_a_request_are_those_of_its_leases_in_order() {
-    let mut bed = bed_for(0);
+    let mut harness = harness_for(0);
     let request = LeaseRequest {
         runs: vec![run("r"), run("s")],
         class: Some("high".into()),
@@ -174,7 +174,7 @@ fn the_runs_of_a_request_are_those_of_its_leases_in_order() {
         cost: cost("5h", 0.2),
         ..wanted("k", 3)
     };
-    let grant = bed.acquire(&request, Some("claude-opus-5"), NOON);
+    let grant = harness.acquire(&request, Some("claude-opus-5"), NOON);
     let runs: Vec<_> = grant.leases.iter().map(|lease| lease.run.clone()).collect();
     assert_eq!(runs, [Some(run("r")), Some(run("s")), None]);
     let lease = &grant.leases[0];
@@ -189,25 +189,25 @@ fn the_runs_of_a_request_are_those_of_its_leases_in_order() {
 
 #[test]
 fn what_one_account_has_no_room_for_goes_to_the_next() {
-    let mut bed = bed_for(2);
-    let mut next = bed.accounts[0].clone();
+    let mut harness = harness_for(2);
+    let mut next = harness.accounts[0].clone();
     next.account.id.name = "b".into();
     next.account.start.concurrency = 4;
-    bed.accounts.push(next);
-    let grant = bed.acquire(&wanted("k", 5), None, NOON);
+    harness.accounts.push(next);
+    let grant = harness.acquire(&wanted("k", 5), None, NOON);
     let names: Vec<&str> = grant.leases.iter().map(|lease| &*lease.account.name).collect();
     assert_eq!(names, ["a", "a", "b", "b", "b"]);
     // What bounds the first.
     assert_eq!(grant.by, Some(CapacityLimit::Concurrency));
-    assert_eq!(bed.acquire(&wanted("k", 5), None, NOON).leases.len(), 1);
+    assert_eq!(harness.acquire(&wanted("k", 5), None, NOON).leases.len(), 1);
 }
 
 #[test]
 fn clients_that_wait_for_one_moment_come_back_apart() {
-    let mut bed = bed(1.0);
+    let mut harness = harness(1.0);
     let times: BTreeSet<Millis> = (0..20)
         .map(|number| {
-            let grant = bed.acquire(&wanted(&format!("key-{number}"), 1), None, NOON);
+            let grant = harness.acquire(&wanted(&format!("key-{number}"), 1), None, NOON);
             assert!(grant.leases.is_empty());
             grant.retry_at.unwrap()
         })
@@ -218,10 +218,10 @@ fn clients_that_wait_for_one_moment_come_back_apart() {
     assert!(first > from && last <= from + 30_000, "{times:?}");
     assert!(times.len() >= 15 && last - first > 15_000, "{times:?}");
     // One key has one time.
-    let again = bed.acquire(&wanted("key-3", 1), None, NOON).retry_at.unwrap();
+    let again = harness.acquire(&wanted("key-3", 1), None, NOON).retry_at.unwrap();
     assert!(times.contains(&again));
     // Without a known time, soon.
-    let mut full = bed_for(1);
+    let mut full = harness_for(1);
     grants(&mut full, 1, NOON);
     let soon = full.acquire(&wanted("other", 1), None, NOON).retry_at.unwrap();
     assert!((NOON + 10_000..=NOON + 11_000).contains(&soon), "{}", soon - NOON);
@@ -239,33 +239,33 @@ fn clients_that_wait_for_one_moment_come_back_apart() {
 
 #[test]
 fn a_start_gives_time_to_leases_without_a_run_only() {
-    let mut bed = bed_for(3);
-    let [short, bound] = grants(&mut bed, 2, NOON)[..] else {
+    let mut harness = harness_for(3);
+    let [short, bound] = grants(&mut harness, 2, NOON)[..] else {
         panic!("two are free");
     };
-    assert!(bed.bind(bound, &run("r"), NOON + 1));
+    assert!(harness.bind(bound, &run("r"), NOON + 1));
     let start = NOON + TTL + MINUTE_MS;
     let long = LeaseRequest {
         ttl: 10 * MINUTE_MS,
         ..wanted("long", 1)
     };
-    let long = bed.acquire(&long, None, NOON).leases[0].clone();
-    let before = bed.book.leases[&bound].clone();
-    bed.start(start);
-    assert_eq!(bed.book.leases[&short].expires_at, start + 30_000);
-    assert_eq!(bed.book.leases[&long.number], long);
-    assert_eq!(bed.book.leases[&bound], before);
-    assert!(bed.bind(short, &run("s"), start + 29_999));
-    assert_eq!(bed.book.after_start(start), LeaseChange::default());
+    let long = harness.acquire(&long, None, NOON).leases[0].clone();
+    let before = harness.book.leases[&bound].clone();
+    harness.start(start);
+    assert_eq!(harness.book.leases[&short].expires_at, start + 30_000);
+    assert_eq!(harness.book.leases[&long.number], long);
+    assert_eq!(harness.book.leases[&bound], before);
+    assert!(harness.bind(short, &run("s"), start + 29_999));
+    assert_eq!(harness.book.after_start(start), LeaseChange::default());
 }
 
 #[test]
 fn a_change_is_empty_only_if_nothing_is_written() {
-    let mut bed = bed_for(1);
-    assert!(bed.swept(NOON).is_empty());
-    let grant = bed.acquire(&wanted("k", 1), None, NOON);
+    let mut harness = harness_for(1);
+    assert!(harness.swept(NOON).is_empty());
+    let grant = harness.acquire(&wanted("k", 1), None, NOON);
     assert!(!grant.change.is_empty());
-    assert!(bed.swept(NOON + TTL - 1).is_empty() && !bed.swept(NOON + TTL).is_empty());
+    assert!(harness.swept(NOON + TTL - 1).is_empty() && !harness.swept(NOON + TTL).is_empty());
     let answer = KeyedAnswer {
         key: "k".into(),
         hash: 0,
@@ -281,13 +281,13 @@ fn a_change_is_empty_only_if_nothing_is_written() {
 
 #[test]
 fn the_recovery_of_an_account_that_is_gone_is_dropped() {
-    let mut bed = bed(1.0);
+    let mut harness = harness(1.0);
     let at = NOON + 2 * HOUR_MS + MINUTE_MS;
-    assert_eq!(grants(&mut bed, 2, at).len(), 1);
-    assert_eq!(bed.book.probes.len(), 1);
-    bed.accounts.clear();
-    bed.sweep(at + 1);
-    assert_eq!(bed.book.probes.len(), 0);
+    assert_eq!(grants(&mut harness, 2, at).len(), 1);
+    assert_eq!(harness.book.probes.len(), 1);
+    harness.accounts.clear();
+    harness.sweep(at + 1);
+    assert_eq!(harness.book.probes.len(), 0);
 }
 
 #[test]

@@ -58,14 +58,14 @@ impl LeaseSchedule {
             most => most as usize,
         };
         for _ in 0..2 * RUNS_UNLIMITED {
-            if self.ledger.active(&self.bed, account) >= wanted {
+            if self.ledger.active(&self.harness, account) >= wanted {
                 return Ok(());
             }
             self.time += STEP_MS;
             self.serve(account)?;
             self.ask_for(account, 5)?;
         }
-        let active = self.ledger.active(&self.bed, account);
+        let active = self.ledger.active(&self.harness, account);
         Err(format!(
             "account {account} has {active} of {wanted} runs after its ramp"
         ))
@@ -74,7 +74,7 @@ impl LeaseSchedule {
     /// The known end of the blocks of an account.
     fn open_until(&self, account: usize) -> Millis {
         let now = self.clock();
-        let observed = &self.bed.accounts[account];
+        let observed = &self.harness.accounts[account];
         let scopes = observed.scopes(Some(MODELS[1]), now).into_iter();
         let ends = scopes.filter_map(|facts| {
             let key = ProbeKey {
@@ -82,7 +82,7 @@ impl LeaseSchedule {
                 scope: facts.scope.clone(),
             };
             match state(
-                self.bed.book.probes.get(&key),
+                self.harness.book.probes.get(&key),
                 &facts,
                 &observed.account.start,
                 now,
@@ -94,17 +94,17 @@ impl LeaseSchedule {
         // What is left of the window may be too little even without leases.
         let short = (!observed.account.start.cost.is_empty())
             .then(|| {
-                let mut alone = LeaseBed {
+                let mut alone = LeaseHarness {
                     accounts: vec![observed.clone()],
-                    ..LeaseBed::default()
+                    ..LeaseHarness::default()
                 };
                 alone.accounts[0].account.start.concurrency = 0;
                 let capacity = alone.capacity(Some(MODELS[1]), None, &observed.account.start.cost, now);
                 capacity.retry_at.filter(|_| capacity.free == Some(0))
             })
             .flatten();
-        // A block by a share is tried before its end, which is what clients are told.
-        let blocked = self.bed.with_places(Some(MODELS[1]), now, |places| {
+        // A block by a share is tried before its end, which is the time in answers.
+        let blocked = self.harness.with_places(Some(MODELS[1]), now, |places| {
             let own = places
                 .iter()
                 .find(|place| place.account.id == observed.account.id);
@@ -127,8 +127,8 @@ impl LeaseSchedule {
             ttl: TTL_MAX,
             ..LeaseRequest::default()
         };
-        let before = AccountBefore::of_all(&self.bed, model, now);
-        let grant = self.bed.acquire_in(account, &request, model, now);
+        let before = AccountBefore::of_all(&self.harness, model, now);
+        let grant = self.harness.acquire_in(account, &request, model, now);
         let numbers: Vec<LeaseNumber> = grant.leases.iter().map(|lease| lease.number).collect();
         for lease in &numbers {
             let entry = LedgerEntry::new(account, model, TTL_MAX, now);
@@ -136,10 +136,10 @@ impl LeaseSchedule {
         }
         let only = &before[account..=account];
         self.ledger
-            .check_grant(&self.bed, (account, only), &grant, &request)?;
+            .check_grant(&self.harness, (account, only), &grant, &request)?;
         for lease in numbers {
             let run = RunId::new(&format!("r{lease}")).expect("a run id");
-            self.bed.bind(lease, &run, now);
+            self.harness.bind(lease, &run, now);
             self.ledger.bound(lease, now);
             self.ledger.wrote(lease);
         }

@@ -6,8 +6,8 @@ use super::HALF_OPEN_MAX_MS;
 use crate::model::window_name::is_of_family;
 use crate::model::{MINUTE_MS, Millis};
 use crate::quota::admission::Verdict;
-use crate::quota::lease::bed::LeaseBed;
 use crate::quota::lease::grant::{Grant, LeaseRequest};
+use crate::quota::lease::harness::LeaseHarness;
 use crate::quota::lease::probe::{EVIDENCE_MS, Probe, ProbePhase, ProbeState, state};
 use crate::quota::lease::{LeaseNumber, ProbeKey};
 
@@ -70,10 +70,10 @@ pub struct AccountBefore {
 }
 
 impl AccountBefore {
-    /// The accounts of a bed.
-    pub fn of_all(bed: &LeaseBed, model: Option<&str>, now: Millis) -> Vec<Self> {
+    /// The accounts of a harness.
+    pub fn of_all(harness: &LeaseHarness, model: Option<&str>, now: Millis) -> Vec<Self> {
         let of_account = |account: usize| {
-            let observed = &bed.accounts[account];
+            let observed = &harness.accounts[account];
             let rules = &observed.account.start;
             let states = observed.scopes(model, now).into_iter();
             let states = states.filter(|facts| facts.scope.is_empty() || model.is_some());
@@ -82,10 +82,10 @@ impl AccountBefore {
                     account: observed.account.id.clone(),
                     scope: facts.scope.clone(),
                 };
-                let found = state(bed.book.probes.get(&key), &facts, rules, now);
+                let found = state(harness.book.probes.get(&key), &facts, rules, now);
                 (facts.scope, found)
             });
-            let verdict = bed.with_places(model, now, |places| {
+            let verdict = harness.with_places(model, now, |places| {
                 let place = places
                     .iter()
                     .find(|place| place.account.id == observed.account.id);
@@ -97,7 +97,7 @@ impl AccountBefore {
                 is_plain: rules.cost.is_empty() && observed.account.minimum_left.is_empty(),
             }
         };
-        (0..bed.accounts.len()).map(of_account).collect()
+        (0..harness.accounts.len()).map(of_account).collect()
     }
 }
 
@@ -179,24 +179,24 @@ impl LeaseLedger {
     }
 
     /// The leases of an account and the live runs without one.
-    pub fn active(&self, bed: &LeaseBed, account: usize) -> usize {
+    pub fn active(&self, harness: &LeaseHarness, account: usize) -> usize {
         let leases = self.entries.values().filter(|entry| entry.is_of(account, ""));
-        leases.count() + bed.accounts[account].live as usize
+        leases.count() + harness.accounts[account].live as usize
     }
 
     /// Compares the book with what has to be in it.
-    pub fn check(&mut self, bed: &LeaseBed, time: Millis) -> Result<(), String> {
-        for lease in bed.book.leases.keys() {
+    pub fn check(&mut self, harness: &LeaseHarness, time: Millis) -> Result<(), String> {
+        for lease in harness.book.leases.keys() {
             if self.entries.get(lease).is_none_or(|entry| entry.has_ended) {
                 return Err(format!("lease {lease} is there after its end"));
             }
         }
         for (lease, entry) in &self.entries {
-            if !entry.has_ended && !bed.book.leases.contains_key(lease) {
+            if !entry.has_ended && !harness.book.leases.contains_key(lease) {
                 return Err(format!("lease {lease} ended before its end"));
             }
         }
-        let probes = bed.book.probes.iter();
+        let probes = harness.book.probes.iter();
         let half_open = probes.filter_map(|(key, probe)| Some((key.clone(), probe.lease()?)));
         let half_open = half_open.map(|(key, lease)| {
             let before = self.half_open.get(&key).filter(|(of, _)| *of == lease);
@@ -219,20 +219,20 @@ impl LeaseLedger {
     /// Checks a grant that is in the ledger; `before` are the accounts from the `first` on that it was for.
     pub fn check_grant(
         &mut self,
-        bed: &LeaseBed,
+        harness: &LeaseHarness,
         (first, before): (usize, &[AccountBefore]),
         grant: &Grant,
         request: &LeaseRequest,
     ) -> Result<(), String> {
         for (account, was) in (first..).zip(before) {
-            let id = &bed.accounts[account].account.id;
+            let id = &harness.accounts[account].account.id;
             let new = grant.leases.iter().filter(|lease| lease.account == *id);
             let new: Vec<LeaseNumber> = new.map(|lease| lease.number).collect();
-            let (active, most) = (self.active(bed, account), self.concurrency[account] as usize);
+            let (active, most) = (self.active(harness, account), self.concurrency[account] as usize);
             if !new.is_empty() && most > 0 && active > most {
                 return Err(format!("{id} has {active} runs where there is room for {most}"));
             }
-            self.check_scopes(bed, account, was, &new)?;
+            self.check_scopes(harness, account, was, &new)?;
             let has_room = most == 0 || active < most;
             let is_closed = was.verdict == Verdict::Allow;
             let is_in_the_way = |state: &ProbeState| match state {
@@ -253,7 +253,7 @@ impl LeaseLedger {
 
     fn check_scopes(
         &mut self,
-        bed: &LeaseBed,
+        harness: &LeaseHarness,
         account: usize,
         was: &AccountBefore,
         new: &[LeaseNumber],
@@ -271,13 +271,13 @@ impl LeaseLedger {
                 ProbeState::Due if new.len() == 1 => drop(self.trials.insert(key, *first)),
                 ProbeState::Ramp { cap, .. } => {
                     let key = ProbeKey {
-                        account: bed.accounts[account].account.id.clone(),
+                        account: harness.accounts[account].account.id.clone(),
                         scope: scope.clone(),
                     };
                     let Some(Probe {
                         phase: ProbePhase::Ramp { lease, .. },
                         ..
-                    }) = bed.book.probes.get(&key)
+                    }) = harness.book.probes.get(&key)
                     else {
                         return Err(format!("the ramp of {scope:?} ended by a grant"));
                     };

@@ -8,11 +8,11 @@ use crate::quota::simulator::News;
 use crate::quota::window_name::{COOL_DOWN, OVERAGE_IN_USE, SEVEN_DAY, SEVEN_DAY_OPUS};
 
 fn free(
-    bed: &LeaseBed,
+    harness: &LeaseHarness,
     class: Option<&str>,
     cost: &BTreeMap<Box<str>, f64>,
 ) -> (Option<u32>, Option<CapacityLimit>) {
-    let Capacity { free, by, .. } = bed.capacity(None, class, cost, NOON);
+    let Capacity { free, by, .. } = harness.capacity(None, class, cost, NOON);
     (free, by)
 }
 
@@ -22,53 +22,53 @@ fn nothing() -> BTreeMap<Box<str>, f64> {
 
 #[test]
 fn without_limits_there_is_none() {
-    let bed = bed(0.99);
-    assert_eq!(free(&bed, None, &nothing()), (None, None));
-    assert_eq!(bed.capacity(None, None, &nothing(), NOON).active, 0);
+    let harness = harness(0.99);
+    assert_eq!(free(&harness, None, &nothing()), (None, None));
+    assert_eq!(harness.capacity(None, None, &nothing(), NOON).active, 0);
 }
 
 #[test]
 fn leases_and_runs_without_one_count_against_concurrency() {
-    let mut bed = bed_for(4);
-    let leases = grants(&mut bed, 2, NOON);
-    assert!(bed.bind(leases[0], &run("r"), NOON));
-    bed.accounts[0].live = 1;
-    let capacity = bed.capacity(None, None, &nothing(), NOON);
+    let mut harness = harness_for(4);
+    let leases = grants(&mut harness, 2, NOON);
+    assert!(harness.bind(leases[0], &run("r"), NOON));
+    harness.accounts[0].live = 1;
+    let capacity = harness.capacity(None, None, &nothing(), NOON);
     assert_eq!((capacity.free, capacity.active), (Some(1), 3));
     assert_eq!(capacity.by, Some(CapacityLimit::Concurrency));
     // More foreign runs than there is room for.
-    bed.accounts[0].live = 7;
+    harness.accounts[0].live = 7;
     assert_eq!(
-        free(&bed, None, &nothing()),
+        free(&harness, None, &nothing()),
         (Some(0), Some(CapacityLimit::Concurrency))
     );
     // Those of another account do not count.
-    let mut other = bed.accounts[0].clone();
+    let mut other = harness.accounts[0].clone();
     (other.account.id.name, other.live) = ("b".into(), 0);
-    bed.accounts.insert(0, other);
-    assert_eq!(free(&bed, None, &nothing()).0, Some(4));
+    harness.accounts.insert(0, other);
+    assert_eq!(free(&harness, None, &nothing()).0, Some(4));
 }
 
 #[test]
 fn what_is_left_is_divided_by_the_given_the_configured_or_the_learned_cost() {
-    let mut bed = bed(0.7);
+    let mut harness = harness(0.7);
     assert_eq!(
-        free(&bed, None, &cost(FIVE_HOUR, 0.1)),
+        free(&harness, None, &cost(FIVE_HOUR, 0.1)),
         (Some(3), Some(CapacityLimit::Headroom))
     );
-    let capacity = bed.capacity(None, None, &cost(FIVE_HOUR, 0.4), NOON);
+    let capacity = harness.capacity(None, None, &cost(FIVE_HOUR, 0.4), NOON);
     assert_eq!(
         (capacity.free, capacity.retry_at),
         (Some(0), Some(NOON + 2 * HOUR_MS))
     );
     // Of a window that was never read nothing is known.
-    assert_eq!(free(&bed, None, &cost(SEVEN_DAY, 0.1)), (None, None));
-    let account = &mut bed.accounts[0].account;
+    assert_eq!(free(&harness, None, &cost(SEVEN_DAY, 0.1)), (None, None));
+    let account = &mut harness.accounts[0].account;
     account.minimum_left.push(Minimum {
         window: FIVE_HOUR.into(),
         percent: 10,
     });
-    assert_eq!(free(&bed, None, &cost(FIVE_HOUR, 0.1)).0, Some(2));
+    assert_eq!(free(&harness, None, &cost(FIVE_HOUR, 0.1)).0, Some(2));
 
     let run = RunCost {
         tokens: 100,
@@ -77,11 +77,11 @@ fn what_is_left_is_divided_by_the_given_the_configured_or_the_learned_cost() {
             share: 0.05,
         }],
     };
-    let id = bed.accounts[0].account.id.clone();
+    let id = harness.accounts[0].account.id.clone();
     let costs = CostHistory(vec![run; 5]);
-    bed.book.costs.insert((id.clone(), "high".into()), costs);
-    let account = bed.accounts[0].account.clone();
-    let learned = |account: &_, class, given: BTreeMap<_, _>| cost_of(account, &bed.book, class, &given);
+    harness.book.costs.insert((id.clone(), "high".into()), costs);
+    let account = harness.accounts[0].account.clone();
+    let learned = |account: &_, class, given: BTreeMap<_, _>| cost_of(account, &harness.book, class, &given);
     assert_eq!(learned(&account, Some("high"), nothing()), cost(FIVE_HOUR, 0.05));
     assert_eq!(learned(&account, None, nothing()), nothing());
     let mut configured = account;
@@ -98,32 +98,33 @@ fn what_is_left_is_divided_by_the_given_the_configured_or_the_learned_cost() {
 
 #[test]
 fn leases_hold_what_their_runs_are_expected_to_use_less_what_they_have_used() {
-    let mut bed = bed(0.7);
+    let mut harness = harness(0.7);
     let request = LeaseRequest {
         cost: cost(FIVE_HOUR, 0.1),
         ..wanted("k", 2)
     };
-    let leases = bed.acquire(&request, None, NOON).leases;
-    let held = |bed: &LeaseBed| bed.capacity(None, None, &request.cost, NOON).held[FIVE_HOUR];
-    assert!((held(&bed) - 0.2).abs() < 1e-9);
+    let leases = harness.acquire(&request, None, NOON).leases;
+    let held = |harness: &LeaseHarness| harness.capacity(None, None, &request.cost, NOON).held[FIVE_HOUR];
+    assert!((held(&harness) - 0.2).abs() < 1e-9);
     assert_eq!(
-        free(&bed, None, &request.cost),
+        free(&harness, None, &request.cost),
         (Some(1), Some(CapacityLimit::Headroom))
     );
     assert_eq!(
-        bed.acquire(
-            &LeaseRequest {
-                count: 5,
-                ..request.clone()
-            },
-            None,
-            NOON
-        )
-        .leases
-        .len(),
+        harness
+            .acquire(
+                &LeaseRequest {
+                    count: 5,
+                    ..request.clone()
+                },
+                None,
+                NOON
+            )
+            .leases
+            .len(),
         1
     );
-    assert_eq!(free(&bed, None, &request.cost).0, Some(0));
+    assert_eq!(free(&harness, None, &request.cost).0, Some(0));
     // Runs of this account use 100 tokens; of one, 75 are in the readings already.
     let history = CostHistory(vec![
         RunCost {
@@ -132,24 +133,28 @@ fn leases_hold_what_their_runs_are_expected_to_use_less_what_they_have_used() {
         };
         5
     ]);
-    let id = bed.accounts[0].account.id.clone();
-    bed.book.costs.insert((id, Box::default()), history);
-    bed.book.used.insert(leases[0].number, 75);
-    assert!((held(&bed) - 0.225).abs() < 1e-9, "{}", held(&bed));
-    bed.book.used.insert(leases[0].number, 1_000);
-    assert!((held(&bed) - 0.2).abs() < 1e-9);
-    assert_eq!(free(&bed, None, &request.cost).0, Some(1));
-    bed.end(leases[1].number, LeaseEnd::Released);
-    assert_eq!(free(&bed, None, &request.cost).0, Some(2));
+    let id = harness.accounts[0].account.id.clone();
+    harness.book.costs.insert((id, Box::default()), history);
+    harness.book.used.insert(leases[0].number, 75);
+    assert!((held(&harness) - 0.225).abs() < 1e-9, "{}", held(&harness));
+    harness.book.used.insert(leases[0].number, 1_000);
+    assert!((held(&harness) - 0.2).abs() < 1e-9);
+    assert_eq!(free(&harness, None, &request.cost).0, Some(1));
+    harness.end(leases[1].number, LeaseEnd::Released);
+    assert_eq!(free(&harness, None, &request.cost).0, Some(2));
 }
 
 #[test]
 fn what_leases_hold_may_come_back_before_the_reset() {
-    let mut bed = bed(0.7);
-    bed.accounts[0].account.start.reserve.insert("high".into(), 0.1);
+    let mut harness = harness(0.7);
+    harness.accounts[0]
+        .account
+        .start
+        .reserve
+        .insert("high".into(), 0.1);
     let tenth = cost(FIVE_HOUR, 0.1);
-    let retry_at = |bed: &LeaseBed, cost: BTreeMap<_, _>| {
-        let capacity = bed.capacity(None, None, &cost, NOON);
+    let retry_at = |harness: &LeaseHarness, cost: BTreeMap<_, _>| {
+        let capacity = harness.capacity(None, None, &cost, NOON);
         assert_eq!(capacity.free, Some(0));
         capacity.retry_at
     };
@@ -157,51 +162,65 @@ fn what_leases_hold_may_come_back_before_the_reset() {
         cost: tenth.clone(),
         ..wanted("k", 5)
     };
-    let leases = bed.acquire(&request, None, NOON).leases;
+    let leases = harness.acquire(&request, None, NOON).leases;
     assert_eq!(leases.len(), 2);
-    assert_eq!(retry_at(&bed, tenth.clone()), None);
-    assert_eq!(retry_at(&bed, nothing()), None);
+    assert_eq!(retry_at(&harness, tenth.clone()), None);
+    assert_eq!(retry_at(&harness, nothing()), None);
     // Without the leases there would be too little too.
-    assert_eq!(retry_at(&bed, cost(FIVE_HOUR, 0.25)), Some(NOON + 2 * HOUR_MS));
-    bed.accounts[0].account.start.reserve.insert("high".into(), 0.3);
-    assert_eq!(retry_at(&bed, tenth.clone()), Some(NOON + 2 * HOUR_MS));
-    assert_eq!(retry_at(&bed, nothing()), Some(NOON + 2 * HOUR_MS));
+    assert_eq!(
+        retry_at(&harness, cost(FIVE_HOUR, 0.25)),
+        Some(NOON + 2 * HOUR_MS)
+    );
+    harness.accounts[0]
+        .account
+        .start
+        .reserve
+        .insert("high".into(), 0.3);
+    assert_eq!(retry_at(&harness, tenth.clone()), Some(NOON + 2 * HOUR_MS));
+    assert_eq!(retry_at(&harness, nothing()), Some(NOON + 2 * HOUR_MS));
 }
 
 #[test]
 fn a_share_is_kept_for_a_class() {
-    let mut bed = bed(0.7);
-    let reserve = &mut bed.accounts[0].account.start.reserve;
+    let mut harness = harness(0.7);
+    let reserve = &mut harness.accounts[0].account.start.reserve;
     reserve.extend([("high".into(), 0.15), ("urgent".into(), 0.1)]);
     let tenth = cost(FIVE_HOUR, 0.1);
-    assert_eq!(free(&bed, None, &tenth), (Some(0), Some(CapacityLimit::Reserve)));
     assert_eq!(
-        free(&bed, Some("low"), &tenth),
+        free(&harness, None, &tenth),
         (Some(0), Some(CapacityLimit::Reserve))
     );
     assert_eq!(
-        free(&bed, Some("high"), &tenth),
+        free(&harness, Some("low"), &tenth),
+        (Some(0), Some(CapacityLimit::Reserve))
+    );
+    assert_eq!(
+        free(&harness, Some("high"), &tenth),
         (Some(2), Some(CapacityLimit::Reserve))
     );
-    assert_eq!(free(&bed, Some("urgent"), &tenth).0, Some(1));
+    assert_eq!(free(&harness, Some("urgent"), &tenth).0, Some(1));
     // Without a cost the reserve is a limit all the same.
-    assert_eq!(free(&bed, None, &nothing()), (None, None));
-    bed.accounts[0].account.start.reserve.insert("high".into(), 0.2);
+    assert_eq!(free(&harness, None, &nothing()), (None, None));
+    harness.accounts[0]
+        .account
+        .start
+        .reserve
+        .insert("high".into(), 0.2);
     assert_eq!(
-        free(&bed, None, &nothing()),
+        free(&harness, None, &nothing()),
         (Some(0), Some(CapacityLimit::Reserve))
     );
-    assert_eq!(free(&bed, Some("high"), &nothing()), (None, None));
+    assert_eq!(free(&harness, Some("high"), &nothing()), (None, None));
 }
 
 #[test]
 fn a_refusal_and_a_cool_down_leave_no_room() {
-    let mut bed = bed(0.5);
-    let mut full = bed.accounts[0].clone();
+    let mut harness = harness(0.5);
+    let mut full = harness.accounts[0].clone();
     full.account.id.name = "b".into();
     let refused = reading(FIVE_HOUR, None, Some(NOON + HOUR_MS), LimitStatus::Rejected);
-    bed.accounts[0].engine.take(&refused, NOON - 1_000);
-    let capacity = bed.capacity(None, None, &nothing(), NOON);
+    harness.accounts[0].engine.take(&refused, NOON - 1_000);
+    let capacity = harness.capacity(None, None, &nothing(), NOON);
     assert_eq!(
         (capacity.free, capacity.by),
         (Some(0), Some(CapacityLimit::Refused))
@@ -211,8 +230,8 @@ fn a_refusal_and_a_cool_down_leave_no_room() {
 
     let throttled = reading(COOL_DOWN, None, Some(NOON + 30_000), LimitStatus::Rejected);
     full.engine.take(&throttled, NOON - 1_000);
-    bed.accounts = vec![full];
-    let capacity = bed.capacity(None, None, &nothing(), NOON);
+    harness.accounts = vec![full];
+    let capacity = harness.capacity(None, None, &nothing(), NOON);
     assert_eq!(
         (capacity.free, capacity.by),
         (Some(0), Some(CapacityLimit::CoolDown))
@@ -222,9 +241,9 @@ fn a_refusal_and_a_cool_down_leave_no_room() {
 
 #[test]
 fn the_verdict_on_an_account_binds() {
-    let mut unseen = LeaseBed {
+    let mut unseen = LeaseHarness {
         accounts: vec![ObservedAccount::new("a")],
-        ..LeaseBed::default()
+        ..LeaseHarness::default()
     };
     assert_eq!(
         free(&unseen, None, &nothing()),
@@ -240,37 +259,37 @@ fn the_verdict_on_an_account_binds() {
 
 #[test]
 fn there_are_only_so_many_leases_at_all() {
-    let mut bed = bed(0.1);
-    let lease = bed.acquire(&wanted("k", 1), None, NOON).leases[0].clone();
+    let mut harness = harness(0.1);
+    let lease = harness.acquire(&wanted("k", 1), None, NOON).leases[0].clone();
     for number in 2..LEASES_MAX as u64 {
         let mut other = Lease {
             number,
             ..lease.clone()
         };
         other.account.name = "elsewhere".into();
-        bed.book.leases.insert(number, other);
-        bed.book.last = number;
+        harness.book.leases.insert(number, other);
+        harness.book.last = number;
     }
-    assert_eq!(grants(&mut bed, 5, NOON).len(), 1);
+    assert_eq!(grants(&mut harness, 5, NOON).len(), 1);
     assert_eq!(
-        free(&bed, None, &nothing()),
+        free(&harness, None, &nothing()),
         (Some(0), Some(CapacityLimit::Leases))
     );
 }
 
 #[test]
 fn of_several_limits_the_lowest_binds_and_each_has_to_pass() {
-    let mut bed = bed_for(3);
+    let mut harness = harness_for(3);
     assert_eq!(
-        free(&bed, None, &cost(FIVE_HOUR, 0.45)),
+        free(&harness, None, &cost(FIVE_HOUR, 0.45)),
         (Some(2), Some(CapacityLimit::Headroom))
     );
     assert_eq!(
-        free(&bed, None, &cost(FIVE_HOUR, 0.1)),
+        free(&harness, None, &cost(FIVE_HOUR, 0.1)),
         (Some(3), Some(CapacityLimit::Concurrency))
     );
-    bed.accounts[0].live = 3;
-    let capacity = bed.capacity(None, None, &cost(FIVE_HOUR, 0.95), NOON);
+    harness.accounts[0].live = 3;
+    let capacity = harness.capacity(None, None, &cost(FIVE_HOUR, 0.95), NOON);
     assert_eq!(
         (capacity.free, capacity.by),
         (Some(0), Some(CapacityLimit::Concurrency))
@@ -280,15 +299,15 @@ fn of_several_limits_the_lowest_binds_and_each_has_to_pass() {
 
 #[test]
 fn the_window_of_a_family_binds_its_models_only() {
-    let mut bed = bed(0.1);
+    let mut harness = harness(0.1);
     let opus = reading(
         SEVEN_DAY_OPUS,
         Some(1.0),
         Some(NOON + 50 * HOUR_MS),
         LimitStatus::Rejected,
     );
-    bed.accounts[0].engine.take(&opus, NOON - 1_000);
-    let of_model = |model| bed.capacity(model, None, &nothing(), NOON).free;
+    harness.accounts[0].engine.take(&opus, NOON - 1_000);
+    let of_model = |model| harness.capacity(model, None, &nothing(), NOON).free;
     assert_eq!(of_model(Some("claude-opus-5")), Some(0));
     assert_eq!(of_model(Some("claude-haiku-5")), None);
     // As may-start says: no run without a model.
@@ -297,24 +316,24 @@ fn the_window_of_a_family_binds_its_models_only() {
 
 #[test]
 fn use_that_is_paid_for_passes_windows_that_are_used_up() {
-    let mut bed = bed(1.0);
-    let account = &mut bed.accounts[0];
+    let mut harness = harness(1.0);
+    let account = &mut harness.accounts[0];
     account.account.use_overage = true;
     account.account.start.concurrency = 2;
     account.account.start.reserve.insert("high".into(), 0.1);
-    let refused = free(&bed, None, &cost(FIVE_HOUR, 0.1));
+    let refused = free(&harness, None, &cost(FIVE_HOUR, 0.1));
     assert_eq!(refused, (Some(0), Some(CapacityLimit::Headroom)));
     let paid = reading(OVERAGE_IN_USE, Some(1.0), None, LimitStatus::Unknown);
-    let account = &mut bed.accounts[0];
+    let account = &mut harness.accounts[0];
     account.engine.take(&paid, NOON - 1_000);
     account.engine.take(&News::Served(0), NOON - 1_000);
-    let verdict = bed.with_places(None, NOON, |places| places[0].assessment.reason);
+    let verdict = harness.with_places(None, NOON, |places| places[0].assessment.reason);
     assert_eq!(verdict, Reason::UsingOverage);
     assert_eq!(
-        free(&bed, None, &cost(FIVE_HOUR, 0.1)),
+        free(&harness, None, &cost(FIVE_HOUR, 0.1)),
         (Some(2), Some(CapacityLimit::Concurrency))
     );
     // Without the permission it is none.
-    bed.accounts[0].account.use_overage = false;
-    assert_eq!(free(&bed, None, &nothing()).0, Some(0));
+    harness.accounts[0].account.use_overage = false;
+    assert_eq!(free(&harness, None, &nothing()).0, Some(0));
 }

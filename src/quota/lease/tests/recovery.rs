@@ -14,52 +14,52 @@ const RESET: Millis = NOON + 2 * HOUR_MS;
 const DUE: Millis = RESET + MINUTE_MS;
 
 /// An account whose window was refused until [`RESET`].
-fn refused() -> LeaseBed {
-    let mut bed = bed(0.9);
-    refuse(&mut bed, Some(RESET), NOON - 1_000);
-    bed
+fn refused() -> LeaseHarness {
+    let mut harness = harness(0.9);
+    refuse(&mut harness, Some(RESET), NOON - 1_000);
+    harness
 }
 
-fn refuse(bed: &mut LeaseBed, reset_at: Option<Millis>, at: Millis) {
+fn refuse(harness: &mut LeaseHarness, reset_at: Option<Millis>, at: Millis) {
     let news = reading(FIVE_HOUR, None, reset_at, LimitStatus::Rejected);
-    bed.accounts[0].engine.take(&news, at);
+    harness.accounts[0].engine.take(&news, at);
 }
 
-fn serve(bed: &mut LeaseBed, at: Millis) {
-    bed.accounts[0].engine.take(&News::Served(0), at);
+fn serve(harness: &mut LeaseHarness, at: Millis) {
+    harness.accounts[0].engine.take(&News::Served(0), at);
 }
 
-fn state_at(bed: &LeaseBed, now: Millis) -> ProbeState {
-    let account = &bed.accounts[0];
+fn state_at(harness: &LeaseHarness, now: Millis) -> ProbeState {
+    let account = &harness.accounts[0];
     let facts = account.scopes(None, now).remove(0);
     let key = ProbeKey {
         account: account.account.id.clone(),
         scope: facts.scope.clone(),
     };
-    state(bed.book.probes.get(&key), &facts, &account.account.start, now)
+    state(harness.book.probes.get(&key), &facts, &account.account.start, now)
 }
 
 /// Grants the probe and binds it to a run.
-fn probe(bed: &mut LeaseBed, now: Millis) -> LeaseNumber {
-    let leases = grants(bed, 5, now);
-    assert_eq!(leases.len(), 1, "{:?}", state_at(bed, now));
-    assert!(bed.bind(leases[0], &run(&format!("r{}", leases[0])), now));
+fn probe(harness: &mut LeaseHarness, now: Millis) -> LeaseNumber {
+    let leases = grants(harness, 5, now);
+    assert_eq!(leases.len(), 1, "{:?}", state_at(harness, now));
+    assert!(harness.bind(leases[0], &run(&format!("r{}", leases[0])), now));
     leases[0]
 }
 
 #[test]
 fn a_refused_account_is_due_a_minute_after_its_reset() {
-    let mut bed = refused();
+    let mut harness = refused();
     for now in [NOON, RESET - 1, RESET, DUE - 1] {
         let open = ProbeState::Open {
             until: DUE,
             kind: BlockKind::Refusal,
         };
-        assert_eq!(state_at(&bed, now), open);
-        assert!(grants(&mut bed, 1, now).is_empty());
+        assert_eq!(state_at(&harness, now), open);
+        assert!(grants(&mut harness, 1, now).is_empty());
     }
-    assert_eq!(state_at(&bed, DUE), ProbeState::Due);
-    let capacity = bed.capacity(None, None, &BTreeMap::new(), DUE);
+    assert_eq!(state_at(&harness, DUE), ProbeState::Due);
+    let capacity = harness.capacity(None, None, &BTreeMap::new(), DUE);
     assert_eq!(
         (capacity.free, capacity.by),
         (Some(1), Some(CapacityLimit::Probe))
@@ -68,54 +68,58 @@ fn a_refused_account_is_due_a_minute_after_its_reset() {
 
 #[test]
 fn exactly_one_lease_is_the_probe() {
-    let mut bed = refused();
-    let first = bed.acquire(&wanted("k", 5), None, DUE);
+    let mut harness = refused();
+    let first = harness.acquire(&wanted("k", 5), None, DUE);
     assert_eq!((first.leases.len(), first.by), (1, Some(CapacityLimit::Probe)));
     assert_eq!(first.leases[0].probe.as_deref(), Some(""));
-    assert_eq!(state_at(&bed, DUE), ProbeState::HalfOpen);
+    assert_eq!(state_at(&harness, DUE), ProbeState::HalfOpen);
     let number = first.leases[0].number;
     for now in [DUE, DUE + TTL - 1] {
-        let next = bed.acquire(&wanted("other", 1), None, now);
+        let next = harness.acquire(&wanted("other", 1), None, now);
         assert_eq!((next.leases.len(), next.by), (0, Some(CapacityLimit::Probe)));
         assert!(next.retry_at > Some(DUE + TTL) && next.retry_at < Some(DUE + TTL + 15_000));
     }
-    assert!(bed.bind(number, &run("r"), DUE + TTL - 1));
-    assert!(grants(&mut bed, 1, DUE + TTL).is_empty());
+    assert!(harness.bind(number, &run("r"), DUE + TTL - 1));
+    assert!(grants(&mut harness, 1, DUE + TTL).is_empty());
 }
 
 #[test]
 fn a_client_comes_back_for_the_next_probe_whatever_is_left_of_a_window() {
-    let mut bed = bed(0.95);
-    bed.accounts[0].account.start.reserve.insert("high".into(), 0.1);
+    let mut harness = harness(0.95);
+    harness.accounts[0]
+        .account
+        .start
+        .reserve
+        .insert("high".into(), 0.1);
     let throttled = reading(COOL_DOWN, None, Some(NOON + 30_000), LimitStatus::Rejected);
-    bed.accounts[0].engine.take(&throttled, NOON);
+    harness.accounts[0].engine.take(&throttled, NOON);
     let due = NOON + 30_000;
-    let blocked = bed.acquire(&wanted("other", 1), None, NOON);
+    let blocked = harness.acquire(&wanted("other", 1), None, NOON);
     assert_eq!(
         (blocked.leases.len(), blocked.by),
         (0, Some(CapacityLimit::CoolDown))
     );
     assert!(blocked.retry_at > Some(due) && blocked.retry_at < Some(due + 15_000));
-    assert_eq!(grants(&mut bed, 1, due).len(), 1);
-    let next = bed.acquire(&wanted("other", 1), None, due);
+    assert_eq!(grants(&mut harness, 1, due).len(), 1);
+    let next = harness.acquire(&wanted("other", 1), None, due);
     assert_eq!((next.leases.len(), next.by), (0, Some(CapacityLimit::Probe)));
     assert!(next.retry_at > Some(due + TTL) && next.retry_at < Some(due + TTL + 15_000));
 }
 
 #[test]
 fn a_response_after_the_grant_is_a_success() {
-    let mut bed = refused();
-    probe(&mut bed, DUE);
+    let mut harness = refused();
+    probe(&mut harness, DUE);
     // Of a request before the grant, and one whose time is yet to come.
-    serve(&mut bed, DUE);
-    bed.sweep(DUE + 1);
-    assert_eq!(state_at(&bed, DUE + 1), ProbeState::HalfOpen);
-    serve(&mut bed, DUE + 20_000);
-    bed.sweep(DUE + 19_999);
-    assert_eq!(state_at(&bed, DUE + 19_999), ProbeState::HalfOpen);
-    bed.sweep(DUE + 20_000);
+    serve(&mut harness, DUE);
+    harness.sweep(DUE + 1);
+    assert_eq!(state_at(&harness, DUE + 1), ProbeState::HalfOpen);
+    serve(&mut harness, DUE + 20_000);
+    harness.sweep(DUE + 19_999);
+    assert_eq!(state_at(&harness, DUE + 19_999), ProbeState::HalfOpen);
+    harness.sweep(DUE + 20_000);
     assert!(matches!(
-        state_at(&bed, DUE + 20_000),
+        state_at(&harness, DUE + 20_000),
         ProbeState::Ramp { cap: 1, .. }
     ));
 }
@@ -133,11 +137,11 @@ fn a_live_reading_is_a_success_and_a_status_line_is_none() {
             panic!("it is a reading");
         };
         saw.source = source;
-        let mut bed = refused();
-        probe(&mut bed, DUE);
-        bed.accounts[0].engine.take(&News::Saw(saw), at);
-        bed.sweep(at);
-        state_at(&bed, at)
+        let mut harness = refused();
+        probe(&mut harness, DUE);
+        harness.accounts[0].engine.take(&News::Saw(saw), at);
+        harness.sweep(at);
+        state_at(&harness, at)
     };
     assert_eq!(allowed(LimitSource::Statusline), ProbeState::HalfOpen);
     assert_eq!(allowed(LimitSource::AgentCache), ProbeState::HalfOpen);
@@ -149,20 +153,20 @@ fn a_live_reading_is_a_success_and_a_status_line_is_none() {
 
 #[test]
 fn a_refused_probe_opens_until_its_reset() {
-    let mut bed = refused();
-    probe(&mut bed, DUE);
+    let mut harness = refused();
+    probe(&mut harness, DUE);
     let reset = DUE + 5 * HOUR_MS;
-    refuse(&mut bed, Some(reset), DUE + 5_000);
-    bed.sweep(DUE + 5_000);
+    refuse(&mut harness, Some(reset), DUE + 5_000);
+    harness.sweep(DUE + 5_000);
     let until = reset + MINUTE_MS;
     let open = ProbeState::Open {
         until,
         kind: BlockKind::Refusal,
     };
-    assert_eq!(state_at(&bed, DUE + 5_000), open);
-    assert_eq!(state_at(&bed, until - 1), open);
-    bed.sweep(until);
-    assert_eq!(state_at(&bed, until), ProbeState::Due);
+    assert_eq!(state_at(&harness, DUE + 5_000), open);
+    assert_eq!(state_at(&harness, until - 1), open);
+    harness.sweep(until);
+    assert_eq!(state_at(&harness, until), ProbeState::Due);
 }
 
 #[test]
@@ -195,75 +199,75 @@ fn failures_without_an_end_back_off() {
 
 #[test]
 fn a_probe_without_evidence_is_due_again_and_the_third_fails() {
-    let mut bed = refused();
+    let mut harness = refused();
     let mut now = DUE;
     for number in 1..=3 {
-        let lease = probe(&mut bed, now);
-        bed.sweep(now + 3 * MINUTE_MS - 1);
-        assert_eq!(state_at(&bed, now + 3 * MINUTE_MS - 1), ProbeState::HalfOpen);
+        let lease = probe(&mut harness, now);
+        harness.sweep(now + 3 * MINUTE_MS - 1);
+        assert_eq!(state_at(&harness, now + 3 * MINUTE_MS - 1), ProbeState::HalfOpen);
         now += 3 * MINUTE_MS;
-        bed.sweep(now);
+        harness.sweep(now);
         if number < 3 {
-            assert_eq!(state_at(&bed, now), ProbeState::Due);
+            assert_eq!(state_at(&harness, now), ProbeState::Due);
         }
         // The run lives on and keeps its lease.
-        assert!(bed.book.leases.contains_key(&lease));
+        assert!(harness.book.leases.contains_key(&lease));
     }
     let until = now + 5 * MINUTE_MS;
     let open = ProbeState::Open {
         until,
         kind: BlockKind::Refusal,
     };
-    assert_eq!(state_at(&bed, now), open);
-    bed.sweep(until);
-    assert_eq!(state_at(&bed, until), ProbeState::Due);
+    assert_eq!(state_at(&harness, now), open);
+    harness.sweep(until);
+    assert_eq!(state_at(&harness, until), ProbeState::Due);
 }
 
 #[test]
 fn a_probe_that_ended_without_evidence_is_due_at_once() {
-    let mut bed = refused();
+    let mut harness = refused();
     // It expires before its run appears.
-    assert_eq!(grants(&mut bed, 1, DUE).len(), 1);
+    assert_eq!(grants(&mut harness, 1, DUE).len(), 1);
     let now = DUE + TTL;
-    bed.sweep(now);
-    assert_eq!(state_at(&bed, now), ProbeState::Due);
+    harness.sweep(now);
+    assert_eq!(state_at(&harness, now), ProbeState::Due);
     // Its run ends.
-    let lease = probe(&mut bed, now);
-    bed.end(lease, LeaseEnd::RunEnded);
-    bed.sweep(now + 1_000);
-    assert_eq!(state_at(&bed, now + 1_000), ProbeState::Due);
+    let lease = probe(&mut harness, now);
+    harness.end(lease, LeaseEnd::RunEnded);
+    harness.sweep(now + 1_000);
+    assert_eq!(state_at(&harness, now + 1_000), ProbeState::Due);
 }
 
 #[test]
 fn a_window_below_its_minimum_is_tried_after_a_refusal_that_is_over() {
-    let mut bed = bed(0.5);
+    let mut harness = harness(0.5);
     let minimum = Minimum {
         window: FIVE_HOUR.into(),
         percent: 10,
     };
-    bed.accounts[0].account.minimum_left.push(minimum);
-    refuse(&mut bed, Some(RESET), NOON);
+    harness.accounts[0].account.minimum_left.push(minimum);
+    refuse(&mut harness, Some(RESET), NOON);
     // The provider serves again, and little is left.
-    serve(&mut bed, NOON + 10 * MINUTE_MS);
+    serve(&mut harness, NOON + 10 * MINUTE_MS);
     let read_at = NOON + 11 * MINUTE_MS;
     let low = reading(FIVE_HOUR, Some(0.95), Some(RESET), LimitStatus::AllowedWarning);
-    bed.accounts[0].engine.take(&low, read_at);
+    harness.accounts[0].engine.take(&low, read_at);
     let due = read_at + 15 * MINUTE_MS;
     let open = ProbeState::Open {
         until: due,
         kind: BlockKind::Share,
     };
-    assert_eq!(state_at(&bed, read_at), open);
-    assert!(grants(&mut bed, 1, due - 1).is_empty());
-    probe(&mut bed, due);
+    assert_eq!(state_at(&harness, read_at), open);
+    assert!(grants(&mut harness, 1, due - 1).is_empty());
+    probe(&mut harness, due);
 }
 
 #[test]
 fn a_refusal_is_not_tried_before_its_reset() {
-    let mut bed = refused();
+    let mut harness = refused();
     for minutes in 0..=120 {
         assert!(
-            grants(&mut bed, 1, NOON + minutes * MINUTE_MS).is_empty(),
+            grants(&mut harness, 1, NOON + minutes * MINUTE_MS).is_empty(),
             "{minutes}"
         );
     }
@@ -272,147 +276,153 @@ fn a_refusal_is_not_tried_before_its_reset() {
 #[test]
 fn cool_downs_grow_until_something_is_served() {
     let throttled = |until| reading(COOL_DOWN, None, until, LimitStatus::Rejected);
-    let mut bed = bed(0.1);
+    let mut harness = harness(0.1);
     let mut at = NOON;
     for seconds in [60, 120, 240, 480, 900, 900] {
-        bed.accounts[0].engine.take(&throttled(None), at);
-        bed.sweep(at);
-        bed.book.leases.clear();
+        harness.accounts[0].engine.take(&throttled(None), at);
+        harness.sweep(at);
+        harness.book.leases.clear();
         let due = at + seconds * 1000;
         let open = ProbeState::Open {
             until: due,
             kind: BlockKind::CoolDown,
         };
-        assert_eq!(state_at(&bed, at), open, "{seconds}");
-        bed.sweep(due - 1);
-        assert!(grants(&mut bed, 1, due - 1).is_empty());
-        probe(&mut bed, due);
+        assert_eq!(state_at(&harness, at), open, "{seconds}");
+        harness.sweep(due - 1);
+        assert!(grants(&mut harness, 1, due - 1).is_empty());
+        probe(&mut harness, due);
         at = due + 1_000;
     }
-    serve(&mut bed, at);
-    bed.sweep(at);
-    assert!(matches!(state_at(&bed, at), ProbeState::Ramp { cap: 1, .. }));
+    serve(&mut harness, at);
+    harness.sweep(at);
+    assert!(matches!(state_at(&harness, at), ProbeState::Ramp { cap: 1, .. }));
     // The provider may name the end.
-    bed.accounts[0]
+    harness.accounts[0]
         .engine
         .take(&throttled(Some(at + 31_000)), at + 1_000);
-    bed.sweep(at + 1_000);
+    harness.sweep(at + 1_000);
     let open = ProbeState::Open {
         until: at + 31_000,
         kind: BlockKind::CoolDown,
     };
-    assert_eq!(state_at(&bed, at + 1_000), open);
+    assert_eq!(state_at(&harness, at + 1_000), open);
 }
 
 #[test]
 fn the_ramp_lets_in_one_more_each_half_minute_with_a_response() {
-    let mut bed = refused();
-    bed.accounts[0].account.start.concurrency = 4;
-    probe(&mut bed, DUE);
+    let mut harness = refused();
+    harness.accounts[0].account.start.concurrency = 4;
+    probe(&mut harness, DUE);
     let start = DUE + 5_000;
-    serve(&mut bed, start);
+    serve(&mut harness, start);
     // The run of the probe is the first.
-    assert!(grants(&mut bed, 5, start).is_empty());
-    let capacity = bed.capacity(None, None, &BTreeMap::new(), start);
+    assert!(grants(&mut harness, 5, start).is_empty());
+    let capacity = harness.capacity(None, None, &BTreeMap::new(), start);
     assert_eq!(
         (capacity.by, capacity.retry_at),
         (Some(CapacityLimit::Ramp), Some(start + 30_000))
     );
     // No response, no step.
-    assert!(grants(&mut bed, 5, start + 30_000).is_empty());
-    serve(&mut bed, start + 31_000);
-    assert_eq!(grants(&mut bed, 5, start + 31_000).len(), 1);
-    serve(&mut bed, start + 40_000);
-    assert!(grants(&mut bed, 5, start + 60_999).is_empty());
-    assert_eq!(grants(&mut bed, 5, start + 61_000).len(), 1);
+    assert!(grants(&mut harness, 5, start + 30_000).is_empty());
+    serve(&mut harness, start + 31_000);
+    assert_eq!(grants(&mut harness, 5, start + 31_000).len(), 1);
+    serve(&mut harness, start + 40_000);
+    assert!(grants(&mut harness, 5, start + 60_999).is_empty());
+    assert_eq!(grants(&mut harness, 5, start + 61_000).len(), 1);
     // The next step would be as many as `concurrency`: it is over.
-    serve(&mut bed, start + 91_000);
-    assert_eq!(grants(&mut bed, 5, start + 91_000).len(), 1);
-    assert_eq!(state_at(&bed, start + 91_000), ProbeState::Closed);
-    assert_eq!(bed.book.probes.len(), 0);
+    serve(&mut harness, start + 91_000);
+    assert_eq!(grants(&mut harness, 5, start + 91_000).len(), 1);
+    assert_eq!(state_at(&harness, start + 91_000), ProbeState::Closed);
+    assert_eq!(harness.book.probes.len(), 0);
 }
 
 #[test]
 fn a_ramp_has_the_steps_of_its_account_and_an_end_without_concurrency() {
-    let mut bed = refused();
-    bed.accounts[0].account.start.ramp = RampRules {
+    let mut harness = refused();
+    harness.accounts[0].account.start.ramp = RampRules {
         start: 3,
         step: 4,
         every_ms: 10_000,
     };
-    probe(&mut bed, DUE);
-    serve(&mut bed, DUE + 1);
-    assert_eq!(grants(&mut bed, 20, DUE + 1).len(), 2);
-    serve(&mut bed, DUE + 10_001);
-    assert_eq!(grants(&mut bed, 20, DUE + 10_001).len(), 4);
-    serve(&mut bed, DUE + 20_001);
-    assert_eq!(grants(&mut bed, 20, DUE + 20_001).len(), 20, "ten are enough");
+    probe(&mut harness, DUE);
+    serve(&mut harness, DUE + 1);
+    assert_eq!(grants(&mut harness, 20, DUE + 1).len(), 2);
+    serve(&mut harness, DUE + 10_001);
+    assert_eq!(grants(&mut harness, 20, DUE + 10_001).len(), 4);
+    serve(&mut harness, DUE + 20_001);
+    assert_eq!(grants(&mut harness, 20, DUE + 20_001).len(), 20, "ten are enough");
 }
 
 #[test]
 fn a_ramp_without_responses_begins_again_and_a_refused_one_opens() {
-    let mut bed = refused();
-    probe(&mut bed, DUE);
-    serve(&mut bed, DUE + 1);
-    bed.sweep(DUE + 1);
+    let mut harness = refused();
+    probe(&mut harness, DUE);
+    serve(&mut harness, DUE + 1);
+    harness.sweep(DUE + 1);
     let quiet = DUE + 1 + 3 * MINUTE_MS;
-    bed.sweep(quiet - 1);
-    assert!(matches!(state_at(&bed, quiet - 1), ProbeState::Ramp { .. }));
-    bed.sweep(quiet);
-    assert_eq!(state_at(&bed, quiet), ProbeState::Due);
-    probe(&mut bed, quiet);
-    serve(&mut bed, quiet + 1);
-    bed.sweep(quiet + 1);
+    harness.sweep(quiet - 1);
+    assert!(matches!(state_at(&harness, quiet - 1), ProbeState::Ramp { .. }));
+    harness.sweep(quiet);
+    assert_eq!(state_at(&harness, quiet), ProbeState::Due);
+    probe(&mut harness, quiet);
+    serve(&mut harness, quiet + 1);
+    harness.sweep(quiet + 1);
     let reset = quiet + HOUR_MS;
-    refuse(&mut bed, Some(reset), quiet + 2);
-    bed.sweep(quiet + 2);
+    refuse(&mut harness, Some(reset), quiet + 2);
+    harness.sweep(quiet + 2);
     assert!(
-        matches!(state_at(&bed, quiet + 2), ProbeState::Open { until, .. } if until == reset + MINUTE_MS)
+        matches!(state_at(&harness, quiet + 2), ProbeState::Open { until, .. } if until == reset + MINUTE_MS)
     );
 }
 
 #[test]
 fn a_run_that_asked_nobody_shows_that_the_account_serves() {
-    let mut bed = refused();
-    // Due and nobody asks; a run without a lease is served.
-    serve(&mut bed, DUE + 1);
-    assert_eq!(state_at(&bed, DUE + 1), ProbeState::Closed);
+    let mut harness = refused();
+    // Due, without a request; a run without a lease is served.
+    serve(&mut harness, DUE + 1);
+    assert_eq!(state_at(&harness, DUE + 1), ProbeState::Closed);
     // The same after a failure.
-    let mut bed = refused();
-    probe(&mut bed, DUE);
-    refuse(&mut bed, Some(DUE + HOUR_MS), DUE + 1);
-    bed.sweep(DUE + 1);
-    assert_eq!(bed.book.probes.len(), 1);
-    serve(&mut bed, DUE + 10 * MINUTE_MS);
-    bed.sweep(DUE + 10 * MINUTE_MS);
-    assert_eq!(bed.book.probes.len(), 0);
+    let mut harness = refused();
+    probe(&mut harness, DUE);
+    refuse(&mut harness, Some(DUE + HOUR_MS), DUE + 1);
+    harness.sweep(DUE + 1);
+    assert_eq!(harness.book.probes.len(), 1);
+    serve(&mut harness, DUE + 10 * MINUTE_MS);
+    harness.sweep(DUE + 10 * MINUTE_MS);
+    assert_eq!(harness.book.probes.len(), 0);
 }
 
 #[test]
 fn families_recover_apart() {
-    let mut bed = bed(0.1);
+    let mut harness = harness(0.1);
     let opus = reading(SEVEN_DAY_OPUS, None, Some(RESET), LimitStatus::Rejected);
-    bed.accounts[0].engine.take(&opus, NOON - 1_000);
-    serve(&mut bed, NOON - 2_000);
+    harness.accounts[0].engine.take(&opus, NOON - 1_000);
+    serve(&mut harness, NOON - 2_000);
     let model = Some("claude-opus-5");
-    let one = bed.acquire(&wanted("k", 5), model, DUE);
+    let one = harness.acquire(&wanted("k", 5), model, DUE);
     assert_eq!(one.leases.len(), 1);
     assert_eq!(one.leases[0].probe.as_deref(), Some("opus"));
-    assert!(bed.acquire(&wanted("k", 5), model, DUE).leases.is_empty());
+    assert!(harness.acquire(&wanted("k", 5), model, DUE).leases.is_empty());
     assert_eq!(
-        bed.acquire(&wanted("k", 5), Some("claude-haiku-5"), DUE)
+        harness
+            .acquire(&wanted("k", 5), Some("claude-haiku-5"), DUE)
             .leases
             .len(),
         5
     );
     // A response of another model is no evidence for this one.
-    bed.accounts[0].engine.take(&News::Served(1), DUE + 1_000);
-    assert!(bed.acquire(&wanted("k", 5), model, DUE + 1_000).leases.is_empty());
-    assert_eq!(bed.book.probes.len(), 1);
-    bed.accounts[0].engine.take(&News::Served(0), DUE + 2_000);
-    bed.sweep(DUE + 2_000);
+    harness.accounts[0].engine.take(&News::Served(1), DUE + 1_000);
+    assert!(
+        harness
+            .acquire(&wanted("k", 5), model, DUE + 1_000)
+            .leases
+            .is_empty()
+    );
+    assert_eq!(harness.book.probes.len(), 1);
+    harness.accounts[0].engine.take(&News::Served(0), DUE + 2_000);
+    harness.sweep(DUE + 2_000);
     assert!(matches!(
-        bed.book.probes.values().next().unwrap().phase,
+        harness.book.probes.values().next().unwrap().phase,
         ProbePhase::Ramp { cap: 1, .. }
     ));
 }
@@ -449,105 +459,105 @@ fn a_pause_after_a_failure_is_not_shorter_than_the_end_that_was_named() {
 #[test]
 fn a_refusal_without_an_end_is_tried_again_and_again() {
     for on_unknown in [OnUnknown::Say, OnUnknown::Wait, OnUnknown::Allow] {
-        let mut bed = bed(0.5);
-        bed.accounts[0].engine = Engine::default();
-        bed.accounts[0].account.on_unknown = on_unknown;
+        let mut harness = harness(0.5);
+        harness.accounts[0].engine = Engine::default();
+        harness.accounts[0].account.on_unknown = on_unknown;
         let unknown = reading(UNKNOWN, None, None, LimitStatus::Rejected);
         let mut at = NOON;
         // The first is the guess for the refusal itself.
         for minutes in [5, 5, 10, 20, 40, 60, 60] {
-            bed.accounts[0].engine.take(&unknown, at);
-            bed.sweep(at);
-            for lease in std::mem::take(&mut bed.book.leases).into_keys() {
-                bed.ends.insert(lease, LeaseEnd::RunEnded);
+            harness.accounts[0].engine.take(&unknown, at);
+            harness.sweep(at);
+            for lease in std::mem::take(&mut harness.book.leases).into_keys() {
+                harness.ends.insert(lease, LeaseEnd::RunEnded);
             }
             let due = at + minutes * MINUTE_MS;
             assert!(
-                grants(&mut bed, 1, due - 1).is_empty(),
+                grants(&mut harness, 1, due - 1).is_empty(),
                 "{minutes} {on_unknown:?}"
             );
-            probe(&mut bed, due);
+            probe(&mut harness, due);
             at = due + 1;
         }
-        serve(&mut bed, at + 10 * MINUTE_MS);
-        bed.sweep(at + 10 * MINUTE_MS);
+        serve(&mut harness, at + 10 * MINUTE_MS);
+        harness.sweep(at + 10 * MINUTE_MS);
     }
 }
 
 #[test]
 fn a_block_by_a_share_is_tried_once_in_a_quarter_of_an_hour() {
     let read_at = NOON - MINUTE_MS;
-    let mut bed = bed(1.0);
+    let mut harness = harness(1.0);
     let due = read_at + 15 * MINUTE_MS;
     assert!(matches!(
-        state_at(&bed, due - 1),
+        state_at(&harness, due - 1),
         ProbeState::Open {
             kind: BlockKind::Share,
             ..
         }
     ));
-    assert!(grants(&mut bed, 1, due - 1).is_empty());
-    let lease = probe(&mut bed, due);
-    assert!(grants(&mut bed, 1, due + 1).is_empty());
+    assert!(grants(&mut harness, 1, due - 1).is_empty());
+    let lease = probe(&mut harness, due);
+    assert!(grants(&mut harness, 1, due + 1).is_empty());
     // It shows nothing.
-    bed.end(lease, LeaseEnd::RunEnded);
+    harness.end(lease, LeaseEnd::RunEnded);
     let next = due + 15 * MINUTE_MS;
-    assert!(grants(&mut bed, 1, due + 2).is_empty() && grants(&mut bed, 1, next - 1).is_empty());
-    let lease = probe(&mut bed, next);
+    assert!(grants(&mut harness, 1, due + 2).is_empty() && grants(&mut harness, 1, next - 1).is_empty());
+    let lease = probe(&mut harness, next);
     // A new reading says the same.
     let again = reading(FIVE_HOUR, Some(1.0), Some(RESET), LimitStatus::Allowed);
-    bed.accounts[0].engine.take(&again, next + 1_000);
-    bed.end(lease, LeaseEnd::RunEnded);
+    harness.accounts[0].engine.take(&again, next + 1_000);
+    harness.end(lease, LeaseEnd::RunEnded);
     let last = next + 1_000 + 15 * MINUTE_MS;
-    assert!(grants(&mut bed, 1, last - 1).is_empty());
-    let lease = probe(&mut bed, last);
-    bed.end(lease, LeaseEnd::RunEnded);
+    assert!(grants(&mut harness, 1, last - 1).is_empty());
+    let lease = probe(&mut harness, last);
+    harness.end(lease, LeaseEnd::RunEnded);
     // Three showed nothing; a moved end of the window does not delay the next one.
     let moved = reading(FIVE_HOUR, Some(1.0), Some(RESET + 20_000), LimitStatus::Allowed);
-    bed.sweep(last + 1_000);
-    bed.accounts[0].engine.take(&moved, last + 2_000);
-    probe(&mut bed, last + 2_000 + 15 * MINUTE_MS);
+    harness.sweep(last + 1_000);
+    harness.accounts[0].engine.take(&moved, last + 2_000);
+    probe(&mut harness, last + 2_000 + 15 * MINUTE_MS);
 }
 
 #[test]
 fn nothing_is_to_be_done_by_the_clock_for_an_account_that_is_due() {
-    let mut bed = refused();
-    assert_eq!(grants(&mut bed, 1, DUE).len(), 1);
-    assert_eq!(bed.book.next_change(DUE), Some(DUE + TTL));
+    let mut harness = refused();
+    assert_eq!(grants(&mut harness, 1, DUE).len(), 1);
+    assert_eq!(harness.book.next_change(DUE), Some(DUE + TTL));
     let now = DUE + TTL;
-    bed.sweep(now);
-    assert_eq!(state_at(&bed, now), ProbeState::Due);
+    harness.sweep(now);
+    assert_eq!(state_at(&harness, now), ProbeState::Due);
     // Or the collector would look at it for ever.
-    assert_eq!(bed.book.next_change(now), None);
+    assert_eq!(harness.book.next_change(now), None);
 }
 
 #[test]
 fn a_slow_ramp_has_its_whole_interval() {
-    let mut bed = refused();
-    bed.accounts[0].account.start.ramp.every_ms = HOUR_MS;
-    probe(&mut bed, DUE);
-    serve(&mut bed, DUE + 1);
-    bed.sweep(DUE + 1);
+    let mut harness = refused();
+    harness.accounts[0].account.start.ramp.every_ms = HOUR_MS;
+    probe(&mut harness, DUE);
+    serve(&mut harness, DUE + 1);
+    harness.sweep(DUE + 1);
     let next = DUE + 1 + HOUR_MS;
-    bed.sweep(next - 1);
+    harness.sweep(next - 1);
     assert!(matches!(
-        state_at(&bed, next - 1),
+        state_at(&harness, next - 1),
         ProbeState::Ramp { cap: 1, .. }
     ));
-    serve(&mut bed, next);
-    assert_eq!(grants(&mut bed, 5, next).len(), 1);
+    serve(&mut harness, next);
+    assert_eq!(grants(&mut harness, 5, next).len(), 1);
 }
 
 #[test]
 fn a_ramp_is_bounded_though_the_clock_went_back() {
-    let mut bed = refused();
-    bed.accounts[0].account.start.ramp.start = 3;
+    let mut harness = refused();
+    harness.accounts[0].account.start.ramp.start = 3;
     let late = DUE + HOUR_MS;
-    probe(&mut bed, late);
-    serve(&mut bed, late + 2_000);
-    bed.sweep(late + 2_000);
-    assert_eq!(grants(&mut bed, 20, late - 3_000).len(), 2);
-    assert_eq!(grants(&mut bed, 20, late - 2_000).len(), 0);
+    probe(&mut harness, late);
+    serve(&mut harness, late + 2_000);
+    harness.sweep(late + 2_000);
+    assert_eq!(grants(&mut harness, 20, late - 3_000).len(), 2);
+    assert_eq!(grants(&mut harness, 20, late - 2_000).len(), 0);
 }
 
 #[test]
@@ -595,9 +605,12 @@ fn a_clock_that_is_set_back_keeps_no_lease_and_no_probe() {
         state(Some(&next), &facts, &StartRules::default(), NOON),
         ProbeState::Due
     );
-    let mut bed = bed_for(1);
-    let lease = bed.acquire(&wanted("k", 1), None, NOON + day).leases.remove(0);
-    let swept = bed.book.sweep(&[], NOON);
+    let mut harness = harness_for(1);
+    let lease = harness
+        .acquire(&wanted("k", 1), None, NOON + day)
+        .leases
+        .remove(0);
+    let swept = harness.book.sweep(&[], NOON);
     let (ttl, until) = (lease.ttl, swept.written[0].expires_at);
     assert_eq!(
         (swept.written[0].number, until),

@@ -52,14 +52,14 @@ impl ObservedAccount {
 
 /// The leases of some accounts, as one collector has them.
 #[derive(Default)]
-pub struct LeaseBed {
+pub struct LeaseHarness {
     pub accounts: Vec<ObservedAccount>,
     pub book: LeaseBook,
     /// The ends of leases that ended.
     pub ends: BTreeMap<LeaseNumber, LeaseEnd>,
 }
 
-impl LeaseBed {
+impl LeaseHarness {
     fn apply(&mut self, change: &LeaseChange) {
         for (lease, end) in &change.ended {
             self.ends.insert(lease.number, *end);
