@@ -1,6 +1,6 @@
 //! All routes, and the OpenAPI 3.1 document generated from the same declarations.
 //!
-//! docs/architecture.md has the steps to add a route.
+//! docs/extending.md has the steps to add a route.
 
 use std::sync::{Arc, LazyLock};
 
