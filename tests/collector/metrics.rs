@@ -405,12 +405,12 @@ fn the_table_of_metrics_is_complete() {
         written, families,
         "the table in docs/operate.md (left) and a scrape (right)"
     );
-    let alerts = include_str!("../../docs/alerts.yml");
+    let alerts = include_str!("../../docs/grafana/alerts.yml");
     let words = alerts.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     for word in words.filter(|word| word.starts_with("tokentail_")) {
         assert!(
             families.contains(word),
-            "docs/alerts.yml uses {word}, which no scrape has"
+            "docs/grafana/alerts.yml uses {word}, which no scrape has"
         );
     }
     let names = alerts
