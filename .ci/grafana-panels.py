@@ -47,7 +47,7 @@ def form(board: dict, table: str, rules_path: str) -> None:
     demand(rows == ROWS, "board", f"rows {rows}")
     for key in ("id", "title"):
         values = [panel[key] for panel in board["panels"]]
-        twice = {value for value in values if values.count(value) > 1 and (key != "title" or value not in ROWS)}
+        twice = {value for value in values if values.count(value) > 1}
         demand(not twice, "board", f"{key} used twice: {twice}")
     taken = {}
     for panel in board["panels"]:
