@@ -34,6 +34,10 @@ docs: build
     {{ target }}/release/tokentail openapi >docs/openapi.json
     {{ target }}/release/tokentail config schema >docs/tokentail.schema.json
 
+# The pictures in docs/pictures, of today's page and terminal
+pictures: build
+    docs/pictures/make {{ target }}/release/tokentail
+
 # Everything a change must pass
 ci:
     .ci/run
