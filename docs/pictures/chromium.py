@@ -66,7 +66,10 @@ class Chromium:
         return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
 
     def shoot(self, url: str, scheme: str, width: int, drawn: str, end: str, to: Path) -> None:
-        """Writes a picture of a page, once the script `drawn` is true, as far as the width and height that `end` answers."""
+        """Writes a picture of a page, as far as the width and height that the script `end` answers.
+
+        It is taken once the script `drawn` is true, and the end stays where it is.
+        """
 
         def view(width: int, height: int) -> None:
             self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=SCALE, mobile=False)
@@ -75,11 +78,14 @@ class Chromium:
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.call("Page.navigate", url=url)
         latest = time.monotonic() + DRAWN_WITHIN
-        while not self.evaluate(f"document.readyState === 'complete' && Boolean({drawn})"):
+        last, now = None, None
+        while not now or last != now:
             if time.monotonic() > latest:
                 raise RuntimeError(f"{url} is not drawn within {DRAWN_WITHIN} s: {self.evaluate('document.body.innerText')}")
-            time.sleep(0.1)
-        view(*self.evaluate(end))
+            time.sleep(0.2)
+            is_drawn = self.evaluate(f"document.readyState === 'complete' && Boolean({drawn})")
+            last, now = now, self.evaluate(end) if is_drawn else None
+        view(*now)
         picture = self.call("Page.captureScreenshot", format="png")["data"]
         to.write_bytes(base64.b64decode(picture))
 
