@@ -147,6 +147,7 @@ const ASKED: [Asked; 62] = [
     stop("/v1/runs/none/stop?wait=true", 404),
     get("/v1/export/{kind}", "/v1/export/none", 404),
     get("/v1/export/{kind}", "/v1/export/usage?format=xml", 400),
+    get("/page/{name}", "/page/none.js", 404),
     get("/v1/events", "/v1/events?kinds=noise", 400),
     get("/v1/events", "/v1/events?last_event_id=x", 400),
     get(
@@ -447,7 +448,8 @@ fn what_no_route_takes_is_a_problem() {
         }
     }
     for path in [
-        "/",
+        "/index.html",
+        "/favicon.ico",
         "/v1",
         "/v2/summary",
         "/metrics/",

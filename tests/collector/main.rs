@@ -45,6 +45,7 @@ mod orchestrator;
 mod overflow;
 mod own_mounts;
 mod owned;
+mod page;
 mod placed_kills;
 mod polls;
 mod quota_answers;
