@@ -45,14 +45,17 @@ struct PageFile {
 
 macro_rules! files {
     ($($name:literal)*) => {
-        [$(PageFile { name: $name, content: include_str!(concat!("page/", $name)) }),*]
+        [$(PageFile {
+            name: $name,
+            content: include_str!(concat!("page/", $name)),
+        }),*]
     };
 }
 
 /// The document itself.
 static INDEX: [PageFile; 1] = files!["index.html"];
 /// Its parts.
-static FILES: [PageFile; 3] = files![
+static FILES: &[PageFile] = &files![
     "icon.svg"
     "page.css"
     "page.js"
@@ -62,7 +65,7 @@ impl PageFile {
     /// The file at a path of the page.
     fn at(path: &str) -> Option<(&'static Self, &'static HeaderValue)> {
         static TAGS: LazyLock<Vec<(&PageFile, HeaderValue)>> = LazyLock::new(|| {
-            let files = INDEX.iter().chain(&FILES);
+            let files = INDEX.iter().chain(FILES);
             files.map(|file| (file, file.tag())).collect()
         });
         let name = match path {

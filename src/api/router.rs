@@ -16,7 +16,8 @@ use utoipa_axum::routes;
 
 use super::http::problem::Problem;
 use super::openapi::{
-    BadRequest, COLLECTOR, Conflict, EVENTS, Gone, NotFound, PAGE, QUOTA, RUNS, Refused, USAGE, Unavailable, WEB,
+    BadRequest, COLLECTOR, Conflict, EVENTS, Gone, NotFound, PAGE, QUOTA, RUNS, Refused, USAGE, Unavailable,
+    WEB,
 };
 use super::state::ApiState;
 use super::web::daily;

@@ -46,7 +46,9 @@ fn ask(address: SocketAddr, start: &str, headers: &[&str]) -> Answer {
     let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
     write!(stream, "{head}{headers}\r\n").unwrap();
     let mut text = String::new();
-    Read::take(&mut stream, 1 << 24).read_to_string(&mut text).unwrap();
+    Read::take(&mut stream, 1 << 24)
+        .read_to_string(&mut text)
+        .unwrap();
     Answer::of(&text)
 }
 
@@ -109,7 +111,10 @@ fn every_file_of_the_page_is_served_with_its_headers_and_without_the_token() {
         served.insert(path, answer.header("etag").to_owned());
     }
     for path in ["/", "/page/page.css", "/page/page.js", "/page/icon.svg"] {
-        assert!(served.contains_key(path), "{path} is not part of the page: {served:?}");
+        assert!(
+            served.contains_key(path),
+            "{path} is not part of the page: {served:?}"
+        );
     }
     for (path, tag) in &served {
         for given in [tag.clone(), format!("\"x\", W/{tag}"), "*".to_owned()] {
@@ -133,7 +138,11 @@ fn every_file_of_the_page_is_served_with_its_headers_and_without_the_token() {
         assert_eq!(head.header("etag"), tag);
     }
     let tags: std::collections::BTreeSet<_> = served.values().collect();
-    assert_eq!(tags.len(), served.len(), "each file has a tag of its own: {served:?}");
+    assert_eq!(
+        tags.len(),
+        served.len(),
+        "each file has a tag of its own: {served:?}"
+    );
     collector.stop_cleanly();
 }
 
@@ -168,7 +177,11 @@ fn the_token_guards_everything_but_the_page() {
         assert_eq!(answer.header("www-authenticate"), "Bearer", "{path}");
         assert_eq!(answer.header("cache-control"), "no-store", "{path}");
     }
-    for (path, status) in [("/page/none.js", 404), ("/page/index.html", 404), ("/healthz", 200)] {
+    for (path, status) in [
+        ("/page/none.js", 404),
+        ("/page/index.html", 404),
+        ("/healthz", 200),
+    ] {
         let answer = ask(address, &format!("GET {path}"), &[host, &bearer]);
         assert_eq!(answer.status, status, "{path}: {}", answer.body);
     }
@@ -188,7 +201,11 @@ fn the_token_guards_everything_but_the_page() {
     }
     for path in ["/", "/page/page.js"] {
         let answer = ask(address, &format!("OPTIONS {path}"), &[host, &bearer]);
-        assert_eq!((answer.status, answer.header("allow")), (405, "GET, HEAD"), "{path}");
+        assert_eq!(
+            (answer.status, answer.header("allow")),
+            (405, "GET, HEAD"),
+            "{path}"
+        );
         let (status, head, _) = collector.exchange("POST", path, "", "");
         assert_eq!(status, 405, "{path}");
         assert!(head.to_ascii_lowercase().contains("allow: get, head"), "{head}");
