@@ -42,9 +42,9 @@ impl Answer {
 fn ask(address: SocketAddr, start: &str, headers: &[&str]) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(WAIT_MAX)).unwrap();
-    let head = format!("{start} HTTP/1.1\r\nConnection: close\r\n");
-    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-    write!(stream, "{head}{headers}\r\n").unwrap();
+    let head = format!("{start} HTTP/1.1");
+    let lines = [&[head.as_str(), "Connection: close"], headers, &["", ""]].concat();
+    write!(stream, "{}", lines.join("\r\n")).unwrap();
     let mut text = String::new();
     Read::take(&mut stream, 1 << 24)
         .read_to_string(&mut text)

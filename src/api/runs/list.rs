@@ -216,7 +216,7 @@ mod tests {
                 },
                 first_seen: 0,
                 registered_at: Some(started),
-                stopped: is_stopped.then(|| (9, crate::model::StopReason::Asked)),
+                stopped: is_stopped.then_some((9, crate::model::StopReason::Asked)),
                 ..RunInfo::default()
             };
             let sums = RunSums {
