@@ -295,7 +295,7 @@ const KEYS: &[Key] = &[
     fixed(
         "http.token_file",
         "\"\"",
-        "File with the token that every request over TCP needs, relative to $CREDENTIALS_DIRECTORY if that is set; \"\" for none.",
+        "File with the token that every request for data over TCP needs, relative to $CREDENTIALS_DIRECTORY if that is set; \"\" for none.",
     ),
     fixed(
         "http.tls_in_front",

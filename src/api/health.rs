@@ -252,6 +252,7 @@ pub(super) fn health(api: &ApiState) -> wire::Health {
     let runs = api.statuses.digest();
     let reasons = reasons(api, &committer, polling, &runs);
     wire::Health {
+        now: document::time(api.clock.now()),
         status: reasons.status().to_owned(),
         ready: api.ready.is_cancelled(),
         reasons: reasons.sentences,

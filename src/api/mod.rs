@@ -11,6 +11,7 @@ pub mod http;
 pub mod leases;
 pub mod metrics;
 pub mod openapi;
+mod page;
 pub mod prune;
 pub mod quota;
 mod records;

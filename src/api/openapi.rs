@@ -14,6 +14,8 @@ pub const QUOTA: &str = "quota";
 pub const EVENTS: &str = "events";
 /// Tag: the contract of an existing web client.
 pub const WEB: &str = "web client";
+/// Tag: the page for people.
+pub const PAGE: &str = "page";
 /// Tag: the collector itself.
 pub const COLLECTOR: &str = "collector";
 

@@ -16,12 +16,13 @@ use utoipa_axum::routes;
 
 use super::http::problem::Problem;
 use super::openapi::{
-    BadRequest, COLLECTOR, Conflict, EVENTS, Gone, NotFound, QUOTA, RUNS, Refused, USAGE, Unavailable, WEB,
+    BadRequest, COLLECTOR, Conflict, EVENTS, Gone, NotFound, PAGE, QUOTA, RUNS, Refused, USAGE, Unavailable,
+    WEB,
 };
 use super::state::ApiState;
 use super::web::daily;
 use super::{
-    backup, blocks, events, export, health, leases, metrics, prune, quota, records, runs, statusline,
+    backup, blocks, events, export, health, leases, metrics, page, prune, quota, records, runs, statusline,
     summary, usage, version, web, wire,
 };
 
@@ -55,6 +56,7 @@ fn declared() -> OpenApiRouter<Arc<ApiState>> {
         .merge(metrics::routes())
         .merge(routes())
         .merge(version::routes())
+        .merge(page::routes())
 }
 
 async fn not_found(uri: Uri) -> Problem {
@@ -78,6 +80,7 @@ async fn not_found(uri: Uri) -> Problem {
         (name = QUOTA, description = "Rate-limit windows, accounts, and whether a run may start."),
         (name = EVENTS, description = "Live events."),
         (name = WEB, description = "The contract of an existing web client: times in milliseconds, names of its own."),
+        (name = PAGE, description = "The page for people."),
         (name = COLLECTOR, description = "The collector itself: health, version, metrics."),
     ),
     components(schemas(wire::Problem, wire::SnapshotEvent, wire::GapEvent, wire::UsageEvent, wire::WindowEvent, wire::ThresholdEvent, wire::RunEvent, wire::AccountEvent, wire::HealthEvent, wire::LeaseEvent, wire::ProbeEvent, wire::WebSnapshot, wire::WebThreshold, wire::WebRunUsage), responses(BadRequest, NotFound, Conflict, Gone, Unavailable, Refused))

@@ -1,4 +1,7 @@
-//! Routes of runs: list, start, stop, forget.
+//! Routes of runs: list, files, start, stop, forget.
+
+mod files;
+mod list;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,13 +21,12 @@ use crate::api::http::problem::{JsonAnswer, Problem, blocking};
 use crate::api::http::query::{NoQuery, StrictQuery, flag};
 use crate::api::http::run_path::{RunParam, RunPath, run_id};
 use crate::api::leases::named_lease;
-use crate::api::openapi::{Conflict, Gone, ItemErrors, RUNS, ReadErrors};
+use crate::api::openapi::{Conflict, Gone, ItemErrors, RUNS};
 use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::config::{ACCOUNT_LABEL, PROVIDER_LABEL};
 use crate::model::{
     ACCOUNT_NAME_BYTES_MAX, AccountId, CLASS_LABEL, LABELS_MAX, Labels, RunId, check_label, is_account_name,
-    split_label,
 };
 use crate::prices::PriceList;
 use crate::quota::lease::LeaseNumber;
@@ -46,7 +48,8 @@ const ACCOUNT_LABELS: [&str; 2] = [PROVIDER_LABEL, ACCOUNT_LABEL];
 #[must_use]
 pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default()
-        .routes(routes!(get_runs))
+        .merge(list::routes())
+        .merge(files::routes())
         .routes(routes!(get_run, put_run, delete_run))
         .routes(routes!(post_stop))
 }
@@ -54,86 +57,32 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 /// The state of a run as one word.
 #[must_use]
 pub fn state(info: &RunInfo, status: Option<&RunStatus>) -> &'static str {
-    match (info.stopped, status) {
-        (Some(_), _) => "stopped",
-        (None, Some(status)) => status.word(),
-        (None, None) => "waiting",
+    state_word(info.stopped.is_some(), status.map(RunStatus::word))
+}
+
+fn state_word(is_stopped: bool, status: Option<&'static str>) -> &'static str {
+    if is_stopped {
+        return "stopped";
     }
+    status.unwrap_or("waiting")
 }
 
-/// The filter and the page of a list of runs; a parameter left out filters nothing.
-#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct RunsQuery {
-    /// Only runs in this state: waiting, live, idle, stopped, gone or failing.
-    state: Option<String>,
-    /// Only runs with this label, as KEY=VALUE or KEY:VALUE.
-    label: Option<String>,
-    /// Largest number of runs returned.
-    #[param(minimum = 0)]
-    limit: Option<usize>,
-    /// Number of runs skipped at the start.
-    #[param(minimum = 0)]
-    offset: Option<usize>,
-}
-
-/// All runs
+/// The state of each run as one word.
 ///
-/// All runs with their state, labels and sums, ordered by id.
-#[utoipa::path(
-    get,
-    path = "/v1/runs",
-    tag = RUNS,
-    params(RunsQuery),
-    responses((status = 200, body = Vec<wire::Run>), ReadErrors)
-)]
-async fn get_runs(
-    State(api): Shared,
-    StrictQuery(query): StrictQuery<RunsQuery>,
-) -> JsonAnswer<Vec<wire::Run>> {
-    const STATES: [&str; 6] = ["waiting", "live", "idle", "stopped", "gone", "failing"];
-    if let Some(state) = query
-        .state
-        .as_ref()
-        .filter(|state| !STATES.contains(&state.as_str()))
-    {
-        let detail = format!("{state:?} is none of {}", STATES.join(", "));
-        return Err(Problem::bad("state", detail));
-    }
-    let label = match &query.label {
-        None => None,
-        Some(label) => Some(split_label(label).ok_or_else(|| {
-            Problem::bad(
-                "label",
-                format!("{label:?} is not KEY=VALUE, as in project=alpha"),
-            )
-        })?),
-    };
-    let label = label.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    blocking(move || {
-        let snapshot = api.store.snapshot()?;
-        let prices = Arc::clone(&api.settings.borrow().prices);
-        let (figures, costs) = CostBook::summary(&snapshot, &prices)?;
-        let infos = snapshot.run_infos()?;
-        let statuses = api.statuses.runs();
-        let has_label = |info: &RunInfo| {
-            label.as_ref().is_none_or(|(name, value)| {
-                info.labels
-                    .get(name.as_str())
-                    .is_some_and(|have| **have == **value)
-            })
-        };
-        let rows = infos.iter().filter_map(|(id, info)| {
-            let sums = figures.runs.get(id.as_str())?;
-            let row = described(summary::run(id.as_str(), sums, &costs), info, statuses.get(id));
-            let is_wanted = query.state.as_ref().is_none_or(|state| *state == row.state);
-            (is_wanted && has_label(info)).then_some(row)
-        });
-        let rows = rows.skip(query.offset.unwrap_or(0));
-        Ok(Json(rows.take(query.limit.unwrap_or(usize::MAX)).collect()))
-    })
-    .await
+/// # Errors
+/// The store does not answer.
+pub fn states(
+    snapshot: &Snapshot<'_>,
+    statuses: &RunStatuses,
+) -> Result<BTreeMap<String, &'static str>, StoreError> {
+    let words = statuses.words();
+    let stopped = snapshot.runs_stopped()?.into_iter();
+    Ok(stopped
+        .map(|(run, is_stopped)| {
+            let state = state_word(is_stopped, words.get(&run).copied());
+            (run, state)
+        })
+        .collect())
 }
 
 /// One run

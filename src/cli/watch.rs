@@ -95,7 +95,10 @@ fn absent(command: &args::WatchArgs, snapshot: &ReceivedEvent<'_>) -> Vec<String
     let Ok(wire::SnapshotEvent { snapshot, .. }) = serde::Deserialize::deserialize(&snapshot.data) else {
         return Vec::new();
     };
-    let wire::Summary { by_run, quota, .. } = snapshot;
+    let wire::StreamSnapshot::Full(summary) = snapshot else {
+        return Vec::new();
+    };
+    let wire::Summary { by_run, quota, .. } = *summary;
     let runs = command
         .runs
         .iter()

@@ -54,6 +54,15 @@ pub struct Cursor {
     pub origin: u64,
 }
 
+impl Cursor {
+    /// The end of everything that was read, skipped or counted without its line's end.
+    #[must_use]
+    pub fn read_to(&self) -> u64 {
+        let skipped = self.skip_to.map_or(0, NonZeroU64::get);
+        self.offset.max(skipped).max(self.partial_end)
+    }
+}
+
 /// Maximum size of the state that a parser keeps of one file between two reads, in bytes.
 pub const PARSER_STATE_BYTES_MAX: usize = 8192;
 

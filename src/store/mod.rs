@@ -32,6 +32,7 @@ pub use read::{
     ResponseOrigin, RunInfo, RunNames, RunSums, RunView, SeriesNames, SessionView, Snapshot, StoredRun,
     SumPlace, SummaryFigures,
 };
+pub use write::windows::HISTORY_AGE_MAX_MS;
 pub use write::{
     AccountObservations, Committed, DecideLeases, ForgetRun, LeaseDesk, LimitChanges, NotBound, Outcome,
     PostOutcome, ReplayEnd, RunChange, RunEvent, Start, Started, Writer,

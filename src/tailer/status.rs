@@ -233,6 +233,15 @@ impl RunStatuses {
         self.lock().by_id.get(run).map(|status| RunStatus::clone(status))
     }
 
+    /// The state of each run as a word, as of [`RunStatus::word`].
+    #[must_use]
+    pub fn words(&self) -> BTreeMap<String, &'static str> {
+        let runs = self.lock();
+        let all = runs.by_id.iter();
+        all.map(|(run, status)| (run.to_string(), status.word()))
+            .collect()
+    }
+
     /// The runs with news in the last minute.
     #[must_use]
     pub fn live(&self) -> Vec<RunId> {

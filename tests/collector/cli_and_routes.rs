@@ -99,7 +99,7 @@ fn a_question_that_cannot_be_answered_gets_a_problem_with_its_status() {
         ("GET", "/v1/runs/..", 400, "bad request"),
         ("GET", "/v1/runs/%2e%2e%2fetc", 400, "bad request"),
         ("GET", "/v1/runs/%ff", 400, "bad request"),
-        ("GET", "/", 404, "no such route"),
+        ("GET", "/index.html", 404, "no such route"),
         ("GET", "/v1/runs/one/more", 404, "no such route"),
         ("GET", "/v2/summary", 404, "no such route"),
         ("POST", "/v1/summary", 405, "method not allowed"),

@@ -104,7 +104,7 @@ const fn lease(route: &'static str, path: &'static str, body: &'static str, stat
     }
 }
 
-const ASKED: [Asked; 62] = [
+const ASKED: [Asked; 67] = [
     get("/v1/leases/{id}", "/v1/leases/1-2", 404),
     Asked {
         method: "PUT",
@@ -119,6 +119,10 @@ const ASKED: [Asked; 62] = [
     get("/v1/capacity", "/v1/capacity?account=none", 404),
     prune(r#"{"what":"totals","older_than":"30d","dry_run":true}"#, 200),
     prune(r#"{"what":"details","older_than":"30s"}"#, 400),
+    get("/v1/runs", "/v1/runs?sort=active&limit=1", 200),
+    get("/v1/runs", "/v1/runs?sort=size", 400),
+    get("/v1/runs/{id}/files", "/v1/runs/one/files", 200),
+    get("/v1/runs/{id}/files", "/v1/runs/none/files", 404),
     get("/v1/runs/{id}", "/v1/runs/one", 200),
     get("/v1/runs/{id}", "/v1/runs/none", 404),
     get("/v1/runs/{id}", "/v1/runs/a%20b", 400),
@@ -147,6 +151,7 @@ const ASKED: [Asked; 62] = [
     stop("/v1/runs/none/stop?wait=true", 404),
     get("/v1/export/{kind}", "/v1/export/none", 404),
     get("/v1/export/{kind}", "/v1/export/usage?format=xml", 400),
+    get("/page/{name}", "/page/none.js", 404),
     get("/v1/events", "/v1/events?kinds=noise", 400),
     get("/v1/events", "/v1/events?last_event_id=x", 400),
     get(
@@ -447,7 +452,8 @@ fn what_no_route_takes_is_a_problem() {
         }
     }
     for path in [
-        "/",
+        "/index.html",
+        "/favicon.ico",
         "/v1",
         "/v2/summary",
         "/metrics/",

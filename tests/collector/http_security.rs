@@ -249,6 +249,8 @@ fn a_page_reads_what_its_origin_lets_it_read() {
         let allowed = format!("access-control-allow-origin: {value}\r\n");
         assert_eq!(answer.contains(&allowed), shown, "{origin}: {answer}");
         assert_eq!(answer.contains("access-control-allow-origin"), shown);
+        let exposed = "access-control-expose-headers: X-Total-Count\r\n";
+        assert_eq!(answer.contains(exposed), shown, "{origin}: {answer}");
         assert!(answer.contains("vary: Origin"), "{answer}");
     }
     for (origin, status) in [

@@ -45,6 +45,8 @@ mod orchestrator;
 mod overflow;
 mod own_mounts;
 mod owned;
+mod page;
+mod page_data;
 mod placed_kills;
 mod polls;
 mod quota_answers;

@@ -68,7 +68,7 @@ impl Client {
     }
 
     /// The next event: its kind and document. The last id advances as in a browser.
-    fn next_of_all(&mut self) -> (String, Value) {
+    pub fn next_of_all(&mut self) -> (String, Value) {
         let (mut kind, mut data) = (String::new(), String::new());
         loop {
             let line = self.line();

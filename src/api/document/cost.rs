@@ -50,6 +50,19 @@ impl<'p> CostBook<'p> {
         Ok((figures, book))
     }
 
+    /// The cost of everything alone, in time that does not grow with the number of runs.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub fn overall(snapshot: &Snapshot<'_>, prices: &'p PriceList) -> Result<Self, StoreError> {
+        let mut book = Self::new(snapshot, prices)?;
+        let always = 0..u32::MAX;
+        snapshot.for_each_model_usage(std::slice::from_ref(&always), |_, day, series, totals| {
+            book.add(day, series, &totals);
+        })?;
+        Ok(book)
+    }
+
     /// The figures of a run and their costs; `None` if the run was never seen.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::api::document::{leases, time};
 use crate::api::wire;
-use crate::model::{AccountId, Fired, Millis};
+use crate::model::{AccountId, Fired, LimitStatus, Millis};
 use crate::quota::admission::{Admission, Assessment, BlockReason};
 use crate::quota::exhaustion::{Cause, UNTIL_TAKEN_BACK};
 use crate::quota::lease::LeaseBook;
@@ -36,6 +36,7 @@ pub fn quota(view: &QuotaView, context: &EvalContext<'_>) -> wire::Quota {
         }
     }
     wire::Quota {
+        now: time(context.now),
         windows,
         accounts: (verdicts.accounts.iter().zip(&scopes))
             .map(|(one, (id, rules, scopes))| wire::Account {
@@ -120,6 +121,8 @@ pub fn history_point(row: &HistoryRow) -> wire::HistoryPoint {
         reset_at: row.reset_at.map(time),
         status: row.status.into_str().to_owned(),
         source: row.source.into_str().to_owned(),
+        max: row.utilization.map(share),
+        refused: row.status == LimitStatus::Rejected,
     }
 }
 
@@ -157,6 +160,7 @@ pub fn account(judged: &JudgedAccount, now: Millis) -> wire::Account {
 pub fn may_start(admission: &Admission, book: &LeaseBook, now: Millis) -> wire::MayStart {
     let chosen = admission.chosen.and_then(|place| admission.candidates.get(place));
     wire::MayStart {
+        now: time(now),
         decision: admission.decision.into_str().to_owned(),
         retry_at: admission.retry_at.map(time),
         retry_in_s: admission.retry_at.map(|at| {

@@ -6,7 +6,7 @@ use crate::api::document::cost::CostBook;
 use crate::api::document::quota;
 use crate::api::document::time;
 use crate::api::wire;
-use crate::coverage;
+use crate::coverage::{self, Coverage};
 use crate::dedup::Totals;
 use crate::model::{DAY_MS, Labels, LineCounts, Reported};
 use crate::store::{QuotaView, RunSums, RunView, Snapshot, StoreError, SummaryFigures};
@@ -55,23 +55,53 @@ pub fn summary(
         lines: line_counts(&all.lines),
         files: all.files,
         bytes: all.bytes,
-        coverage: coverage_of(figures, &all),
+        coverage: wire::Coverage {
+            sums: coverage_sums(&figures.coverage, &all.totals),
+            by_run: run_coverages(figures),
+        },
         quota: quota::quota(view, context),
     }
 }
 
-fn coverage_of(figures: &SummaryFigures, all: &RunSums) -> wire::Coverage {
-    let coverage = &figures.coverage;
-    let (reported, unlogged) = (reported(coverage.reported), reported(coverage.unlogged));
+/// The summary without what is by run, model and day.
+///
+/// # Errors
+/// Errors of the store.
+pub fn brief(snapshot: &Snapshot<'_>, context: &EvalContext<'_>) -> Result<wire::BriefSummary, StoreError> {
+    let all = snapshot.all_sums()?;
+    let costs = CostBook::overall(snapshot, context.prices)?;
+    let coverage = snapshot.coverage()?;
+    Ok(wire::BriefSummary {
+        schema: wire::SCHEMA,
+        now: time(context.now),
+        messages: count(all.totals.messages),
+        advisor_calls: count(all.totals.advisor_calls),
+        totals: priced(&all.totals, costs.all()),
+        pricing: costs.pricing(),
+        lines: line_counts(&all.lines),
+        files: all.files,
+        bytes: all.bytes,
+        coverage: coverage_sums(&coverage, &all.totals),
+        quota: quota::quota(&snapshot.quota(context.since())?, context),
+        ..wire::BriefSummary::default()
+    })
+}
+
+fn run_coverages(figures: &SummaryFigures) -> BTreeMap<String, wire::RunCoverage> {
     let by_run = figures.runs.iter().filter_map(|(id, run)| {
         let missing = wire::RunCoverage {
-            unlogged_tokens: coverage.by_run.get(&run.number).copied().unwrap_or(0),
+            unlogged_tokens: figures.coverage.by_run.get(&run.number).copied().unwrap_or(0),
             unfinished: count(run.totals.unfinished),
             without_figures: count(run.totals.without_figures),
         };
         (missing != wire::RunCoverage::default()).then(|| (id.clone(), missing))
     });
-    wire::Coverage {
+    by_run.collect()
+}
+
+fn coverage_sums(coverage: &Coverage, all: &Totals) -> wire::CoverageSums {
+    let (reported, unlogged) = (reported(coverage.reported), reported(coverage.unlogged));
+    wire::CoverageSums {
         counted: wire::Tokens {
             input_tokens: reported.input_tokens.saturating_sub(unlogged.input_tokens),
             output_tokens: reported.output_tokens.saturating_sub(unlogged.output_tokens),
@@ -85,9 +115,8 @@ fn coverage_of(figures: &SummaryFigures, all: &RunSums) -> wire::Coverage {
         unlogged,
         sessions: coverage.sessions,
         sessions_reported: coverage.sessions_reported,
-        unfinished: count(all.totals.unfinished),
-        without_figures: count(all.totals.without_figures),
-        by_run: by_run.collect(),
+        unfinished: count(all.unfinished),
+        without_figures: count(all.without_figures),
     }
 }
 
@@ -200,6 +229,7 @@ pub fn signed(delta: &Totals) -> wire::Delta {
 
 fn priced_run_totals(sums: &RunSums, costs: &CostBook<'_>) -> wire::PricedRunTotals {
     wire::PricedRunTotals {
+        state: None,
         sums: run_totals(sums),
         cost: costs.of_run(sums.number),
     }

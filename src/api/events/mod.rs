@@ -5,6 +5,7 @@
 //! that resumes from further back than is kept, gets a gap event with a snapshot.
 
 pub mod monitor;
+mod snapshot;
 mod subscriber;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::api::http::query::StrictQuery;
 use crate::api::openapi::{EVENTS, ItemErrors};
 use crate::api::state::{ApiState, RequestSnapshot};
 use crate::model::Millis;
+use snapshot::SnapshotShape;
 
 /// Disables buffering in a proxy in front, such as nginx.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -42,8 +44,11 @@ struct EventsQuery {
     run: Option<String>,
     /// Only events of these accounts, as `name` or `provider/name`, separated by commas.
     account: Option<String>,
-    /// Only events of these kinds, separated by commas: usage, window, threshold, account, run, health.
+    /// Only events of these kinds, separated by commas: usage, window, threshold, account, run, health, lease,
+    /// probe.
     kinds: Option<String>,
+    /// The documents of `snapshot` and `gap`: `full`, the default, or `brief`, without what is by run, model and day.
+    snapshot: Option<String>,
     /// The same as the header Last-Event-ID, for clients that cannot send it.
     last_event_id: Option<String>,
 }
@@ -78,6 +83,7 @@ async fn get_events(
         query.account.as_deref(),
         query.kinds.as_deref(),
     )?;
+    let shape = SnapshotShape::of(query.snapshot.as_deref())?;
     let position = position(&headers, query.last_event_id.as_deref());
     let asked = Arc::clone(&api);
     let (filter, after) = blocking(move || {
@@ -91,7 +97,7 @@ async fn get_events(
     })
     .await?;
     let permit = (api.subscribers.try_enter()).ok_or_else(Problem::too_many_subscribers)?;
-    let stream = subscriber::stream(api, filter, after, permit);
+    let stream = subscriber::stream(api, filter, shape, after, permit);
     let headers = [
         (
             header::CONTENT_TYPE,

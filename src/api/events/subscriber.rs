@@ -11,11 +11,10 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
-use crate::api::document::cost::CostBook;
-use crate::api::document::{self, quota, summary};
+use super::snapshot::{self, SnapshotShape};
+use crate::api::document;
 use crate::api::feed::encode::{EventId, Filter};
 use crate::api::feed::hub::{Message, Missed};
-use crate::api::health::{eval_context, snapshot_and_unseen};
 use crate::api::http::problem::blocking;
 use crate::api::server::Permit;
 use crate::api::state::ApiState;
@@ -30,7 +29,8 @@ const CHUNK_BYTES_MAX: usize = 256 << 10;
 
 struct Subscriber {
     api: Arc<ApiState>,
-    filter: Filter,
+    filter: Arc<Filter>,
+    shape: SnapshotShape,
     messages: broadcast::Receiver<Message>,
     /// Everything up to this position was sent to this subscriber or filtered out.
     sent_to: EventId,
@@ -52,6 +52,7 @@ enum First {
 pub fn stream(
     api: Arc<ApiState>,
     filter: Filter,
+    shape: SnapshotShape,
     after: Option<(EventId, u64)>,
     permit: Permit,
 ) -> impl Stream<Item = Result<String, Infallible>> + Send {
@@ -74,7 +75,8 @@ pub fn stream(
     let subscriber = Subscriber {
         api,
         health,
-        filter,
+        filter: Arc::new(filter),
+        shape,
         messages,
         sent_to,
         first: Some(first),
@@ -166,17 +168,8 @@ impl Subscriber {
     }
 
     async fn snapshot(&mut self, gap: Option<(&'static str, EventId)>) -> Option<String> {
-        let api = Arc::clone(&self.api);
-        let read = blocking(move || {
-            let settings = Arc::clone(&api.settings.borrow());
-            let (snapshot, unseen) = snapshot_and_unseen(&api)?;
-            let context = eval_context(&settings, unseen.as_ref(), api.clock.now());
-            let view = snapshot.quota(context.since())?;
-            let (figures, costs) = CostBook::summary(&snapshot, context.prices)?;
-            let mut document = summary::summary(&figures, &costs, &view, &context);
-            quota::add_polls(&mut document.quota, &api.polls);
-            Ok((figures.sequence, document))
-        });
+        let (api, filter, shape) = (Arc::clone(&self.api), Arc::clone(&self.filter), self.shape);
+        let read = blocking(move || snapshot::read(&api, &filter, shape));
         // If the store does not answer, the stream ends, and the client resumes.
         let (sequence, snapshot) = read.await.ok()?;
         self.sent_to = EventId::behind(sequence);

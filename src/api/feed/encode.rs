@@ -164,6 +164,24 @@ impl Filter {
         self.kinds.as_ref().is_none_or(|kinds| kinds.contains("health"))
     }
 
+    /// True if it names runs.
+    #[must_use]
+    pub fn names_runs(&self) -> bool {
+        self.runs.is_some()
+    }
+
+    /// True if data of this run pass.
+    #[must_use]
+    pub fn wants_run(&self, run: &str) -> bool {
+        self.runs.as_ref().is_none_or(|runs| runs.contains(run))
+    }
+
+    /// True if events of runs or of their usage pass.
+    #[must_use]
+    pub fn wants_usage(&self) -> bool {
+        (self.kinds.as_ref()).is_none_or(|kinds| kinds.contains("usage") || kinds.contains("run"))
+    }
+
     /// The filter's accounts that are not among `known`.
     pub fn accounts_beside<'a>(&self, known: &(impl Iterator<Item = &'a AccountId> + Clone)) -> Vec<&str> {
         let names = self.accounts.iter().flatten().map(String::as_str);
@@ -172,7 +190,7 @@ impl Filter {
     }
 
     fn passes(&self, frame: &Frame) -> bool {
-        let run = |run: &RunId| self.runs.as_ref().is_none_or(|runs| runs.contains(run.as_str()));
+        let run = |run: &RunId| self.wants_run(run.as_str());
         let account = |account: &AccountId| {
             (self.accounts.as_ref()).is_none_or(|names| names.iter().any(|name| is_called(account, name)))
         };

@@ -1,6 +1,7 @@
 //! The routes of windows, accounts and admission.
 
 pub mod account;
+mod history;
 pub mod mark;
 pub mod report;
 
@@ -18,10 +19,9 @@ use crate::api::http::query::{NoQuery, StrictQuery};
 use crate::api::openapi::{ItemErrors, QUOTA, ReadErrors};
 use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
-use crate::model::{AccountId, Millis};
+use crate::model::Millis;
 use crate::quota::admission::Unseen;
 use crate::quota::lease::LeaseBook;
-use crate::quota::window_name;
 use crate::store::{KnownAccounts, StoreError};
 use crate::verdict::{self, AdmissionQuestion};
 use account::unknown_account;
@@ -31,8 +31,8 @@ use account::unknown_account;
 pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
     OpenApiRouter::default()
         .routes(routes!(get_quota))
-        .routes(routes!(get_history))
         .routes(routes!(get_may_start))
+        .merge(history::routes())
         .merge(mark::routes())
         .merge(report::routes())
 }
@@ -60,51 +60,6 @@ async fn quota_at(api: Arc<ApiState>, now: Millis) -> JsonAnswer<wire::Quota> {
         let mut document = quota::quota(&snapshot.quota(context.since())?, &context);
         quota::add_polls(&mut document, &api.polls);
         Ok(Json(document))
-    })
-    .await
-}
-
-/// The window whose history is requested.
-#[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-struct HistoryQuery {
-    /// The provider; default `claude`.
-    provider: Option<String>,
-    /// The account's name; default `default`.
-    account: Option<String>,
-    /// The window: `five_hour`, `seven_day` and so on, or an alias of it.
-    window: String,
-}
-
-/// History of a window
-///
-/// One point for each minute with an observation, oldest first. Empty for an unknown window.
-#[utoipa::path(
-    get,
-    path = "/v1/quota/history",
-    tag = QUOTA,
-    params(HistoryQuery),
-    responses((status = 200, body = Vec<wire::HistoryPoint>), ReadErrors)
-)]
-async fn get_history(
-    State(api): Shared,
-    StrictQuery(query): StrictQuery<HistoryQuery>,
-) -> JsonAnswer<Vec<wire::HistoryPoint>> {
-    if query.window.is_empty() {
-        return Err(Problem::bad("window", "it is empty"));
-    }
-    let mut account = AccountId::default();
-    if let Some(provider) = query.provider {
-        account.provider = provider.into();
-    }
-    if let Some(name) = query.account {
-        account.name = name.into();
-    }
-    blocking(move || {
-        let snapshot = api.store.snapshot()?;
-        let points = snapshot.history(&account, window_name::canonical(&query.window))?;
-        Ok(Json(points.iter().map(quota::history_point).collect()))
     })
     .await
 }

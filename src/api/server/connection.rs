@@ -300,7 +300,9 @@ async fn answer(connection: Arc<Connection>, mut request: Request<Body>) -> Resu
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     let status = response.status();
     endpoint.stats().answered(status.as_u16());
     if status == StatusCode::SWITCHING_PROTOCOLS {

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
 use crate::api::http::problem::Problem;
+use crate::api::page;
 use crate::config::HttpSettings;
 use crate::config::web::{Host, Token, TokenError, WebOrigin};
 use crate::sync::unpoisoned;
@@ -22,6 +23,8 @@ const READING: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
 /// Methods that a page of an allowed origin may use.
 const CORS_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD");
 const CORS_HEADERS: HeaderValue = HeaderValue::from_static("Authorization, Last-Event-ID, Content-Type");
+/// Headers of an answer that such a page may read beside those that any page may.
+const CORS_EXPOSED: HeaderValue = HeaderValue::from_static("X-Total-Count");
 /// Seconds for which a browser may cache the preflight answer.
 const CORS_MAX_AGE_S: HeaderValue = HeaderValue::from_static("600");
 /// Prefix of a WebSocket protocol name that carries the token: a page cannot set headers of a WebSocket.
@@ -145,7 +148,8 @@ impl Guard {
         }
         let by_protocol = protocol_token(&mut parts.headers, cors);
         let given = bearer(&parts.headers).or(by_protocol.as_deref());
-        if !self.token.is(given) {
+        let needs_token = !page::is_without_token(&parts.method, parts.uri.path());
+        if needs_token && !self.token.is(given) {
             return Err(no_token());
         }
         if !READING.contains(&parts.method) {
@@ -192,6 +196,7 @@ impl CorsDecision {
         }
         if let Some(origin) = self.origin {
             headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, CORS_EXPOSED);
         }
         if let Some(protocol) = self.protocol.filter(|_| upgraded) {
             headers.entry(header::SEC_WEBSOCKET_PROTOCOL).or_insert(protocol);

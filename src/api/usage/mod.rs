@@ -34,7 +34,7 @@ pub use csv::{CSV_COLUMNS, CSV_COST_COLUMNS, csv_cell, csv_values};
 pub use group::NO_RUN_KEY;
 pub use question::Question as UsageQuestion;
 use question::Question;
-pub use times::zone_named;
+pub use times::{instant, zone_named};
 
 /// The routes of this file.
 #[must_use]

@@ -181,8 +181,25 @@ pub fn slots(range: Range<u32>, zone: &TimeZone, unit: Option<TimeUnit>) -> Resu
     Ok(slots)
 }
 
-/// A time, or a date, which is the start of that day in the zone.
+/// A time of a full quarter of an hour, or a date, which is the start of that day in the zone.
 pub fn time(field: &str, text: &str, zone: &TimeZone) -> Result<Millis, Problem> {
+    let at = timestamp(field, text, zone)?;
+    if at.as_nanosecond().rem_euclid(i128::from(QUARTER_MS) * 1_000_000) != 0 {
+        let detail = format!("{text:?} is not a full quarter of an hour in UTC; sums are kept by these");
+        return Err(Problem::bad(field, detail));
+    }
+    Ok(at.as_millisecond())
+}
+
+/// Any time, or a date, which is the start of that day in the zone.
+///
+/// # Errors
+/// The text is neither.
+pub fn instant(field: &str, text: &str, zone: &TimeZone) -> Result<Millis, Problem> {
+    timestamp(field, text, zone).map(Timestamp::as_millisecond)
+}
+
+fn timestamp(field: &str, text: &str, zone: &TimeZone) -> Result<Timestamp, Problem> {
     // A date alone is tried first: a time also parses as its date.
     let date = if text.len() <= "+002026-10-05".len() {
         text.parse::<Date>().ok()
@@ -193,16 +210,11 @@ pub fn time(field: &str, text: &str, zone: &TimeZone) -> Result<Millis, Problem>
         Some(date) => start_of(date, zone),
         None => text.parse::<Timestamp>().ok(),
     };
-    let at = at.ok_or_else(|| {
+    at.ok_or_else(|| {
         let detail = "neither a date nor an RFC 3339 time with an offset, as in 2026-10-05 or 2026-10-05T09:00:00Z \
                       (in a URL, + is %2B), up to the year 9999";
         Problem::bad(field, format!("{text:?} is {detail}"))
-    })?;
-    if at.as_nanosecond().rem_euclid(i128::from(QUARTER_MS) * 1_000_000) != 0 {
-        let detail = format!("{text:?} is not a full quarter of an hour in UTC; sums are kept by these");
-        return Err(Problem::bad(field, detail));
-    }
-    Ok(at.as_millisecond())
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,10 @@ use utoipa::ToSchema;
 /// `GET /healthz`, `GET /readyz`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
+    /// The time of the answer.
+    #[serde(default)]
+    #[schema(required, format = DateTime)]
+    pub now: String,
     /// `ok`, `degraded` (everything is counted, but slower, or something needs attention) or `unhealthy`
     /// (something that should be counted is not).
     pub status: String,

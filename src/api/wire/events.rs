@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::quota::{ThresholdFired, Window};
-use super::summary::{RunTotals, Summary};
+use super::summary::{BriefSummary, RunTotals, Summary};
 
 /// Differences of sums in a commit; negative where a better copy has less.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -20,15 +20,30 @@ pub struct Delta {
     pub total_tokens: i64,
 }
 
+/// The present figures, as the stream was asked for them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum StreamSnapshot {
+    /// With `by_run` of the runs that the filter names, and their states. Where `kinds` has neither `usage` nor
+    /// `run`, `by_day` and `by_model` are empty, and so is `by_run` unless the filter names runs.
+    Full(Box<Summary>),
+    Brief(Box<BriefSummary>),
+}
+
+impl Default for StreamSnapshot {
+    fn default() -> Self {
+        Self::Full(Box::default())
+    }
+}
+
 /// Event `snapshot`: everything, as of a commit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SnapshotEvent {
     pub sequence: u64,
-    pub snapshot: Summary,
+    pub snapshot: StreamSnapshot,
 }
 
-/// Event `gap`: events were missed. The snapshot contains their sums; the states of runs are only in
-/// `/v1/runs`.
+/// Event `gap`: events were missed. The snapshot contains their sums and the states of runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct GapEvent {
     pub sequence: u64,
@@ -36,7 +51,7 @@ pub struct GapEvent {
     pub reason: String,
     /// The last commit that the client received.
     pub missed_from: u64,
-    pub snapshot: Summary,
+    pub snapshot: StreamSnapshot,
 }
 
 /// Event `usage`: data of one run in one commit, or of the posted records of no run, by account. If only lines without usage were read, `models` is empty and

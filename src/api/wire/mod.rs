@@ -20,8 +20,8 @@ pub use blocks::{Blocks, BurnRate, Projection, UsageBlock};
 pub use collector::{Health, Problem, SettingsInEffect, Version};
 pub use cost::{Cost, Pricing, Unpriced};
 pub use events::{
-    AccountEvent, Delta, GapEvent, HealthEvent, RunEvent, SnapshotEvent, ThresholdEvent, UsageEvent,
-    WindowEvent,
+    AccountEvent, Delta, GapEvent, HealthEvent, RunEvent, SnapshotEvent, StreamSnapshot, ThresholdEvent,
+    UsageEvent, WindowEvent,
 };
 pub use leases::{AcquireLeases, Capacity, Lease, LeaseAnswer, LeaseEvent, ProbeEvent, RenewLease};
 pub use prune::{PruneAnswer, PruneRequest, PruneTotals};
@@ -30,10 +30,11 @@ pub use quota::{
     PollError, Quota, Recovery, TellObservations, ThresholdFired, Window,
 };
 pub use records::{PostAttempt, PostRecord, PostUsage, Posted, PostedItem};
-pub use runs::{Run, RunDetail, StartRun};
+pub use runs::{Run, RunDetail, RunFile, RunFiles, StartRun};
 pub use statusline::Statusline;
 pub use summary::{
-    Coverage, Lines, PricedRunTotals, PricedTotals, RunCoverage, RunTotals, SCHEMA, Summary, Tokens, Totals,
+    BriefSummary, Coverage, CoverageSums, Lines, PricedRunTotals, PricedTotals, RunCoverage, RunTotals,
+    SCHEMA, Summary, Tokens, Totals,
 };
 pub use usage::{DailyUsage, Usage, UsageRow, UsageSums};
 pub use web::{

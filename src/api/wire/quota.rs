@@ -7,6 +7,10 @@ use utoipa::ToSchema;
 /// zero.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Quota {
+    /// The time that all ages and states in the document refer to.
+    #[serde(default)]
+    #[schema(required, format = DateTime)]
+    pub now: String,
     /// Ordered by provider, account and window.
     pub windows: Vec<Window>,
     /// The configured accounts in their order, then others that were observed.
@@ -215,6 +219,10 @@ pub struct ThresholdFired {
 /// `GET /v1/may-start`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MayStart {
+    /// The time of the answer.
+    #[serde(default)]
+    #[schema(required, format = DateTime)]
+    pub now: String,
     /// `allow`, `wait`, `deny` or `unknown`.
     pub decision: String,
     /// The time for a retry: the earliest time at which an exhausted candidate recovers, if the decision is
@@ -291,7 +299,7 @@ pub struct Mark {
     pub reason: Option<String>,
 }
 
-/// `GET /v1/quota/history`: one point for each minute with an observation.
+/// `GET /v1/quota/history`: the last observation of a stretch of time, by default of a stored minute.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HistoryPoint {
     #[schema(format = DateTime)]
@@ -301,6 +309,13 @@ pub struct HistoryPoint {
     pub reset_at: Option<String>,
     pub status: String,
     pub source: String,
+    /// The largest share in that time.
+    #[serde(default)]
+    pub max: Option<f64>,
+    /// True if the provider refused a request in that time.
+    #[serde(default)]
+    #[schema(required)]
+    pub refused: bool,
 }
 
 /// `POST /v1/observations`: a source of observations, exactly one of `statusline`, `headers`,

@@ -81,6 +81,25 @@ pub struct StartRun {
     pub lease: Option<String>,
 }
 
+/// `GET /v1/runs/{id}/files`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunFiles {
+    pub run: String,
+    /// Number of its files, of which `files` may have a part.
+    pub total: u64,
+    /// Those that were found last first.
+    pub files: Vec<RunFile>,
+}
+
+/// A transcript of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunFile {
+    /// Below the run's directory, or below `mount` of the run if that is set.
+    pub path: String,
+    /// Bytes of its present content that were read, skipped lines included.
+    pub bytes_read: u64,
+}
+
 /// `GET /v1/runs/{id}`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RunDetail {

@@ -45,6 +45,15 @@ pub struct Summary {
 /// Counted usage beside the agents' own reports, and known gaps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Coverage {
+    #[serde(flatten)]
+    pub sums: CoverageSums,
+    /// Runs with gaps.
+    pub by_run: BTreeMap<String, RunCoverage>,
+}
+
+/// Counted usage beside the agents' own reports, over all runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CoverageSums {
     /// Sums that agents report of their sessions (`cost-state`, `result.modelUsage`). They are never added to
     /// `totals`.
     pub reported: Tokens,
@@ -61,8 +70,6 @@ pub struct Coverage {
     pub unfinished: u64,
     /// Responses without figures: counted neither as messages nor as calls until a better copy arrives.
     pub without_figures: u64,
-    /// Runs with gaps.
-    pub by_run: BTreeMap<String, RunCoverage>,
 }
 
 /// Known gaps of a run.
@@ -109,9 +116,34 @@ pub struct PricedTotals {
     pub cost: Cost,
 }
 
+/// The summary without what is by run, model and day: `snapshot=brief` of `GET /v1/events`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct BriefSummary {
+    pub schema: u32,
+    /// The time that all ages and states in the document refer to.
+    #[schema(format = DateTime)]
+    pub now: String,
+    pub messages: u64,
+    pub advisor_calls: u64,
+    pub totals: PricedTotals,
+    /// Number of runs by state; a state that no run is in is left out.
+    pub runs: BTreeMap<String, u64>,
+    #[serde(flatten)]
+    pub pricing: Pricing,
+    pub lines: Lines,
+    pub files: u64,
+    pub bytes: u64,
+    pub coverage: CoverageSums,
+    /// With the last 10 of `limit_events` and of `thresholds_fired`.
+    pub quota: Quota,
+}
+
 /// One run's part of the summary, and its estimated cost.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PricedRunTotals {
+    /// The state as in `GET /v1/runs`, in snapshots of `GET /v1/events`; absent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
     #[serde(flatten)]
     pub sums: RunTotals,
     #[serde(flatten)]

@@ -13,7 +13,7 @@ use super::numbers::{bytes, counted, grouped, time};
 use super::output::Screen;
 use super::table::{self, Section, TableEntry};
 use super::text;
-use crate::api::wire::{Account, Coverage, Health, Lines, Summary};
+use crate::api::wire::{Account, CoverageSums, Health, Lines, Summary};
 use crate::cli::quota::table as quota_table;
 
 /// Most rows of one table in `status`.
@@ -161,7 +161,7 @@ fn fitting(entries: [usize; 3], lines: usize) -> RowsMax {
 fn counts(out: &mut dyn Write, summary: &Summary, width: Option<usize>) -> io::Result<()> {
     for line in [heading(summary), lines(&summary.lines)]
         .into_iter()
-        .chain(coverage(&summary.coverage))
+        .chain(coverage(&summary.coverage.sums))
         .chain(cost::note(&summary.pricing, &summary.totals.cost))
     {
         writeln!(out, "{}", text::wrapped(&line, width))?;
@@ -188,7 +188,7 @@ fn tables(out: &mut dyn Write, summary: &Summary, rows_max: RowsMax, width: Opti
 }
 
 /// Known gaps, if there are any.
-fn coverage(coverage: &Coverage) -> Option<String> {
+fn coverage(coverage: &CoverageSums) -> Option<String> {
     let mut missing = Vec::new();
     if coverage.unlogged.total_tokens > 0 {
         missing.push(format!(
@@ -450,6 +450,7 @@ mod tests {
         };
         let all = priced(totals(11, 302, 2_000, 1_234_567));
         let run = |messages, totals| PricedRunTotals {
+            state: None,
             sums: RunTotals {
                 messages,
                 totals,

@@ -20,7 +20,7 @@ const WARNING: Style = AnsiColor::Yellow.on_default();
 pub fn write(out: &mut dyn Write, received: &ReceivedEvent<'_>, width: Option<usize>) -> io::Result<()> {
     let ReceivedEvent { kind, data, .. } = received;
     let said = match *kind {
-        "snapshot" => read(data, snapshot),
+        "snapshot" => read(data, first),
         "gap" => read(data, gap),
         "usage" => read(data, usage),
         "window" => read(data, window),
@@ -46,9 +46,8 @@ fn read<T: DeserializeOwned>(
     T::deserialize(data).ok().map(say)
 }
 
-fn snapshot(event: wire::SnapshotEvent) -> (String, String) {
-    let said = sums(&event.snapshot);
-    (event.snapshot.now, said)
+fn first(event: wire::SnapshotEvent) -> (String, String) {
+    sums(event.snapshot)
 }
 
 fn gap(event: wire::GapEvent) -> (String, String) {
@@ -59,18 +58,35 @@ fn gap(event: wire::GapEvent) -> (String, String) {
         "unknown" => "the collector has no such event",
         other => other,
     };
+    let (now, sums) = sums(event.snapshot);
     let said = format!(
-        "{WARNING}events after {} are missing: {}{WARNING:#}; now {}",
+        "{WARNING}events after {} are missing: {}{WARNING:#}; now {sums}",
         event.missed_from,
         text::name(why),
-        sums(&event.snapshot)
     );
-    (event.snapshot.now, said)
+    (now, said)
 }
 
-fn sums(summary: &wire::Summary) -> String {
-    let (runs, tokens) = (summary.by_run.len() as u64, summary.totals.totals.total_tokens);
-    format!("{}, {}", counted(runs, "run"), counted(tokens, "token"))
+/// The time of a snapshot, and the sums of the runs in it; without runs, the tokens of everything.
+fn sums(snapshot: wire::StreamSnapshot) -> (String, String) {
+    let (now, runs, all, shown) = match snapshot {
+        wire::StreamSnapshot::Full(summary) => {
+            let of_runs = summary.by_run.values();
+            let of_runs = of_runs.map(|run| run.sums.totals.total_tokens);
+            let of_runs = of_runs.fold(0, u64::saturating_add);
+            let runs = summary.by_run.len() as u64;
+            (summary.now, runs, summary.totals.totals.total_tokens, of_runs)
+        }
+        wire::StreamSnapshot::Brief(brief) => {
+            let all = brief.totals.totals.total_tokens;
+            (brief.now, brief.runs.values().sum(), all, all)
+        }
+    };
+    let said = match runs {
+        0 => counted(all, "token"),
+        _ => format!("{}, {}", counted(runs, "run"), counted(shown, "token")),
+    };
+    (now, said)
 }
 
 fn usage(event: wire::UsageEvent) -> (String, String) {
@@ -278,16 +294,19 @@ mod tests {
         String::from_utf8(out.into_inner()).unwrap()
     }
 
-    fn summary(tokens: u64) -> wire::Summary {
+    fn snapshot(tokens: u64) -> wire::StreamSnapshot {
         let mut summary = wire::Summary {
             now: AT.into(),
             ..Default::default()
         };
-        summary
-            .by_run
-            .insert("a".into(), wire::PricedRunTotals::default());
-        summary.totals.totals.total_tokens = tokens;
-        summary
+        let run = wire::PricedRunTotals {
+            sums: totals(tokens),
+            ..Default::default()
+        };
+        summary.by_run.insert("a".into(), run);
+        // Of other runs too, which the filter leaves out.
+        summary.totals.totals.total_tokens = tokens + 5;
+        wire::StreamSnapshot::Full(Box::new(summary))
     }
 
     fn totals(tokens: u64) -> wire::RunTotals {
@@ -298,18 +317,42 @@ mod tests {
 
     #[test]
     fn snapshots_and_gaps_say_what_there_is() {
-        let snapshot = wire::SnapshotEvent {
+        let first = wire::SnapshotEvent {
             sequence: 1,
-            snapshot: summary(1_200),
+            snapshot: snapshot(1_200),
         };
         assert_eq!(
-            line("snapshot", &snapshot),
+            line("snapshot", &first),
             "09:00:01 UTC  snapshot   1 run, 1,200 tokens\n"
         );
+        let mut all = wire::Summary {
+            now: AT.into(),
+            ..Default::default()
+        };
+        all.totals.totals.total_tokens = 7;
+        let brief = wire::BriefSummary {
+            now: AT.into(),
+            totals: all.totals.clone(),
+            runs: [("live".into(), 2), ("idle".into(), 1)].into(),
+            ..Default::default()
+        };
+        for (snapshot, said) in [
+            (wire::StreamSnapshot::Full(Box::new(all)), "7 tokens"),
+            (wire::StreamSnapshot::Brief(Box::new(brief)), "3 runs, 7 tokens"),
+        ] {
+            let event = wire::SnapshotEvent {
+                sequence: 1,
+                snapshot,
+            };
+            assert_eq!(
+                line("snapshot", &event),
+                format!("09:00:01 UTC  snapshot   {said}\n")
+            );
+        }
         let gap = wire::GapEvent {
             reason: "too_old".into(),
             missed_from: 7,
-            snapshot: summary(1),
+            snapshot: snapshot(1),
             ..Default::default()
         };
         assert_eq!(

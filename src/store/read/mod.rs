@@ -286,6 +286,23 @@ impl Snapshot<'_> {
         })
     }
 
+    /// The totals of everything: of all runs, the forgotten ones included, and of posted records of no run.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn all_sums(&self) -> Result<RunSums, StoreError> {
+        self.reading(|read| {
+            let table = read.open_table(TOTALS)?;
+            let mut all = RunSums::default();
+            for entry in table.iter()? {
+                let (number, row) = entry?;
+                let row: RunTotalsRow = decode_row("totals", row.value())?;
+                all.add(&RunSums::new(number.value(), &row));
+            }
+            Ok(all)
+        })
+    }
+
     /// The latest time on any line read, of all runs.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 //! Reads the runs and the read positions of their files.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +10,7 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 
 use super::Snapshot;
 use super::quota::account_ids;
-use crate::model::{AccountId, Labels, Millis, Position, RelativePath, RunId, RunNumber, StopReason};
+use crate::model::{AccountId, Cursor, Labels, Millis, Position, RelativePath, RunId, RunNumber, StopReason};
 use crate::store::StoreError;
 use crate::store::error::DbError;
 use crate::store::schema::{
@@ -43,6 +45,9 @@ pub struct StoredRun {
 
 /// The accounts of a run beside its own, by provider.
 pub type FurtherAccounts = Vec<(Box<str>, AccountId)>;
+
+/// The number of a run's files, and the cursors of those found last.
+pub type NewestFiles = (u64, Vec<(RelativePath, Cursor)>);
 
 /// The tables with further properties of runs, open: they serve for one run or for all.
 struct RunTables {
@@ -95,6 +100,24 @@ impl Snapshot<'_> {
     /// As [`Snapshot::summary`].
     pub fn run_infos(&self) -> Result<BTreeMap<RunId, RunInfo>, StoreError> {
         self.run_infos_of(|_| true)
+    }
+
+    /// All runs, and whether each is stopped.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn runs_stopped(&self) -> Result<BTreeMap<String, bool>, StoreError> {
+        self.reading(|read| {
+            let (runs, infos) = (read.open_table(RUNS)?, read.open_table(RUN_INFO)?);
+            let mut stopped = BTreeMap::new();
+            for entry in runs.iter()? {
+                let (id, row) = entry?;
+                let row: RunRow = decode_row("runs", row.value())?;
+                let info: RunInfoRow = get(&infos, row.number)?.unwrap_or_default();
+                stopped.insert(id.value().to_owned(), info.stopped.is_some());
+            }
+            Ok(stopped)
+        })
     }
 
     /// The runs whose numbers are wanted. Their ids are the keys, so the walk is over all runs; the rest is read of
@@ -223,6 +246,41 @@ impl Snapshot<'_> {
         Ok(known.unwrap_or_default().positions)
     }
 
+    /// The number of a run's files and the cursors of those that were found last, the last first; `None` if the run is
+    /// unknown.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn newest_files(&self, run: &RunId, limit: usize) -> Result<Option<NewestFiles>, StoreError> {
+        self.reading(|read| {
+            let Some(row) = run_row_of(read, run)? else {
+                return Ok(None);
+            };
+            let (paths, files) = (read.open_table(PATHS)?, read.open_table(FILES)?);
+            let mut numbers = Vec::new();
+            let first: (u32, &[u8]) = (row.number, &[]);
+            for entry in paths.range(first..)? {
+                let (key, file) = entry?;
+                let (of, path) = key.value();
+                if of != row.number {
+                    break;
+                }
+                numbers.push((
+                    file.value(),
+                    RelativePath::from(Path::new(OsStr::from_bytes(path))),
+                ));
+            }
+            let total = numbers.len() as u64;
+            numbers.sort_by_key(|(file, _)| Reverse(*file));
+            let newest = numbers.into_iter().take(limit).map(|(number, path)| {
+                let file: Option<FileRow> = get(&files, number)?;
+                let file = file.ok_or_else(|| DbError::row("paths", RowError::Range("file")))?;
+                Ok((path, file.cursor()))
+            });
+            Ok(Some((total, newest.collect::<Result<_, DbError>>()?)))
+        })
+    }
+
     /// The properties of each of these runs, and the read positions of their files.
     ///
     /// # Errors
@@ -252,7 +310,7 @@ impl Snapshot<'_> {
                     let file = files.get(file.value())?;
                     let file = file.ok_or_else(|| DbError::row("paths", RowError::Range("file")))?;
                     let file: FileRow = decode_row("files", file.value())?;
-                    let path = Path::new(std::ffi::OsStr::from_bytes(path)).into();
+                    let path = Path::new(OsStr::from_bytes(path)).into();
                     known.positions.insert(path, file.position());
                 }
                 Ok(known)

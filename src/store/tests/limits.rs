@@ -1,15 +1,17 @@
 //! Limits: deferral, its order, and the bounds of the stored data.
 
+use std::ops::Range;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{HOUR_MS, LimitSource, LimitStatus, Observation};
+use crate::model::{DAY_MS, HOUR_MS, LimitSource, LimitStatus, Observation};
 use crate::quota::account::THRESHOLDS_DEFAULT;
 use crate::quota::window::{Track, WindowState, merge};
 use crate::quota::window_name::{FIVE_HOUR, SEVEN_DAY};
 use crate::store::schema::{HistoryRow, WindowRow, decode, encode};
 use crate::store::write::windows::{
-    HISTORY_AGE_MAX_MS, HISTORY_ROWS_MAX, LIMIT_EVENTS_MAX, WINDOWS_PER_ACCOUNT_MAX,
+    HISTORY_AGE_MAX_MS, HISTORY_MINUTES_MS, HISTORY_ROWS_MAX, LIMIT_EVENTS_MAX, WINDOWS_PER_ACCOUNT_MAX,
 };
 
 const MINUTE: Millis = 60_000;
@@ -373,48 +375,112 @@ fn an_observation_without_a_time_counts_as_made_when_the_backlog_ends() {
     assert_eq!(desk.window(FIVE_HOUR).observed_at, NOW + MINUTE);
 }
 
+/// The stored points of the window `other`: the minute after [`NOW`] and the status of each.
+fn points(desk: &Desk) -> Vec<(i64, LimitStatus)> {
+    let rows = read(&desk.store).history(&AccountId::default(), "other").unwrap();
+    let minute = |at: Millis| at.div_euclid(MINUTE) - NOW.div_euclid(MINUTE);
+    rows.iter()
+        .map(|row| (minute(row.observed_at), row.status))
+        .collect()
+}
+
+/// The minutes after [`NOW`] that steady observation of so many minutes leaves, without refusals.
+fn kept_of(minutes: i64) -> Vec<i64> {
+    let first = NOW.div_euclid(MINUTE);
+    let coarse = (first + minutes - 1 - HISTORY_MINUTES_MS / MINUTE).div_euclid(15) * 15;
+    let is_kept = |n: &i64| first + n >= coarse || (first + n).rem_euclid(15) == 14;
+    (0..minutes).filter(is_kept).collect()
+}
+
 #[test]
-fn a_windows_history_has_bounds_in_rows_and_in_age() {
+fn a_windows_history_is_of_minutes_for_a_day_and_of_quarters_of_an_hour_before() {
     let mut desk = Desk::on_disk();
     desk.store.apply_deferred(NOW).unwrap();
-    let rows = i64::from(HISTORY_ROWS_MAX);
     let minute = |n: i64| saw("other", Some(NOW + n * MINUTE), Some(0.5), None);
+    let lasts = HISTORY_AGE_MAX_MS / MINUTE;
     // Two in each minute are one point.
-    let reported = (0..rows + 10).flat_map(|n| {
-        [
-            minute(n),
-            saw("other", Some(NOW + n * MINUTE + 1), Some(0.6), None),
-        ]
-    });
-    desk.commit(1, reported.collect());
-    let points = |desk: &Desk| read(&desk.store).history(&AccountId::default(), "other").unwrap();
-    let kept = points(&desk);
-    assert_eq!(kept.len(), HISTORY_ROWS_MAX as usize);
-    assert_eq!(kept[0].observed_at, NOW + 10 * MINUTE + 1);
-    // One that is older than all stored ones finds no room.
-    desk.commit(2, vec![minute(0)]);
-    assert_eq!(points(&desk), kept);
+    let reported = |minutes: Range<i64>| {
+        minutes.flat_map(|n| {
+            let later = saw("other", Some(NOW + n * MINUTE + 1), Some(0.6), None);
+            [minute(n), later]
+        })
+    };
+    desk.commit(1, reported(0..5_000).collect());
+    let minutes = |desk: &Desk| points(desk).into_iter().map(|(at, _)| at).collect::<Vec<_>>();
+    assert_eq!(minutes(&desk), kept_of(5_000));
+    // Each commit leaves what one commit of all leaves.
+    for part in (5_000..lasts).step_by(997) {
+        desk.commit(1, reported(part..(part + 997).min(lasts)).collect());
+    }
+    assert_eq!(minutes(&desk), kept_of(lasts));
+    let all = kept_of(lasts).len();
+    assert!(all < HISTORY_ROWS_MAX as usize, "{all} points");
+    // A late one joins its quarter of an hour; one that is later there takes its place.
+    desk.commit(2, vec![minute(1_003)]);
+    assert_eq!(minutes(&desk), kept_of(lasts));
     desk.restart();
     desk.store.apply_deferred(NOW).unwrap();
-    let newest = kept[kept.len() - 1].observed_at;
-    let just_young_enough = kept[100].observed_at.div_euclid(MINUTE) * MINUTE;
-    let jump = just_young_enough + HISTORY_AGE_MAX_MS;
-    assert!(jump > newest);
-    desk.commit(1, vec![saw("other", Some(jump), Some(0.7), None)]);
-    let left = points(&desk);
-    assert_eq!(left.len(), kept.len() - 100 + 1);
-    assert_eq!(left[0], kept[100]);
-    // Too old to be kept; one just inside the bound is kept.
-    desk.commit(
-        3,
-        vec![saw("other", Some(jump - HISTORY_AGE_MAX_MS - 1), Some(0.1), None)],
-    );
-    assert_eq!(points(&desk), left);
-    desk.commit(
-        1,
-        vec![saw("other", Some(jump + 2 * HISTORY_AGE_MAX_MS), Some(0.7), None)],
-    );
-    assert_eq!(points(&desk).len(), 1);
+    // A jump removes what is too old, and makes points of minutes points of quarters of an hour.
+    let jump = lasts + 3_000;
+    desk.commit(1, vec![minute(jump)]);
+    let mut left: Vec<i64> = (kept_of(lasts).into_iter())
+        .filter(|n| *n >= 3_000 && (NOW.div_euclid(MINUTE) + n).rem_euclid(15) == 14)
+        .collect();
+    let last = lasts - 1;
+    if !left.contains(&last) {
+        left.push(last);
+    }
+    left.push(jump);
+    assert_eq!(minutes(&desk), left);
+    // Too old to be kept.
+    let oldest = jump - lasts;
+    let just_too_old = saw("other", Some(NOW + oldest * MINUTE - 1), Some(0.1), None);
+    desk.commit(3, vec![just_too_old]);
+    assert_eq!(minutes(&desk), left);
+    desk.commit(1, vec![minute(jump + 2 * lasts)]);
+    assert_eq!(minutes(&desk), [jump + 2 * lasts]);
+}
+
+#[test]
+fn a_windows_history_is_the_same_in_whatever_order_it_was_read_and_keeps_refusals() {
+    let reset = Some(NOW + 30 * DAY_MS);
+    let refusal = |n: i64| Observation {
+        status: LimitStatus::Rejected,
+        ..saw("other", Some(NOW + n * MINUTE), None, reset)
+    };
+    let all = || {
+        let steady = (0..4_000).map(|n| saw("other", Some(NOW + n * MINUTE + 5), Some(0.5), reset));
+        let refusals = [17, 18, 100, 3_900].map(refusal);
+        steady.chain(refusals).collect::<Vec<_>>()
+    };
+    let told = |order: &dyn Fn(&mut Vec<Observation>)| {
+        let mut desk = Desk::on_disk();
+        desk.store.apply_deferred(NOW).unwrap();
+        let mut given = all();
+        order(&mut given);
+        for part in given.chunks(700) {
+            desk.commit(1, part.to_vec());
+        }
+        points(&desk)
+    };
+    let in_order = told(&|given| given.sort_by_key(|seen| seen.observed_at));
+    let refused: Vec<i64> = (in_order.iter())
+        .filter(|(_, status)| *status == LimitStatus::Rejected)
+        .map(|(at, _)| *at)
+        .collect();
+    // 17 and 18 are of one quarter of an hour or of two.
+    let first = NOW.div_euclid(MINUTE);
+    let is_one = (first + 17).div_euclid(15) == (first + 18).div_euclid(15);
+    let wanted: &[i64] = if is_one {
+        &[18, 100, 3_900]
+    } else {
+        &[17, 18, 100, 3_900]
+    };
+    assert_eq!(refused, wanted);
+    assert_eq!(in_order.len(), kept_of(4_000).len());
+    assert_eq!(told(&|given| given.reverse()), in_order, "newest first");
+    let shuffled = told(&|given| fastrand::Rng::with_seed(7).shuffle(given));
+    assert_eq!(shuffled, in_order, "in no order");
 }
 
 #[test]

@@ -3,14 +3,18 @@
 //! **Invariant**: everything here happens in the transaction that moves the read position over the lines the
 //! observations came from; a threshold that fired is latched in that same transaction.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use super::deferred::{DeferredTables, MergeOrder};
 use super::next_number;
 use super::outcome::LimitChanges;
-use crate::model::{AccountId, DAY_MS, HOUR_MS, LimitStatus, MINUTE_MS, Millis, Observation, WindowUpdate};
+use crate::model::{
+    AccountId, DAY_MS, HOUR_MS, LimitStatus, MINUTE_MS, Millis, Observation, QUARTER_MS, WindowUpdate,
+};
 use crate::quota::overage::Overage;
 use crate::quota::window::{RESET_JITTER_MS, merge};
 use crate::quota::window_name;
@@ -25,8 +29,14 @@ use crate::store::table::{decode_row, get, put};
 /// Maximum number of windows kept separately for one account, beside those with fixed names; a provider has a
 /// few, a hostile log could name any number.
 pub const WINDOWS_PER_ACCOUNT_MAX: u32 = 64;
-/// Maximum number of points kept of one window's history, one for each minute with an observation.
+/// Maximum number of points kept of one window's history. In order of time there are never so many: with one for each
+/// minute of a day and one for each quarter of an hour of 14 days there are 2,800.
 pub const HISTORY_ROWS_MAX: u32 = 4096;
+/// Time for which each minute with an observation has a point in a window's history, in milliseconds; of an older
+/// quarter of an hour one point is kept.
+pub const HISTORY_MINUTES_MS: Millis = DAY_MS;
+/// Minutes in a quarter of an hour.
+const QUARTER_MINUTES: u32 = 15;
 /// Time for which a point of a window's history is kept after it was observed, in milliseconds.
 pub const HISTORY_AGE_MAX_MS: Millis = 15 * DAY_MS;
 /// Maximum number of rejections kept, of all accounts together.
@@ -175,6 +185,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
         if observation.status == LimitStatus::Rejected {
             self.reject(account, name, observation, at)?;
         }
+        let newest_before = known.as_ref().map(|open| open.row.track.state.observed_at);
         let thresholds = accounts
             .get(account as usize)
             .map_or_else(Vec::new, |id| self.slot.thresholds(id));
@@ -214,7 +225,7 @@ impl<'s, 't> WindowChanges<'s, 't> {
             self.newly_fired.push((number, fired));
         }
         if merged.history {
-            self.remember(account, name, observation, at, &mut open)?;
+            self.remember((account, name), observation, at, newest_before, &mut open)?;
         }
         self.open.insert(key, open);
         Ok(())
@@ -264,13 +275,13 @@ impl<'s, 't> WindowChanges<'s, 't> {
         Ok(count + u32::try_from(new.count()).unwrap_or(u32::MAX))
     }
 
-    /// Adds an observation to the history: of each minute the last one is kept, of equal ones the fullest.
+    /// Adds an observation to the history: of each minute the best point is kept, as of [`rank`].
     fn remember(
         &mut self,
-        account: u32,
-        name: &str,
+        (account, name): (u32, &str),
         observation: &Observation,
         at: Millis,
+        newest_before: Option<Millis>,
         open: &mut OpenWindow,
     ) -> Result<(), DbError> {
         let newest = open.row.track.state.observed_at.max(at);
@@ -289,14 +300,49 @@ impl<'s, 't> WindowChanges<'s, 't> {
         };
         let key = (account, name, minute);
         let there: Option<HistoryRow> = get(&self.history, key)?;
-        let merit = |row: &HistoryRow| (row.observed_at, row.utilization.map_or(-1.0, |share| share));
-        if there.is_some_and(|there| merit(&there) >= merit(&row)) {
+        if there.is_some_and(|there| rank(&there) >= rank(&row)) {
             return Ok(());
         }
         put(&mut self.history, key, &row)?;
         open.row.history_rows += u32::from(there.is_none());
         open.changed = true;
+        let (coarse_before, coarse) = (newest_before.map_or(0, coarse_until), coarse_until(newest));
+        if coarse > coarse_before {
+            self.thin(account, name, coarse_before..coarse, open)?;
+        }
+        if minute < coarse {
+            let quarter = minute - minute % QUARTER_MINUTES;
+            self.thin(account, name, quarter..quarter + QUARTER_MINUTES, open)?;
+        }
         self.forget(account, name, newest, open)
+    }
+
+    /// Keeps one point of each quarter of an hour, the best.
+    fn thin(
+        &mut self,
+        account: u32,
+        name: &str,
+        minutes: Range<u32>,
+        open: &mut OpenWindow,
+    ) -> Result<(), DbError> {
+        let mut rows: Vec<(u32, HistoryRow)> = Vec::new();
+        for entry in self
+            .history
+            .range((account, name, minutes.start)..(account, name, minutes.end))?
+        {
+            let (key, row) = entry?;
+            rows.push((key.value().2, decode_row("observations", row.value())?));
+        }
+        for quarter in rows.chunk_by(|(one, _), (next, _)| one / QUARTER_MINUTES == next / QUARTER_MINUTES) {
+            let best = quarter.iter().max_by(|(_, one), (_, other)| {
+                rank(one).partial_cmp(&rank(other)).unwrap_or(Ordering::Equal)
+            });
+            for (minute, _) in quarter.iter().filter(|row| Some(*row) != best) {
+                self.history.remove((account, name, *minute))?;
+                open.row.history_rows = open.row.history_rows.saturating_sub(1);
+            }
+        }
+        Ok(())
     }
 
     /// Removes the oldest points beyond the bounds of the history.
@@ -421,6 +467,18 @@ impl<'s, 't> WindowChanges<'s, 't> {
         }
         Ok(changes)
     }
+}
+
+/// The order of points of one stretch of time: a refusal before what is none, then the last, then the fullest.
+fn rank(row: &HistoryRow) -> (bool, Millis, f64) {
+    let is_refusal = row.status == LimitStatus::Rejected;
+    (is_refusal, row.observed_at, row.utilization.unwrap_or(-1.0))
+}
+
+/// The first minute of those that have a point each, the first of a quarter of an hour.
+fn coarse_until(newest: Millis) -> u32 {
+    let quarter = newest.saturating_sub(HISTORY_MINUTES_MS).div_euclid(QUARTER_MS);
+    u32::try_from(quarter).map_or(0, |quarter| quarter.saturating_mul(QUARTER_MINUTES))
 }
 
 /// True if two refusals by one window are the same: tries of one request or, if one of them does not name its
