@@ -1,0 +1,101 @@
+// The answer to "may a run start, and until when?", in sizes that are read from two metres.
+
+import { attr, byId, el, keyed, moment, named, show, text } from "./dom.js";
+import { accountKey } from "./fold.js";
+import { away, clock, countdown, counted, isNumber, percent, safe, time } from "./format.js";
+import { bindsAll, course } from "./pace.js";
+
+const SIGNS = {
+  allow: "M18 33l10 10 19-21",
+  wait: "M32 16v17l11 7",
+  deny: "M21 21l22 22M43 21l-22 22",
+  unknown: "M24 25c0-5 3.500-8 8-8s8 3 8 7.500c0 5.500-8 6-8 11.500M32 45v1",
+};
+
+export function renderVerdict(state, now, isStale) {
+  const answer = state.mayStart;
+  if (!answer) return;
+  const decision = answer.decision in SIGNS ? answer.decision : "unknown";
+  attr(byId("verdict"), "data-decision", decision);
+  attr(byId("verdict-sign"), "d", SIGNS[decision]);
+  text(byId("verdict-word"), decision);
+  const retryAt = time(answer.retry_at);
+  text(byId("verdict-with"), answer.chosen ? `with ${choice(answer.chosen)}` : "");
+  text(byId("verdict-title"), isStale ? "May a run start? The last answer was" : "May a run start?");
+  const until = end(state, answer, retryAt, now);
+  text(byId("until-label"), until.label);
+  text(byId("until-length"), until.length);
+  moment(byId("until-clock"), until.clock, until.at);
+  text(byId("verdict-sentence"), sentence(answer));
+  text(byId("asked"), `answered ${away(Math.min(state.mayStartAt ?? now, now), now)}`);
+  renderCandidates(answer, now);
+  renderLeases(state);
+  document.title = `${decision}${decision === "wait" && retryAt > now ? ` ${clock(retryAt, now)}` : ""} · tokentail`;
+}
+
+const choice = (of) => safe(accountKey(of)) + (of.model ? ` and ${safe(of.model)}` : "");
+
+/** With an account chosen, its own sentence: the others are in the list below. */
+function sentence(answer) {
+  const chosen = answer.chosen && answer.candidates.find((one) => accountKey(one) === accountKey(answer.chosen));
+  const words = [chosen?.sentence ?? answer.sentence];
+  if (answer.unseen && !words[0].includes(answer.unseen)) words.push(answer.unseen);
+  return safe(words.join(". "));
+}
+
+/** { label, length, clock, at }: the next try, or how long the account lasts. */
+function end(state, answer, retryAt, now) {
+  if (answer.decision === "deny") return { label: "until", length: "an operator acts", clock: "", at: NaN };
+  if (answer.decision !== "allow") {
+    if (!(retryAt > now)) {
+      const label = Number.isFinite(retryAt) ? "asking again" : "next try";
+      return { label, length: Number.isFinite(retryAt) ? "now" : "unknown", clock: "", at: NaN };
+    }
+    return { label: "next try in", length: countdown(retryAt - now), clock: `at ${clock(retryAt, now)}`, at: retryAt };
+  }
+  const chosen = answer.candidates.find((one) => answer.chosen && accountKey(one) === accountKey(answer.chosen));
+  const windows = [...(state.windows?.values() ?? [])]
+    .filter((one) => answer.chosen && accountKey(one) === accountKey(answer.chosen))
+    .filter((one) => bindsAll(one.window) || one.window === chosen?.binding_window)
+    .map((one) => ({ name: one.window, ...course(one, now) }))
+    .filter((one) => one.kind === "fresh" || one.kind === "stale");
+  const first = windows.filter((one) => one.runsOutAt > 0).sort((a, b) => a.runsOutAt - b.runsOutAt)[0];
+  if (first) {
+    const at = first.runsOutAt;
+    return { label: `${safe(first.name)} runs out in`, length: countdown(at - now), clock: `at ${clock(at, now)}, at this pace`, at };
+  }
+  const next = windows.filter((one) => isNumber(one.resetAt) && one.zone !== "none").sort((a, b) => a.resetAt - b.resetAt)[0];
+  if (!next) return { label: "lasts until", length: "unknown", clock: "", at: NaN };
+  return {
+    label: "lasts to the reset in", length: countdown(next.resetAt - now),
+    clock: `${safe(next.name)}, at ${clock(next.resetAt, now)}`, at: next.resetAt,
+  };
+}
+
+function renderCandidates(answer, now) {
+  text(byId("candidates-title"), answer.candidates.length === 1 ? "One account" : `${answer.candidates.length} accounts in their order`);
+  const make = (one) => {
+    const parts = { word: el("span", { class: "chip" }), sense: el("span"), until: el("span", { class: "note" }) };
+    const name = named(accountKey(one) + (one.model ? ` and ${one.model}` : ""), "strong");
+    return Object.assign(el("li", null, name, " ", parts.word, " ", parts.sense, " ", parts.until), { parts });
+  };
+  keyed(byId("candidate-list"), answer.candidates, (one) => `${accountKey(one)} ${one.model}`, make, ({ parts }, one) => {
+    attr(text(parts.word, one.verdict), "data-decision", one.verdict);
+    text(parts.sense, safe(one.sentence));
+    const until = time(one.until);
+    moment(parts.until, until > now ? `until ${clock(until, now)}` : "", until);
+  });
+}
+
+function renderLeases(state) {
+  const held = (state.capacity ?? []).filter((one) => one.active > 0 || Object.keys(one.held).length);
+  show(byId("leases"), state.capacity !== null);
+  text(byId("leases"), held.length ? held.map(places).join(" · ") : "No lease or live run holds a place.");
+}
+
+/** claude/max-1: 2 of 4 places taken, leases hold 4.0 % of five_hour */
+function places(one) {
+  const taken = isNumber(one.concurrency) ? `${one.active} of ${counted(one.concurrency, "place")} taken` : `${counted(one.active, "place")} taken`;
+  const shares = Object.entries(one.held).map(([name, share]) => `${percent(share)} of ${safe(name)}`);
+  return `${safe(accountKey(one))}: ${taken}${shares.length ? `, leases hold ${shares.join(", ")}` : ""}`;
+}
