@@ -31,6 +31,6 @@ function failed(name, error) {
   const place = byId(PLACES[name] ?? "footer");
   const known = place.querySelector(`:scope > .failed[data-of="${name}"]`);
   if (!error) return known?.remove();
-  const line = known ?? place.appendChild(el("p", { class: "failed", "data-of": name, role: "status" }));
+  const line = known ?? place.appendChild(el("p", { class: "failed", "data-of": name }));
   text(line, `Not current: ${error.status ? error.message : "the collector does not answer"}. It is asked again.`);
 }
