@@ -56,9 +56,26 @@ macro_rules! files {
 static INDEX: [PageFile; 1] = files!["index.html"];
 /// Its parts.
 static FILES: &[PageFile] = &files![
+    "api.js"
+    "chart.js"
+    "clock.js"
+    "days.js"
+    "dom.js"
+    "events.js"
+    "fold.js"
+    "format.js"
+    "health.js"
     "icon.svg"
+    "pace.js"
     "page.css"
     "page.js"
+    "refresh.js"
+    "rest.js"
+    "runs.js"
+    "sse.js"
+    "stream.js"
+    "verdict.js"
+    "windows.js"
 ];
 
 impl PageFile {

@@ -46,8 +46,6 @@ export class Tab {
         return route.fulfill({ body: fs.readFileSync(path.join(files, name)), contentType: TYPES[path.extname(name)] });
       });
     }
-    // TEMPORARY-OLD
-    if (process.env.OLD) await tab.context.route((u) => u.pathname === "/v1/events" || u.pathname === "/v1/runs" || u.pathname === "/v1/quota/history", (route) => { const u = new URL(route.request().url()); for (const k of ["snapshot", "sort", "limit", "from", "to", "step"]) u.searchParams.delete(k); return route.continue({ url: u.href }); });
     await before(tab.context);
     tab.page = await tab.context.newPage();
     await tab.page.addInitScript(observe);
