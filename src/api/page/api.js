@@ -51,6 +51,10 @@ export async function get(path) {
   return { document: await response.json(), total: total === null ? null : Number(total), sentAt, receivedAt };
 }
 
+/** The first answer to the question of the page, asked before its other parts have arrived: this file runs first. */
+export const first = globalThis.document ? get("/v1/may-start") : Promise.reject(new Error("no page"));
+first.catch(() => {});
+
 /** Saves the CSV of a route as a file. */
 export async function save(path, name) {
   const url = URL.createObjectURL(await (await ask(path, "text/csv")).blob());

@@ -1,7 +1,7 @@
 // The page: one stream, one state, one timer. Events go through `foldAll`, documents through the `with…` functions, and
 // every change is drawn once for each frame, usage once for each second.
 
-import { get, token } from "./api.js";
+import { first, get, token } from "./api.js";
 import { Clock } from "./clock.js";
 import { attr, byId, show, text } from "./dom.js";
 import { empty, foldAll, withLeases, withQuota, withRuns } from "./fold.js";
@@ -16,6 +16,8 @@ const clock = new Clock();
 let state = empty();
 let queue = [];
 let isScheduled = false;
+/** The answer that was asked for before this file was there; used once, by the first request. */
+let early = first;
 /** The parts below the first screen, once they are there. */
 let rest = null;
 
@@ -31,7 +33,9 @@ function addDocument(name, everyMs, path, apply) {
     const since = state.sequence;
     const asked = path();
     if (asked === null) return;
-    const answer = await get(asked);
+    const asking = early ?? get(asked);
+    early = null;
+    const answer = await asking;
     // Another choice was made meanwhile.
     if (path() !== asked) return refresh.due([name], Date.now());
     clock.sample(time(answer.document.now), answer.sentAt, answer.receivedAt);
@@ -78,7 +82,7 @@ function take() {
   const kinds = new Set(events.map(({ event }) => event));
   const now = Date.now();
   for (const kind of kinds) if (kind in MAKES_OLD) refresh.due(known(MAKES_OLD[kind][0]), now, MAKES_OLD[kind][1]);
-  if (["account", "window", "lease"].some((kind) => kinds.has(kind))) refresh.due(["may-start"], now, 1);
+  if (["account", "window", "lease", "health"].some((kind) => kinds.has(kind))) refresh.due(["may-start"], now, 1);
   if (kinds.has("snapshot") || kinds.has("gap")) everything();
   rest?.notify(state);
 }
