@@ -179,7 +179,7 @@ export const stories = {
     await tab.ready();
     const cell = (account, name) => tab.page.locator(".account", { hasText: account }).locator(".cell", { has: tab.page.getByText(name, { exact: true }) });
     for (const [account, name, kind, words] of [
-      ["claude/max-1", "five_hour", "exhausted", /refused\s+refused until \d\d:\d\d\s+free in .*last share 92\.0 %/],
+      ["claude/max-1", "five_hour", "exhausted", /refused\s+refused until \d\d:\d\d\s+free in [^]*rate_limit_event, 1 min ago; last share 92\.0 %/],
       ["claude/max-1", "seven_day", "stale", /41\.0 %[^]*stale: usage_api, 1[23] min ago/],
       ["claude/max-2", "five_hour", "expired", /expired\s+reset passed 1\d min ago\s+awaiting news/],
       ["claude/max-2", "seven_day", "unknown", /unknown\s+resets in 2 d 2 h/],

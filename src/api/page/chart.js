@@ -2,7 +2,7 @@
 
 import { attr, byId, el, keyed, show, svg, text } from "./dom.js";
 import { accountKey, windowKey } from "./fold.js";
-import { away, clock, day, isNumber, percent, safe, time, utc } from "./format.js";
+import { away, clock, counted, day, isNumber, percent, safe, time, utc } from "./format.js";
 import { course } from "./pace.js";
 
 const HOUR = 3_600_000;
@@ -129,7 +129,7 @@ export function startChart({ refresh, addDocument, schedule, clock: corrected, s
     }
     plot.replaceChildren(svg("svg", { role: "img", "aria-label": describe(window, at, now), viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT }, ...parts));
     text(byId("chart-note"), points === null ? "Asking for its observations." : !points.length ? "Nothing was observed in this span."
-      : `percent used · dotted: 75 and 90 % · dashed: at this pace${own.length ? ` · ${own.length} starts of runs below` : ""}${points.some((one) => one.refused) ? " · crosses: refused" : ""}`);
+      : `percent used · dotted: 75 and 90 % · dashed: at this pace${own.length ? ` · ${counted(own.length, "start")} of runs below` : ""}${points.some((one) => one.refused) ? " · crosses: refused" : ""}`);
   }
 
   function rows(points, now) {

@@ -44,6 +44,7 @@ export function startEvents({ schedule }) {
   function render(state, now) {
     if (now - seenAt > 10_000 && state.watchedSince !== null) localStorage.setItem(SEEN, String((seenAt = now)));
     const inputs = [state.thresholds, state.refusals, state.journal];
+    if (inputs[0] !== drawn[0]) notify(state);
     if (inputs.some((input, index) => input !== drawn[index])) list = entries(state);
     drawn = inputs;
     keyed(byId("event-list"), list.slice(0, shown), (one) => one.key, make, ({ parts }, one) => {
@@ -103,5 +104,5 @@ export function startEvents({ schedule }) {
     }
   }
 
-  return { render, notify, tickHidden };
+  return { render, tickHidden };
 }

@@ -84,7 +84,6 @@ function take() {
   for (const kind of kinds) if (kind in MAKES_OLD) refresh.due(known(MAKES_OLD[kind][0]), now, MAKES_OLD[kind][1]);
   if (["account", "window", "lease", "health"].some((kind) => kinds.has(kind))) refresh.due(["may-start"], now, 1);
   if (kinds.has("snapshot") || kinds.has("gap")) everything();
-  rest?.notify(state);
 }
 
 const known = (names) => names.filter((name) => refresh.documents.has(name));

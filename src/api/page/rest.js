@@ -21,7 +21,6 @@ export function start(page) {
       events.render(state, now);
       renderHealth(state, now);
     },
-    notify: events.notify,
     tickHidden: events.tickHidden,
     failed,
   };

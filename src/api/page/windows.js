@@ -60,7 +60,7 @@ function facts(account, capacity) {
   if (account.leases) list.push({ key: "leases", words: counted(account.leases, "lease") });
   if (capacity && (isNumber(capacity.free) || isNumber(capacity.concurrency))) {
     const by = capacity.by ? ` (${safe(capacity.by).replaceAll("_", " ")})` : "";
-    list.push({ key: "free", words: `${isNumber(capacity.free) ? counted(capacity.free, "place") : "unknown places"} free${capacity.free === 0 ? by : ""}` });
+    list.push({ key: "free", words: capacity.free === 0 ? `no place free${by}` : isNumber(capacity.free) ? `${counted(capacity.free, "place")} free` : "free places unknown" });
   }
   return list;
 }
@@ -126,7 +126,8 @@ function updateCell(node, window, now) {
   attr(attr(parts.tick, "x1", tick), "x2", tick);
   moment(parts.resets, shown.resets, at.resetAt);
   moment(parts.out, shown.out, at.kind === "exhausted" ? at.until : at.runsOutAt);
-  moment(parts.seen, `${at.kind === "stale" ? "stale: " : ""}${safe(window.source)}, ${away(at.seenAt, now)}`, at.seenAt);
+  const seenAt = at.kind === "exhausted" ? time(window.observed_at) : at.seenAt;
+  moment(parts.seen, `${at.kind === "stale" ? "stale: " : ""}${safe(window.source)}, ${away(seenAt, now)}${shown.note ?? ""}`, seenAt);
   // A share that is unknown is no meter at zero.
   attr(parts.meter, "role", isMeasured ? "meter" : "img");
   attr(parts.meter, "aria-label", isMeasured ? `${safe(windowKey(window))} used` : `${safe(windowKey(window))}: ${shown.used}`);
@@ -160,10 +161,9 @@ const WORDS = {
   exhausted(at, now) {
     const [used, until] = at.refused ? ["refused", "refused until"] : ["exhausted", "used up until"];
     const ends = Number.isFinite(at.until);
-    const last = isNumber(at.share) ? `last share ${percent(at.share)}` : "";
     return {
       used, resets: ends ? `${until} ${clock(at.until, now)}` : "refused, its end is unknown",
-      out: [ends ? `free ${away(at.until, now)}` : "", last].filter(Boolean).join("; "),
+      out: ends ? `free ${away(at.until, now)}` : "", note: isNumber(at.share) ? `; last share ${percent(at.share)}` : "",
     };
   },
 };
