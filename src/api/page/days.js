@@ -87,7 +87,7 @@ export function startDays({ refresh, addDocument, schedule, state: stateNow }) {
     const parts = [svg("title", null, "Tokens by day and model, and reads of caches")];
     for (const share of [0, 0.5, 1]) {
       parts.push(svg("line", { class: "grid", x1: EDGE.left, x2: width - EDGE.right, y1: y(top * share), y2: y(top * share) }));
-      parts.push(svg("text", { class: "axis n", x: EDGE.left - 6, y: y(top * share) + 4 }, compact(top * share)));
+      if (!share || days.some((one) => one.total)) parts.push(svg("text", { class: "axis n", x: EDGE.left - 6, y: y(top * share) + 4 }, compact(top * share)));
     }
     parts.push(svg("text", { class: "axis n", x: EDGE.left - 6, y: HEIGHT - EDGE.bottom - CACHE / 2 + 8 }, "cache"));
     const each = Math.ceil(46 / room);

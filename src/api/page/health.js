@@ -33,7 +33,7 @@ export function renderHealth(state, now) {
 
 function facts(health, summary, now) {
   const list = [];
-  if (isNumber(health.lag_bytes)) list.push(health.lag_bytes ? `${bytes(health.lag_bytes)} wait to be read` : "everything is read");
+  if (isNumber(health.lag_bytes)) list.push(health.lag_bytes ? `${bytes(health.lag_bytes)} wait to be read` : health.status === "ok" ? "everything is read" : "nothing known waits to be read");
   if (health.backlog_done === false) list.push("still reading what was there at its start");
   if (health.watching) list.push(`watching by ${safe(health.watching)}`);
   if (health.since) list.push(`since ${clock(time(health.since), now)} (${length((now - time(health.since)) / 1_000)})`);

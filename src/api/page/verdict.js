@@ -15,13 +15,15 @@ const SIGNS = {
 export function renderVerdict(state, now, isStale) {
   const answer = state.mayStart;
   if (!answer) return;
-  const decision = answer.decision in SIGNS ? answer.decision : "unknown";
+  const last = Object.hasOwn(SIGNS, answer.decision) ? answer.decision : "unknown";
+  // An answer of before the connection was lost is none for now.
+  const decision = isStale ? "unknown" : last;
   attr(byId("verdict"), "data-decision", decision);
   attr(byId("verdict-sign"), "d", SIGNS[decision]);
   text(byId("verdict-word"), decision);
   const retryAt = time(answer.retry_at);
-  text(byId("verdict-with"), answer.chosen ? `with ${choice(answer.chosen)}` : "");
-  text(byId("verdict-title"), isStale ? "May a run start? The last answer was" : "May a run start?");
+  const chosen = answer.chosen ? `with ${choice(answer.chosen)}` : "";
+  text(byId("verdict-with"), isStale ? `the last answer was ${last} ${chosen}` : chosen);
   const until = end(state, answer, retryAt, now);
   text(byId("until-label"), until.label);
   text(byId("until-length"), until.length);
@@ -47,10 +49,8 @@ function sentence(answer) {
 function end(state, answer, retryAt, now) {
   if (answer.decision === "deny") return { label: "until", length: "an operator acts", clock: "", at: NaN };
   if (answer.decision !== "allow") {
-    if (!(retryAt > now)) {
-      const label = Number.isFinite(retryAt) ? "asking again" : "next try";
-      return { label, length: Number.isFinite(retryAt) ? "now" : "unknown", clock: "", at: NaN };
-    }
+    if (!Number.isFinite(retryAt)) return { label: "until", length: "more is known", clock: "", at: NaN };
+    if (retryAt <= now) return { label: "next try", length: "now", clock: "", at: NaN };
     return { label: "next try in", length: countdown(retryAt - now), clock: `at ${clock(retryAt, now)}`, at: retryAt };
   }
   const chosen = answer.candidates.find((one) => answer.chosen && accountKey(one) === accountKey(answer.chosen));
