@@ -122,7 +122,7 @@ function tick() {
 
 function connection() {
   attr(document.documentElement, "data-connection", stream.phase);
-  if (stream.phase === "unauthorized") unauthorized();
+  if (stream.phase === "unauthorized" && byId("login").hidden) unauthorized();
   if (stream.phase === "open" && state.watchedSince !== null) {
     // Resumed: events are complete, what no event says is not. A rate began anew.
     state = { ...state, watchedSince: clock.now() };
@@ -146,9 +146,8 @@ function renderConnection(now) {
 }
 
 function unauthorized() {
-  if (stream.phase !== "unauthorized") stream.close();
-  attr(document.documentElement, "data-connection", "unauthorized");
   show(byId("login"), true);
+  if (stream.phase !== "unauthorized") stream.close("unauthorized");
   if (token.get()) text(byId("login-why"), "The collector does not accept this token. It is in the file named by http.token_file.");
   token.clear();
   state = empty();

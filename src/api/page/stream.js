@@ -29,11 +29,11 @@ export class Stream {
     this.run(this.controller);
   }
 
-  close() {
+  close(phase = "closed") {
     this.controller?.abort();
     this.controller = null;
     this.lostAt = null;
-    this.enter("closed");
+    this.enter(phase);
   }
 
   /** At least once a second; `now` is the time of this computer. */
