@@ -5,6 +5,7 @@ import { accountKey } from "./fold.js";
 import { away, clock, countdown, counted, isNumber, percent, safe, time } from "./format.js";
 import { bindsAll, course } from "./pace.js";
 
+const LEASES_SHOWN = 5;
 const SIGNS = {
   allow: "M18 33l10 10 19-21",
   wait: "M32 16v17l11 7",
@@ -90,7 +91,15 @@ function renderCandidates(answer, now) {
 function renderLeases(state) {
   const held = (state.capacity ?? []).filter((one) => one.active > 0 || Object.keys(one.held).length);
   show(byId("leases"), state.capacity !== null);
-  text(byId("leases"), held.length ? held.map(places).join(" · ") : "No lease or live run holds a place.");
+  const leases = [...(state.leases?.values() ?? [])];
+  const words = [...held.map(places), ...(leases.length ? [`${counted(leases.length, "lease")}: ${listed(leases)}`] : [])];
+  text(byId("leases"), words.length ? words.join(" · ") : "No lease or live run holds a place.");
+}
+
+/** run r7 bound, nightly granted, and 3 more */
+function listed(leases) {
+  const words = leases.slice(0, LEASES_SHOWN).map((one) => `${safe(one.run ? `run ${one.run}` : one.holder ?? one.id)} ${safe(one.state)}`);
+  return words.join(", ") + (leases.length > LEASES_SHOWN ? `, and ${leases.length - LEASES_SHOWN} more` : "");
 }
 
 /** claude/max-1: 2 of 4 places taken, leases hold 4.0 % of five_hour */
