@@ -20,160 +20,158 @@ const TYPES = { ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg
 
 /** Runs in the page before its own scripts: what the tests need to know of its course. */
 function observe() {
-    const seen = (globalThis.observed = { answeredAt: null, longTasks: [], shift: 0, notifications: [] });
-    new PerformanceObserver((list) => seen.longTasks.push(...list.getEntries().map((task) => task.duration))).observe({
-        type: "longtask",
-        buffered: true,
-    });
-    new PerformanceObserver((list) => {
-        for (const entry of list.getEntries()) if (!entry.hadRecentInput) seen.shift += entry.value;
-    }).observe({ type: "layout-shift", buffered: true });
-    new MutationObserver((_, observer) => {
-        const decision = document.getElementById("verdict")?.dataset.decision;
-        if (!decision || decision === "loading") return;
-        observer.disconnect();
-        requestAnimationFrame(() => (seen.answeredAt = performance.now()));
-    }).observe(document, { subtree: true, childList: true, attributes: true });
+  const seen = (globalThis.observed = { answeredAt: null, longTasks: [], shift: 0, notifications: [] });
+  new PerformanceObserver((list) => seen.longTasks.push(...list.getEntries().map((task) => task.duration))).observe({
+    type: "longtask",
+    buffered: true,
+  });
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) if (!entry.hadRecentInput) seen.shift += entry.value;
+  }).observe({ type: "layout-shift", buffered: true });
+  new MutationObserver((_, observer) => {
+    const decision = document.getElementById("verdict")?.dataset.decision;
+    if (!decision || decision === "loading") return;
+    observer.disconnect();
+    requestAnimationFrame(() => (seen.answeredAt = performance.now()));
+  }).observe(document, { subtree: true, childList: true, attributes: true });
 }
 
 export class Tab {
-    static async open(browser, world, { contextOptions = {}, before = async () => {} } = {}) {
-        const tab = new Tab();
-        tab.world = world;
-        tab.problems = [];
-        /** Patterns of console errors that a story causes on purpose. */
-        tab.expected = [];
-        tab.context = await browser.newContext({
-            viewport: { width: 1280, height: 900 },
-            timezoneId: "Europe/Berlin",
-            colorScheme: "light",
-            ...contextOptions,
+  static async open(browser, world, { contextOptions = {}, before = async () => {} } = {}) {
+    const tab = new Tab();
+    tab.world = world;
+    tab.problems = [];
+    /** Patterns of console errors that a story causes on purpose. */
+    tab.expected = [];
+    tab.context = await browser.newContext({
+      viewport: { width: 1280, height: 900 },
+      timezoneId: "Europe/Berlin",
+      colorScheme: "light",
+      ...contextOptions,
+    });
+    if (files) {
+      await tab.context.route(
+        (url) => url.pathname === "/" || url.pathname.startsWith("/page/"),
+        (route) => {
+          const name = path.basename(new URL(route.request().url()).pathname) || "index.html";
+          return route.fulfill({
+            body: fs.readFileSync(path.join(files, name)),
+            contentType: TYPES[path.extname(name)],
+          });
+        },
+      );
+    }
+    await before(tab.context);
+    tab.page = await tab.context.newPage();
+    await tab.page.addInitScript(observe);
+    tab.page.on(
+      "console",
+      (message) => message.type() === "error" && tab.problems.push(`${message.text()} ${message.location().url}`),
+    );
+    tab.page.on("pageerror", (error) => tab.problems.push(error.stack));
+    tab.page.on("request", (request) => {
+      if (!request.url().startsWith(world.url) && !request.url().startsWith("blob:"))
+        tab.problems.push(`a request elsewhere: ${request.url()}`);
+    });
+    await tab.page.goto(world.url);
+    return tab;
+  }
+
+  text(selector) {
+    return this.page.locator(selector).first().innerText();
+  }
+
+  /** Waits until the text of an element fits. */
+  async until(selector, pattern) {
+    const is = ([selector, source]) => new RegExp(source).test(document.querySelector(selector)?.textContent ?? "");
+    try {
+      await this.page.waitForFunction(is, [selector, pattern.source], { timeout: 30_000 });
+    } catch (error) {
+      throw new Error(
+        `${selector} is no ${pattern}: ${await this.page
+          .locator(selector)
+          .first()
+          .textContent()
+          .catch(() => "not there")}`,
+        { cause: error },
+      );
+    }
+  }
+
+  ready() {
+    return this.page.waitForFunction(
+      () =>
+        !document.getElementById("rest").hidden &&
+        document.querySelector("#days-plot svg") &&
+        document.querySelector("#runs-note"),
+    );
+  }
+
+  /** Pictures, and findings of axe, in both schemes and on a narrow screen. */
+  async look(name) {
+    for (const [scheme, width] of [
+      ["light", 1280],
+      ["dark", 1280],
+      ["light", 360],
+    ]) {
+      await this.page.emulateMedia({ colorScheme: scheme });
+      await this.page.setViewportSize({ width, height: width === 360 ? 740 : 900 });
+      // The plots are drawn again for the new width.
+      await this.page.evaluate(
+        () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))),
+      );
+      const overflow = await this.page.evaluate(
+        () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+      );
+      assert.ok(overflow <= 0, `${name}: wider than ${width} px by ${overflow}`);
+      await this.page.evaluate(axe);
+      const { violations } = await this.page.evaluate(() =>
+        globalThis.axe.run(document, { resultTypes: ["violations"] }),
+      );
+      const found = violations.map(
+        (one) =>
+          `${one.id}: ${one.nodes
+            .slice(0, 3)
+            .map((node) => `${node.html.slice(0, 160)} ${node.any[0]?.message ?? ""}`)
+            .join(" | ")}`,
+      );
+      assert.deepEqual(found, [], `${name} ${scheme} ${width}`);
+      if (shots)
+        await this.page.screenshot({
+          path: path.join(shots, `${name}-${width === 360 ? "360" : scheme}.png`),
+          fullPage: true,
         });
-        if (files) {
-            await tab.context.route(
-                (url) => url.pathname === "/" || url.pathname.startsWith("/page/"),
-                (route) => {
-                    const name = path.basename(new URL(route.request().url()).pathname) || "index.html";
-                    return route.fulfill({
-                        body: fs.readFileSync(path.join(files, name)),
-                        contentType: TYPES[path.extname(name)],
-                    });
-                },
-            );
-        }
-        await before(tab.context);
-        tab.page = await tab.context.newPage();
-        await tab.page.addInitScript(observe);
-        tab.page.on(
-            "console",
-            (message) => message.type() === "error" && tab.problems.push(`${message.text()} ${message.location().url}`),
-        );
-        tab.page.on("pageerror", (error) => tab.problems.push(error.stack));
-        tab.page.on("request", (request) => {
-            if (!request.url().startsWith(world.url) && !request.url().startsWith("blob:"))
-                tab.problems.push(`a request elsewhere: ${request.url()}`);
-        });
-        await tab.page.goto(world.url);
-        return tab;
     }
+    await this.page.emulateMedia({ colorScheme: "light" });
+    await this.page.setViewportSize({ width: 1280, height: 900 });
+  }
 
-    text(selector) {
-        return this.page.locator(selector).first().innerText();
-    }
-
-    /** Waits until the text of an element fits. */
-    async until(selector, pattern) {
-        const is = ([selector, source]) => new RegExp(source).test(document.querySelector(selector)?.textContent ?? "");
-        try {
-            await this.page.waitForFunction(is, [selector, pattern.source], { timeout: 30_000 });
-        } catch (error) {
-            throw new Error(
-                `${selector} is no ${pattern}: ${await this.page
-                    .locator(selector)
-                    .first()
-                    .textContent()
-                    .catch(() => "not there")}`,
-                { cause: error },
-            );
-        }
-    }
-
-    ready() {
-        return this.page.waitForFunction(
-            () =>
-                !document.getElementById("rest").hidden &&
-                document.querySelector("#days-plot svg") &&
-                document.querySelector("#runs-note"),
-        );
-    }
-
-    /** Pictures, and findings of axe, in both schemes and on a narrow screen. */
-    async look(name) {
-        for (const [scheme, width] of [
-            ["light", 1280],
-            ["dark", 1280],
-            ["light", 360],
-        ]) {
-            await this.page.emulateMedia({ colorScheme: scheme });
-            await this.page.setViewportSize({ width, height: width === 360 ? 740 : 900 });
-            // The plots are drawn again for the new width.
-            await this.page.evaluate(
-                () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))),
-            );
-            const overflow = await this.page.evaluate(
-                () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
-            );
-            assert.ok(overflow <= 0, `${name}: wider than ${width} px by ${overflow}`);
-            await this.page.evaluate(axe);
-            const { violations } = await this.page.evaluate(() =>
-                globalThis.axe.run(document, { resultTypes: ["violations"] }),
-            );
-            const found = violations.map(
-                (one) =>
-                    `${one.id}: ${one.nodes
-                        .slice(0, 3)
-                        .map((node) => `${node.html.slice(0, 160)} ${node.any[0]?.message ?? ""}`)
-                        .join(" | ")}`,
-            );
-            assert.deepEqual(found, [], `${name} ${scheme} ${width}`);
-            if (shots)
-                await this.page.screenshot({
-                    path: path.join(shots, `${name}-${width === 360 ? "360" : scheme}.png`),
-                    fullPage: true,
-                });
-        }
-        await this.page.emulateMedia({ colorScheme: "light" });
-        await this.page.setViewportSize({ width: 1280, height: 900 });
-    }
-
-    /** Closes the tab; what went wrong unnoticed is an error. */
-    async close() {
-        const problems = this.problems.filter((problem) => !this.expected.some((pattern) => pattern.test(problem)));
-        await this.context.close();
-        assert.deepEqual(problems, []);
-    }
+  /** Closes the tab; what went wrong unnoticed is an error. */
+  async close() {
+    const problems = this.problems.filter((problem) => !this.expected.some((pattern) => pattern.test(problem)));
+    await this.context.close();
+    assert.deepEqual(problems, []);
+  }
 }
 
 if (shots) fs.mkdirSync(shots, { recursive: true });
 const browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--no-sandbox"],
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: ["--no-sandbox"],
 });
 let failures = 0;
 for (const [name, story] of Object.entries({ ...states, ...journeys })) {
-    if (only && !name.includes(only)) continue;
-    const began = performance.now();
-    const worlds = [];
-    try {
-        const said = await story({ browser, executable, Tab, keep: (world) => (worlds.push(world), world) });
-        console.log(
-            `ok      ${name} (${((performance.now() - began) / 1_000).toFixed(1)} s)${said ? `: ${said}` : ""}`,
-        );
-    } catch (error) {
-        failures++;
-        console.log(`FAILED  ${name}: ${error.stack}`);
-    }
-    for (const world of worlds) await world.remove();
+  if (only && !name.includes(only)) continue;
+  const began = performance.now();
+  const worlds = [];
+  try {
+    const said = await story({ browser, executable, Tab, keep: (world) => (worlds.push(world), world) });
+    console.log(`ok      ${name} (${((performance.now() - began) / 1_000).toFixed(1)} s)${said ? `: ${said}` : ""}`);
+  } catch (error) {
+    failures++;
+    console.log(`FAILED  ${name}: ${error.stack}`);
+  }
+  for (const world of worlds) await world.remove();
 }
 await browser.close();
 process.exitCode = failures ? 1 : 0;

@@ -7,206 +7,205 @@ import { grouped } from "../../src/api/page/format.js";
 import { HOUR, ONE, TWO, busy, make } from "./world.mjs";
 
 export const journeys = {
-    async token({ browser, executable, keep, Tab }) {
-        const world = await make(keep, executable, { config: ONE });
-        const secret = "0123456789abcdef-page";
-        fs.writeFileSync(world.path("token"), secret, { mode: 0o600 });
-        world.settings.TOKENTAIL__HTTP__TOKEN_FILE = world.path("token");
-        world.append("nightly");
-        await world.start();
-        const tab = await Tab.open(browser, world);
-        tab.expected.push(/401 \(Unauthorized\)/);
-        const field = tab.page.getByLabel("Token", { exact: true });
-        await field.waitFor();
-        assert.equal(await tab.page.locator("#verdict").isVisible(), false);
-        await tab.look("token");
-        await field.fill("0123456789abcdef-wrong");
-        await tab.page.keyboard.press("Enter");
-        await tab.until("#login-why", /does not accept this token/);
-        await field.fill(secret);
-        await tab.page.keyboard.press("Enter");
-        await tab.until("#link", /^live$/);
-        await tab.ready();
-        assert.equal(await field.isVisible(), false);
-        const kept = await tab.page.evaluate(() => [
-            Object.values(sessionStorage),
-            JSON.stringify(localStorage),
-            document.cookie,
-            location.href,
-        ]);
-        assert.deepEqual(kept[0], [secret]);
-        assert.ok(!kept.slice(1).join().includes(secret));
-        await tab.page.reload();
-        await tab.until("#link", /^live$/);
-        await tab.close();
-    },
+  async token({ browser, executable, keep, Tab }) {
+    const world = await make(keep, executable, { config: ONE });
+    const secret = "0123456789abcdef-page";
+    fs.writeFileSync(world.path("token"), secret, { mode: 0o600 });
+    world.settings.TOKENTAIL__HTTP__TOKEN_FILE = world.path("token");
+    world.append("nightly");
+    await world.start();
+    const tab = await Tab.open(browser, world);
+    tab.expected.push(/401 \(Unauthorized\)/);
+    const field = tab.page.getByLabel("Token", { exact: true });
+    await field.waitFor();
+    assert.equal(await tab.page.locator("#verdict").isVisible(), false);
+    await tab.look("token");
+    await field.fill("0123456789abcdef-wrong");
+    await tab.page.keyboard.press("Enter");
+    await tab.until("#login-why", /does not accept this token/);
+    await field.fill(secret);
+    await tab.page.keyboard.press("Enter");
+    await tab.until("#link", /^live$/);
+    await tab.ready();
+    assert.equal(await field.isVisible(), false);
+    const kept = await tab.page.evaluate(() => [
+      Object.values(sessionStorage),
+      JSON.stringify(localStorage),
+      document.cookie,
+      location.href,
+    ]);
+    assert.deepEqual(kept[0], [secret]);
+    assert.ok(!kept.slice(1).join().includes(secret));
+    await tab.page.reload();
+    await tab.until("#link", /^live$/);
+    await tab.close();
+  },
 
-    async "kill -9 and return"({ browser, executable, keep, Tab }) {
-        const world = await busy(keep, executable);
-        world.append("steady", { at: Date.now() });
-        await world.messages("steady", 1);
-        const tab = await Tab.open(browser, world);
-        tab.expected.push(/ERR_(CONNECTION_REFUSED|INCOMPLETE_CHUNKED_ENCODING|CONNECTION_RESET|EMPTY_RESPONSE)/);
-        await tab.ready();
-        await tab.until("#runs-table", /steady/);
-        await world.stop("SIGKILL");
-        await tab.until("#lost", /Disconnected[^]*(Next try in|Trying)/);
-        await tab.until("#link", /disconnected|connecting/);
-        // What was allowed then may not be now; countdowns run on.
-        await tab.until("#verdict-word", /^unknown$/);
-        await tab.until("#verdict-with", /the last answer was allow with claude\/max-1/);
-        const length = () => tab.page.locator(".cell .note").first().innerText();
-        const before = await length();
-        await tab.look("disconnected");
-        assert.notEqual(await length(), before);
-        for (let line = 0; line < 25; line++) world.append("steady", { output: 1_000 + line });
-        await world.start();
-        await world.messages("steady", 26);
-        await tab.page
-            .locator("#lost-retry")
-            .click({ timeout: 2_000 })
-            .catch(() => {});
-        await tab.page.waitForFunction(() => document.getElementById("lost").hidden);
-        const run = await world.ask("GET", "/v1/runs/steady");
-        const total = () =>
-            tab.page
-                .locator("#runs-table > tbody", { hasText: "steady" })
-                .locator("tr:first-child td:nth-child(7)")
-                .getAttribute("title");
-        await world.until(async () => (await total()) === grouped(run.total_tokens));
-        const summary = await world.ask("GET", "/v1/summary");
-        await tab.until("#health-facts", new RegExp(`${grouped(summary.messages)} messages`));
-        await tab.close();
-    },
+  async "kill -9 and return"({ browser, executable, keep, Tab }) {
+    const world = await busy(keep, executable);
+    world.append("steady", { at: Date.now() });
+    await world.messages("steady", 1);
+    const tab = await Tab.open(browser, world);
+    tab.expected.push(/ERR_(CONNECTION_REFUSED|INCOMPLETE_CHUNKED_ENCODING|CONNECTION_RESET|EMPTY_RESPONSE)/);
+    await tab.ready();
+    await tab.until("#runs-table", /steady/);
+    await world.stop("SIGKILL");
+    await tab.until("#lost", /Disconnected[^]*(Next try in|Trying)/);
+    await tab.until("#link", /disconnected|connecting/);
+    // What was allowed then may not be now; countdowns run on.
+    await tab.until("#verdict-word", /^unknown$/);
+    await tab.until("#verdict-with", /the last answer was allow with claude\/max-1/);
+    const length = () => tab.page.locator(".cell .note").first().innerText();
+    const before = await length();
+    await tab.look("disconnected");
+    assert.notEqual(await length(), before);
+    for (let line = 0; line < 25; line++) world.append("steady", { output: 1_000 + line });
+    await world.start();
+    await world.messages("steady", 26);
+    await tab.page
+      .locator("#lost-retry")
+      .click({ timeout: 2_000 })
+      .catch(() => {});
+    await tab.page.waitForFunction(() => document.getElementById("lost").hidden);
+    const run = await world.ask("GET", "/v1/runs/steady");
+    const total = () =>
+      tab.page
+        .locator("#runs-table > tbody", { hasText: "steady" })
+        .locator("tr:first-child td:nth-child(7)")
+        .getAttribute("title");
+    await world.until(async () => (await total()) === grouped(run.total_tokens));
+    const summary = await world.ask("GET", "/v1/summary");
+    await tab.until("#health-facts", new RegExp(`${grouped(summary.messages)} messages`));
+    await tab.close();
+  },
 
-    async "hidden tab"({ browser, executable, keep, Tab }) {
-        const world = await make(keep, executable, { config: ONE });
-        world.append("nightly");
-        await world.start();
-        const tab = await Tab.open(browser, world);
-        await tab.ready();
-        const streams = async () =>
-            Number((await (await fetch(`${world.url}/metrics`)).text()).match(/^tokentail_subscribers (\d+)/m)[1]);
-        await world.until(async () => (await streams()) === 1);
-        const hide = (isHidden) =>
-            tab.page.evaluate((isHidden) => {
-                Object.defineProperty(document, "hidden", { configurable: true, get: () => isHidden });
-                document.dispatchEvent(new Event("visibilitychange"));
-            }, isHidden);
-        await hide(true);
-        await world.until(async () => (await streams()) === 0);
-        world.append("nightly", { output: 4_321 });
-        await world.messages("nightly", 2);
-        await hide(false);
-        await world.until(async () => (await streams()) === 1);
-        const run = await world.ask("GET", "/v1/runs/nightly");
-        await tab.page.waitForFunction(
-            (title) => document.querySelector("#runs-table tbody td:nth-child(7)")?.title === title,
-            grouped(run.total_tokens),
-        );
-        assert.equal(await tab.page.locator("#lost").isVisible(), false);
-        await tab.close();
-    },
+  async "hidden tab"({ browser, executable, keep, Tab }) {
+    const world = await make(keep, executable, { config: ONE });
+    world.append("nightly");
+    await world.start();
+    const tab = await Tab.open(browser, world);
+    await tab.ready();
+    const streams = async () =>
+      Number((await (await fetch(`${world.url}/metrics`)).text()).match(/^tokentail_subscribers (\d+)/m)[1]);
+    await world.until(async () => (await streams()) === 1);
+    const hide = (isHidden) =>
+      tab.page.evaluate((isHidden) => {
+        Object.defineProperty(document, "hidden", { configurable: true, get: () => isHidden });
+        document.dispatchEvent(new Event("visibilitychange"));
+      }, isHidden);
+    await hide(true);
+    await world.until(async () => (await streams()) === 0);
+    world.append("nightly", { output: 4_321 });
+    await world.messages("nightly", 2);
+    await hide(false);
+    await world.until(async () => (await streams()) === 1);
+    const run = await world.ask("GET", "/v1/runs/nightly");
+    await tab.page.waitForFunction(
+      (title) => document.querySelector("#runs-table tbody td:nth-child(7)")?.title === title,
+      grouped(run.total_tokens),
+    );
+    assert.equal(await tab.page.locator("#lost").isVisible(), false);
+    await tab.close();
+  },
 
-    async notifications({ browser, executable, keep, Tab }) {
-        const world = await make(keep, executable, { config: ONE });
-        world.append("nightly");
-        await world.start();
-        const reset = Date.now() + 2 * HOUR;
-        await world.observe("max-1", { five_hour: [0.5, reset], seven_day: [0.8, Date.now() + 50 * HOUR] });
-        const before = (context) =>
-            context.addInitScript(() => {
-                globalThis.Notification = class {
-                    static permission = localStorage.getItem("test.permission") ?? "default";
-                    static async requestPermission() {
-                        localStorage.setItem("test.permission", "granted");
-                        return (this.permission = "granted");
-                    }
-                    constructor(title, options) {
-                        globalThis.observed.notifications.push([title, options.tag]);
-                    }
-                };
-            });
-        const tab = await Tab.open(browser, world, { before });
-        await tab.ready();
-        const notified = () => tab.page.evaluate(() => globalThis.observed.notifications);
-        const button = tab.page.locator("#notify");
-        assert.equal(await button.getAttribute("aria-pressed"), "false");
-        await button.click();
-        await tab.page.waitForFunction(() => document.getElementById("notify").getAttribute("aria-pressed") === "true");
-        await world.observe("max-1", { five_hour: [0.78, reset] });
-        await tab.until("#event-list", /five_hour reached 75 %/);
-        const fired = (await world.ask("GET", "/v1/quota")).thresholds_fired;
-        assert.deepEqual(await notified(), [
-            ["claude/max-1 five_hour: 75 %", `tokentail-threshold-${fired.at(-1).number}`],
-        ]);
-        await tab.page.reload();
-        await tab.ready();
-        await tab.until("#event-list", /five_hour reached 75 %/);
-        assert.deepEqual(await notified(), []);
-        await tab.close();
-    },
+  async notifications({ browser, executable, keep, Tab }) {
+    const world = await make(keep, executable, { config: ONE });
+    world.append("nightly");
+    await world.start();
+    const reset = Date.now() + 2 * HOUR;
+    await world.observe("max-1", { five_hour: [0.5, reset], seven_day: [0.8, Date.now() + 50 * HOUR] });
+    const before = (context) =>
+      context.addInitScript(() => {
+        globalThis.Notification = class {
+          static permission = localStorage.getItem("test.permission") ?? "default";
+          static async requestPermission() {
+            localStorage.setItem("test.permission", "granted");
+            return (this.permission = "granted");
+          }
+          constructor(title, options) {
+            globalThis.observed.notifications.push([title, options.tag]);
+          }
+        };
+      });
+    const tab = await Tab.open(browser, world, { before });
+    await tab.ready();
+    const notified = () => tab.page.evaluate(() => globalThis.observed.notifications);
+    const button = tab.page.locator("#notify");
+    assert.equal(await button.getAttribute("aria-pressed"), "false");
+    await button.click();
+    await tab.page.waitForFunction(() => document.getElementById("notify").getAttribute("aria-pressed") === "true");
+    await world.observe("max-1", { five_hour: [0.78, reset] });
+    await tab.until("#event-list", /five_hour reached 75 %/);
+    const fired = (await world.ask("GET", "/v1/quota")).thresholds_fired;
+    assert.deepEqual(await notified(), [
+      ["claude/max-1 five_hour: 75 %", `tokentail-threshold-${fired.at(-1).number}`],
+    ]);
+    await tab.page.reload();
+    await tab.ready();
+    await tab.until("#event-list", /five_hour reached 75 %/);
+    assert.deepEqual(await notified(), []);
+    await tab.close();
+  },
 
-    async "hostile names"({ browser, executable, keep, Tab }) {
-        const world = await make(keep, executable, { config: ONE });
-        const models = [
-            '<img src=x onerror="globalThis.hit=1">',
-            "model\u202eevil\u2066",
-            "a\u0000b\u001b[31m",
-            "m".repeat(300),
-            "__proto__",
-            "constructor",
-        ];
-        for (const model of models) world.append("hostile.run", { model, session: "s\u202es" });
-        world.append("hostile.run", { file: "x\u202ey<b>.jsonl" });
-        await world.start();
-        const tab = await Tab.open(browser, world);
-        await tab.ready();
-        await tab.page.locator("#days-data summary").click();
-        await tab.until("#days-rows", /model⟨202E⟩evil⟨2066⟩/);
-        await tab.page.locator("#runs-table .open").click();
-        await tab.until(".details", /x⟨202E⟩y<b>\.jsonl/);
-        const { hit, images, raw } = await tab.page.evaluate(() => ({
-            hit: globalThis.hit,
-            images: document.querySelectorAll("main img, main b").length,
-            raw: /[\u202a-\u202e\u2066-\u2069]/.test(document.body.innerText),
-        }));
-        assert.deepEqual([hit, images, raw], [undefined, 0, false]);
-        await tab.look("hostile");
-        await tab.close();
-    },
+  async "hostile names"({ browser, executable, keep, Tab }) {
+    const world = await make(keep, executable, { config: ONE });
+    const models = [
+      '<img src=x onerror="globalThis.hit=1">',
+      "model\u202eevil\u2066",
+      "a\u0000b\u001b[31m",
+      "m".repeat(300),
+      "__proto__",
+      "constructor",
+    ];
+    for (const model of models) world.append("hostile.run", { model, session: "s\u202es" });
+    world.append("hostile.run", { file: "x\u202ey<b>.jsonl" });
+    await world.start();
+    const tab = await Tab.open(browser, world);
+    await tab.ready();
+    await tab.page.locator("#days-data summary").click();
+    await tab.until("#days-rows", /model⟨202E⟩evil⟨2066⟩/);
+    await tab.page.locator("#runs-table .open").click();
+    await tab.until(".details", /x⟨202E⟩y<b>\.jsonl/);
+    const { hit, images, raw } = await tab.page.evaluate(() => ({
+      hit: globalThis.hit,
+      images: document.querySelectorAll("main img, main b").length,
+      raw: /[\u202a-\u202e\u2066-\u2069]/.test(document.body.innerText),
+    }));
+    assert.deepEqual([hit, images, raw], [undefined, 0, false]);
+    await tab.look("hostile");
+    await tab.close();
+  },
 
-    async "2,000 runs, 50 updates a second"({ browser, executable, keep, Tab }) {
-        const world = await make(keep, executable, { config: TWO });
-        for (let run = 0; run < 2_000; run++)
-            world.append(`run-${String(run).padStart(4, "0")}`, { at: Date.now() - run * 1_000 });
-        await world.start();
-        await world.observe("max-1", {
-            five_hour: [0.4, Date.now() + 2 * HOUR],
-            seven_day: [0.3, Date.now() + 60 * HOUR],
-        });
-        const tab = await Tab.open(browser, world);
-        await tab.ready();
-        await tab.until("#runs-note", /^20 of 2,000 runs/);
-        // A span of 10 s without a long task; another program on the machine may make one in a single span.
-        const spans = [];
-        let written = 0;
-        do {
-            await tab.page.evaluate(() => (globalThis.observed.longTasks = []));
-            const end = Date.now() + 10_000;
-            while (Date.now() < end) {
-                for (let line = 0; line < 10; line++)
-                    world.append(`run-${String((written++ * 37) % 2_000).padStart(4, "0")}`);
-                await new Promise((resolve) => setTimeout(resolve, 200));
-            }
-            spans.push(await tab.page.evaluate(() => globalThis.observed.longTasks.map(Math.round)));
-        } while (spans.at(-1).length && spans.length < 3);
-        assert.deepEqual(spans.at(-1), [], `long tasks: ${JSON.stringify(spans)}`);
-        await world.until(async () => (await world.ask("GET", "/v1/summary")).messages === 2_000 + written);
-        await tab.until("#health-facts", new RegExp(`${grouped(2_000 + written)} messages`));
-        await tab.until("#runs-table", /s ago/);
-        await tab.look("many");
-        await tab.close();
-        return `${written} lines; long tasks ${JSON.stringify(spans)}`;
-    },
+  async "2,000 runs, 50 updates a second"({ browser, executable, keep, Tab }) {
+    const world = await make(keep, executable, { config: TWO });
+    for (let run = 0; run < 2_000; run++)
+      world.append(`run-${String(run).padStart(4, "0")}`, { at: Date.now() - run * 1_000 });
+    await world.start();
+    await world.observe("max-1", {
+      five_hour: [0.4, Date.now() + 2 * HOUR],
+      seven_day: [0.3, Date.now() + 60 * HOUR],
+    });
+    const tab = await Tab.open(browser, world);
+    await tab.ready();
+    await tab.until("#runs-note", /^20 of 2,000 runs/);
+    // A span of 10 s without a long task; another program on the machine may make one in a single span.
+    const spans = [];
+    let written = 0;
+    do {
+      await tab.page.evaluate(() => (globalThis.observed.longTasks = []));
+      const end = Date.now() + 10_000;
+      while (Date.now() < end) {
+        for (let line = 0; line < 10; line++) world.append(`run-${String((written++ * 37) % 2_000).padStart(4, "0")}`);
+        await new Promise((resolve) => setTimeout(resolve, 200));
+      }
+      spans.push(await tab.page.evaluate(() => globalThis.observed.longTasks.map(Math.round)));
+    } while (spans.at(-1).length && spans.length < 3);
+    assert.deepEqual(spans.at(-1), [], `long tasks: ${JSON.stringify(spans)}`);
+    await world.until(async () => (await world.ask("GET", "/v1/summary")).messages === 2_000 + written);
+    await tab.until("#health-facts", new RegExp(`${grouped(2_000 + written)} messages`));
+    await tab.until("#runs-table", /s ago/);
+    await tab.look("many");
+    await tab.close();
+    return `${written} lines; long tasks ${JSON.stringify(spans)}`;
+  },
 };

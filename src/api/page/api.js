@@ -5,52 +5,52 @@ const TOKEN = "tokentail.token";
 const ANSWER_MS_MAX = 20_000;
 
 export class ApiError extends Error {
-    constructor(status, detail, retryAfterS) {
-        super(detail);
-        this.status = status;
-        this.retryAfterS = retryAfterS;
-    }
+  constructor(status, detail, retryAfterS) {
+    super(detail);
+    this.status = status;
+    this.retryAfterS = retryAfterS;
+  }
 }
 
 export const token = {
-    get: () => sessionStorage.getItem(TOKEN),
-    set: (value) => sessionStorage.setItem(TOKEN, value),
-    clear: () => sessionStorage.removeItem(TOKEN),
+  get: () => sessionStorage.getItem(TOKEN),
+  set: (value) => sessionStorage.setItem(TOKEN, value),
+  clear: () => sessionStorage.removeItem(TOKEN),
 };
 
 export function headers(more) {
-    const known = token.get();
-    return known ? { ...more, Authorization: `Bearer ${known}` } : { ...more };
+  const known = token.get();
+  return known ? { ...more, Authorization: `Bearer ${known}` } : { ...more };
 }
 
 /** The error of an answer that is none. */
 export async function failure(response) {
-    let detail = `status ${response.status}`;
-    try {
-        detail = (await response.json()).detail ?? detail;
-    } catch {
-        // Not every failure has a document.
-    }
-    return new ApiError(response.status, detail, Number(response.headers.get("Retry-After")) || null);
+  let detail = `status ${response.status}`;
+  try {
+    detail = (await response.json()).detail ?? detail;
+  } catch {
+    // Not every failure has a document.
+  }
+  return new ApiError(response.status, detail, Number(response.headers.get("Retry-After")) || null);
 }
 
 async function ask(path, accept) {
-    const response = await fetch(path, {
-        headers: headers({ Accept: accept }),
-        cache: "no-store",
-        signal: AbortSignal.timeout(ANSWER_MS_MAX),
-    });
-    if (!response.ok) throw await failure(response);
-    return response;
+  const response = await fetch(path, {
+    headers: headers({ Accept: accept }),
+    cache: "no-store",
+    signal: AbortSignal.timeout(ANSWER_MS_MAX),
+  });
+  if (!response.ok) throw await failure(response);
+  return response;
 }
 
 /** { document, total, sentAt, receivedAt }; `total` is that of all rows of a list. */
 export async function get(path) {
-    const sentAt = Date.now();
-    const response = await ask(path, "application/json");
-    const receivedAt = Date.now();
-    const total = response.headers.get("X-Total-Count");
-    return { document: await response.json(), total: total === null ? null : Number(total), sentAt, receivedAt };
+  const sentAt = Date.now();
+  const response = await ask(path, "application/json");
+  const receivedAt = Date.now();
+  const total = response.headers.get("X-Total-Count");
+  return { document: await response.json(), total: total === null ? null : Number(total), sentAt, receivedAt };
 }
 
 /** The first answer to the question of the page, asked before its other parts have arrived: this file runs first. */
@@ -59,10 +59,10 @@ first.catch(() => {});
 
 /** Saves the CSV of a route as a file. */
 export async function save(path, name) {
-    const url = URL.createObjectURL(await (await ask(path, "text/csv")).blob());
-    const link = document.createElement("a");
-    link.href = url;
-    link.download = name;
-    link.click();
-    URL.revokeObjectURL(url);
+  const url = URL.createObjectURL(await (await ask(path, "text/csv")).blob());
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(url);
 }

@@ -5,44 +5,44 @@ import { isNumber, time } from "./format.js";
 /** A window is stale from this age on, in milliseconds. */
 export const STALE_MS = 300_000;
 const HOT = 0.25,
-    CHILL = -0.2,
-    EPSILON = 1e-9;
+  CHILL = -0.2,
+  EPSILON = 1e-9;
 /** Pace is unknown before this part of a window has passed. */
 const EARLY = 1 / 20;
 
 /** { kind, share, expected, delta, zone, runsOutAt, resetAt, startedAt, until, seenAt } */
 export function course(window, now) {
-    const [resetAt, startedAt, until] = [window.reset_at, window.window_started_at, window.exhausted_until].map(time);
-    const seenAt = time((isNumber(window.utilization) && window.utilization_at) || window.observed_at);
-    const result = {
-        resetAt,
-        startedAt,
-        until,
-        seenAt,
-        share: null,
-        expected: null,
-        delta: null,
-        zone: "none",
-        runsOutAt: NaN,
-    };
-    const isOver = window.state === "expired" || resetAt <= now;
-    if ((window.refused || until > now) && !(until <= now))
-        return { ...result, kind: "exhausted", refused: window.refused, share: window.utilization };
-    if (isOver) return { ...result, kind: "expired" };
-    const lengthMs = resetAt - startedAt;
-    const passed = (now - startedAt) / lengthMs;
-    if (passed >= 0 && passed <= 1) result.expected = passed;
-    if (!isNumber(window.utilization)) return { ...result, kind: "unknown" };
-    const share = window.utilization;
-    result.share = share;
-    result.kind = now - seenAt >= STALE_MS ? "stale" : "fresh";
-    if (lengthMs > 0 && passed >= EARLY && passed < 1) {
-        result.delta = share - passed;
-        result.zone = result.delta >= HOT - EPSILON ? "hot" : result.delta <= CHILL + EPSILON ? "chill" : "on_track";
-        const out = share > 0 ? Math.max(startedAt + (passed * lengthMs) / share, now) : NaN;
-        if (out < resetAt) result.runsOutAt = out;
-    }
-    return result;
+  const [resetAt, startedAt, until] = [window.reset_at, window.window_started_at, window.exhausted_until].map(time);
+  const seenAt = time((isNumber(window.utilization) && window.utilization_at) || window.observed_at);
+  const result = {
+    resetAt,
+    startedAt,
+    until,
+    seenAt,
+    share: null,
+    expected: null,
+    delta: null,
+    zone: "none",
+    runsOutAt: NaN,
+  };
+  const isOver = window.state === "expired" || resetAt <= now;
+  if ((window.refused || until > now) && !(until <= now))
+    return { ...result, kind: "exhausted", refused: window.refused, share: window.utilization };
+  if (isOver) return { ...result, kind: "expired" };
+  const lengthMs = resetAt - startedAt;
+  const passed = (now - startedAt) / lengthMs;
+  if (passed >= 0 && passed <= 1) result.expected = passed;
+  if (!isNumber(window.utilization)) return { ...result, kind: "unknown" };
+  const share = window.utilization;
+  result.share = share;
+  result.kind = now - seenAt >= STALE_MS ? "stale" : "fresh";
+  if (lengthMs > 0 && passed >= EARLY && passed < 1) {
+    result.delta = share - passed;
+    result.zone = result.delta >= HOT - EPSILON ? "hot" : result.delta <= CHILL + EPSILON ? "chill" : "on_track";
+    const out = share > 0 ? Math.max(startedAt + (passed * lengthMs) / share, now) : NaN;
+    if (out < resetAt) result.runsOutAt = out;
+  }
+  return result;
 }
 
 /** True for windows that bind every run of an account; others bind a family of models, or nothing. */

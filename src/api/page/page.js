@@ -23,218 +23,215 @@ let rest = null;
 
 const stream = new Stream(`/v1/events?snapshot=brief&kinds=${KINDS}`, receive, connection);
 const refresh = new Refresh((name, error) => {
-    if (error?.status === 401) unauthorized();
-    else rest?.failed(name, error);
+  if (error?.status === 401) unauthorized();
+  else rest?.failed(name, error);
 });
 
 /** Adds a document; `path()` is null if there is nothing to ask for, `apply(document, since, total)` returns the next state. */
 function addDocument(name, everyMs, path, apply) {
-    refresh.add(name, everyMs, async () => {
-        const since = state.sequence;
-        const asked = path();
-        if (asked === null) return;
-        const asking = early ?? get(asked);
-        early = null;
-        const answer = await asking;
-        // Another choice was made meanwhile.
-        if (path() !== asked) return refresh.due([name], Date.now());
-        clock.sample(time(answer.document.now), answer.sentAt, answer.receivedAt);
-        state = apply(answer.document, since, answer.total);
-        schedule();
-    });
+  refresh.add(name, everyMs, async () => {
+    const since = state.sequence;
+    const asked = path();
+    if (asked === null) return;
+    const asking = early ?? get(asked);
+    early = null;
+    const answer = await asking;
+    // Another choice was made meanwhile.
+    if (path() !== asked) return refresh.due([name], Date.now());
+    clock.sample(time(answer.document.now), answer.sentAt, answer.receivedAt);
+    state = apply(answer.document, since, answer.total);
+    schedule();
+  });
 }
 
 addDocument(
-    "may-start",
-    30_000,
-    () => "/v1/may-start",
-    (mayStart) => ({ ...state, mayStart, mayStartAt: clock.now() }),
+  "may-start",
+  30_000,
+  () => "/v1/may-start",
+  (mayStart) => ({ ...state, mayStart, mayStartAt: clock.now() }),
 );
 addDocument(
-    "quota",
-    60_000,
-    () => "/v1/quota",
-    (quota, since) => withQuota(state, quota, since),
+  "quota",
+  60_000,
+  () => "/v1/quota",
+  (quota, since) => withQuota(state, quota, since),
 );
 addDocument(
-    "capacity",
-    60_000,
-    () => "/v1/capacity",
-    (capacity) => ({ ...state, capacity }),
+  "capacity",
+  60_000,
+  () => "/v1/capacity",
+  (capacity) => ({ ...state, capacity }),
 );
 addDocument(
-    "health",
-    15_000,
-    () => "/healthz",
-    (health) => ({ ...state, health }),
+  "health",
+  15_000,
+  () => "/healthz",
+  (health) => ({ ...state, health }),
 );
 addDocument(
-    "runs",
-    30_000,
-    () => "/v1/runs?sort=active&limit=50",
-    (rows, since, total) => withRuns(state, rows, total, since),
+  "runs",
+  30_000,
+  () => "/v1/runs?sort=active&limit=50",
+  (rows, since, total) => withRuns(state, rows, total, since),
 );
 addDocument(
-    "leases",
-    60_000,
-    () => "/v1/leases",
-    (rows, since) => withLeases(state, rows, since),
+  "leases",
+  60_000,
+  () => "/v1/leases",
+  (rows, since) => withLeases(state, rows, since),
 );
 addDocument(
-    "version",
-    3_600_000,
-    () => "/version",
-    (version) => ({ ...state, version }),
+  "version",
+  3_600_000,
+  () => "/version",
+  (version) => ({ ...state, version }),
 );
 addDocument(
-    "settings",
-    3_600_000,
-    () => "/v1/settings",
-    ({ settings }) => ({ ...state, settings }),
+  "settings",
+  3_600_000,
+  () => "/v1/settings",
+  ({ settings }) => ({ ...state, settings }),
 );
 
 /** What an event makes old, and after how many milliseconds it is asked for. */
 const MAKES_OLD = {
-    usage: [["quota", "days"], 15_000],
-    window: [["history"], 5_000],
-    run: [["runs", "capacity"], 2_000],
-    lease: [["capacity", "quota"], 500],
-    account: [["quota", "capacity"], 200],
-    probe: [["quota", "capacity"], 500],
-    health: [["health"], 500],
+  usage: [["quota", "days"], 15_000],
+  window: [["history"], 5_000],
+  run: [["runs", "capacity"], 2_000],
+  lease: [["capacity", "quota"], 500],
+  account: [["quota", "capacity"], 200],
+  probe: [["quota", "capacity"], 500],
+  health: [["health"], 500],
 };
 
 function receive(events) {
-    for (const { event, data } of events) queue.push({ event, data: JSON.parse(data) });
-    if (queue.some(({ event }) => event !== "usage")) schedule();
+  for (const { event, data } of events) queue.push({ event, data: JSON.parse(data) });
+  if (queue.some(({ event }) => event !== "usage")) schedule();
 }
 
 function schedule() {
-    if (!isScheduled) requestAnimationFrame(draw);
-    isScheduled = true;
+  if (!isScheduled) requestAnimationFrame(draw);
+  isScheduled = true;
 }
 
 function take() {
-    const events = queue;
-    queue = [];
-    if (!events.length) return;
-    state = foldAll(state, events, clock.now());
-    const kinds = new Set(events.map(({ event }) => event));
-    const now = Date.now();
-    for (const kind of kinds) if (kind in MAKES_OLD) refresh.due(known(MAKES_OLD[kind][0]), now, MAKES_OLD[kind][1]);
-    if (["account", "window", "lease", "health"].some((kind) => kinds.has(kind))) refresh.due(["may-start"], now, 1);
-    if (kinds.has("snapshot") || kinds.has("gap")) everything();
+  const events = queue;
+  queue = [];
+  if (!events.length) return;
+  state = foldAll(state, events, clock.now());
+  const kinds = new Set(events.map(({ event }) => event));
+  const now = Date.now();
+  for (const kind of kinds) if (kind in MAKES_OLD) refresh.due(known(MAKES_OLD[kind][0]), now, MAKES_OLD[kind][1]);
+  if (["account", "window", "lease", "health"].some((kind) => kinds.has(kind))) refresh.due(["may-start"], now, 1);
+  if (kinds.has("snapshot") || kinds.has("gap")) everything();
 }
 
 const known = (names) => names.filter((name) => refresh.documents.has(name));
 
 function everything() {
-    refresh.due([...refresh.documents.keys()], Date.now());
+  refresh.due([...refresh.documents.keys()], Date.now());
 }
 
 function draw() {
-    isScheduled = false;
-    take();
-    render();
+  isScheduled = false;
+  take();
+  render();
 }
 
 function render() {
-    const now = clock.now();
-    const isStale = stream.phase !== "open" && stream.lostAt !== null;
-    renderVerdict(state, now, isStale);
-    renderWindows(state, now);
-    renderConnection(now);
-    rest?.render(state, now);
+  const now = clock.now();
+  const isStale = stream.phase !== "open" && stream.lostAt !== null;
+  renderVerdict(state, now, isStale);
+  renderWindows(state, now);
+  renderConnection(now);
+  rest?.render(state, now);
 }
 
 /** The only timer. */
 function tick() {
-    setTimeout(tick, 1_000 - (clock.now() % 1_000));
-    const now = Date.now();
-    stream.tick(now);
-    if (document.hidden)
-        return rest?.tickHidden(
-            now,
-            (quota) => (state = withQuota(state, quota, state.sequence)),
-            () => state,
-        );
-    const retryAt = time(state.mayStart?.retry_at);
-    // Once after the time has come, as the answer then has another.
-    if (retryAt <= clock.now() && state.mayStartAt < retryAt) refresh.due(["may-start"], now, 1);
-    if (stream.phase === "open") refresh.tick(now);
-    draw();
+  setTimeout(tick, 1_000 - (clock.now() % 1_000));
+  const now = Date.now();
+  stream.tick(now);
+  if (document.hidden)
+    return rest?.tickHidden(
+      now,
+      (quota) => (state = withQuota(state, quota, state.sequence)),
+      () => state,
+    );
+  const retryAt = time(state.mayStart?.retry_at);
+  // Once after the time has come, as the answer then has another.
+  if (retryAt <= clock.now() && state.mayStartAt < retryAt) refresh.due(["may-start"], now, 1);
+  if (stream.phase === "open") refresh.tick(now);
+  draw();
 }
 
 function connection() {
-    attr(document.documentElement, "data-connection", stream.phase);
-    if (stream.phase === "unauthorized" && byId("login").hidden) unauthorized();
-    if (stream.phase === "open" && state.watchedSince !== null) {
-        // Resumed: events are complete, what no event says is not. A rate began anew.
-        state = { ...state, watchedSince: clock.now() };
-        everything();
-    }
-    schedule();
+  attr(document.documentElement, "data-connection", stream.phase);
+  if (stream.phase === "unauthorized" && byId("login").hidden) unauthorized();
+  if (stream.phase === "open" && state.watchedSince !== null) {
+    // Resumed: events are complete, what no event says is not. A rate began anew.
+    state = { ...state, watchedSince: clock.now() };
+    everything();
+  }
+  schedule();
 }
 
 const LINKS = {
-    open: "live",
-    connecting: "connecting",
-    waiting: "disconnected",
-    closed: "paused",
-    unauthorized: "no access",
+  open: "live",
+  connecting: "connecting",
+  waiting: "disconnected",
+  closed: "paused",
+  unauthorized: "no access",
 };
 
 function renderConnection(now) {
-    text(byId("link"), LINKS[stream.phase]);
-    const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-    text(byId("zone"), `${clockSeconds(now)} ${safe(zone)}${zone === "UTC" ? "" : `, ${offset(now)}`}`);
-    const isLost = stream.lostAt !== null && stream.phase !== "open" && stream.phase !== "unauthorized";
-    attr(document.documentElement, "data-lost", isLost ? "" : null);
-    if (!show(byId("lost"), isLost)) return;
-    const local = Date.now();
-    text(
-        byId("lost-since"),
-        `for ${length((local - stream.lostAt) / 1_000)}, since ${clockSeconds(stream.lostAt)}: ${safe(stream.problem ?? "")}. What is shown was true then.`,
-    );
-    text(
-        byId("lost-next"),
-        stream.phase === "waiting" ? `Next try in ${length(Math.ceil((stream.retryAt - local) / 1_000))}.` : "Trying.",
-    );
+  text(byId("link"), LINKS[stream.phase]);
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  text(byId("zone"), `${clockSeconds(now)} ${safe(zone)}${zone === "UTC" ? "" : `, ${offset(now)}`}`);
+  const isLost = stream.lostAt !== null && stream.phase !== "open" && stream.phase !== "unauthorized";
+  attr(document.documentElement, "data-lost", isLost ? "" : null);
+  if (!show(byId("lost"), isLost)) return;
+  const local = Date.now();
+  text(
+    byId("lost-since"),
+    `for ${length((local - stream.lostAt) / 1_000)}, since ${clockSeconds(stream.lostAt)}: ${safe(stream.problem ?? "")}. What is shown was true then.`,
+  );
+  text(
+    byId("lost-next"),
+    stream.phase === "waiting" ? `Next try in ${length(Math.ceil((stream.retryAt - local) / 1_000))}.` : "Trying.",
+  );
 }
 
 function unauthorized() {
-    show(byId("login"), true);
-    if (stream.phase !== "unauthorized") stream.close("unauthorized");
-    if (token.get())
-        text(
-            byId("login-why"),
-            "The collector does not accept this token. It is in the file named by http.token_file.",
-        );
-    token.clear();
-    state = empty();
-    byId("token").focus();
+  show(byId("login"), true);
+  if (stream.phase !== "unauthorized") stream.close("unauthorized");
+  if (token.get())
+    text(byId("login-why"), "The collector does not accept this token. It is in the file named by http.token_file.");
+  token.clear();
+  state = empty();
+  byId("token").focus();
 }
 
 byId("login").addEventListener("submit", (event) => {
-    event.preventDefault();
-    token.set(byId("token").value.trim());
-    byId("token").value = "";
-    show(byId("login"), false);
-    begin();
+  event.preventDefault();
+  token.set(byId("token").value.trim());
+  byId("token").value = "";
+  show(byId("login"), false);
+  begin();
 });
 byId("lost-retry").addEventListener("click", () => stream.open());
 addEventListener("online", () => stream.phase === "waiting" && stream.open());
 document.addEventListener("visibilitychange", () => {
-    if (document.hidden) return stream.close();
-    if (!byId("login").hidden) return;
-    stream.open();
+  if (document.hidden) return stream.close();
+  if (!byId("login").hidden) return;
+  stream.open();
 });
 
 function begin() {
-    if (!document.hidden) stream.open();
-    // The answer before everything else.
-    refresh.due(["may-start"], 0);
-    refresh.run("may-start", refresh.documents.get("may-start"), Date.now());
+  if (!document.hidden) stream.open();
+  // The answer before everything else.
+  refresh.due(["may-start"], 0);
+  refresh.run("may-start", refresh.documents.get("may-start"), Date.now());
 }
 
 begin();

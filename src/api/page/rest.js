@@ -9,40 +9,37 @@ import { startRuns } from "./runs.js";
 
 /** The section in which the failure of a document is named. */
 const PLACES = {
-    history: "chart",
-    days: "days",
-    runs: "runs",
-    quota: "windows",
-    "may-start": "verdict",
-    capacity: "windows",
+  history: "chart",
+  days: "days",
+  runs: "runs",
+  quota: "windows",
+  "may-start": "verdict",
+  capacity: "windows",
 };
 
 export function start(page) {
-    const views = [startChart(page), startDays(page), startRuns(page)];
-    const events = startEvents(page);
-    return {
-        render(state, now) {
-            // All at once, so that nothing moves.
-            if (
-                !show(
-                    byId("rest"),
-                    state.accounts !== null && document.documentElement.dataset.connection !== "unauthorized",
-                )
-            )
-                return;
-            for (const view of views) view.render(state, now);
-            events.render(state, now);
-            renderHealth(state, now);
-        },
-        tickHidden: events.tickHidden,
-        failed,
-    };
+  const views = [startChart(page), startDays(page), startRuns(page)];
+  const events = startEvents(page);
+  return {
+    render(state, now) {
+      // All at once, so that nothing moves.
+      if (
+        !show(byId("rest"), state.accounts !== null && document.documentElement.dataset.connection !== "unauthorized")
+      )
+        return;
+      for (const view of views) view.render(state, now);
+      events.render(state, now);
+      renderHealth(state, now);
+    },
+    tickHidden: events.tickHidden,
+    failed,
+  };
 }
 
 function failed(name, error) {
-    const place = byId(PLACES[name] ?? "footer");
-    const known = place.querySelector(`:scope > .failed[data-of="${name}"]`);
-    if (!error) return known?.remove();
-    const line = known ?? place.appendChild(el("p", { class: "failed", "data-of": name }));
-    text(line, `Not current: ${error.status ? error.message : "the collector does not answer"}. It is asked again.`);
+  const place = byId(PLACES[name] ?? "footer");
+  const known = place.querySelector(`:scope > .failed[data-of="${name}"]`);
+  if (!error) return known?.remove();
+  const line = known ?? place.appendChild(el("p", { class: "failed", "data-of": name }));
+  text(line, `Not current: ${error.status ? error.message : "the collector does not answer"}. It is asked again.`);
 }

@@ -7,134 +7,134 @@ import { bindsAll, course } from "./pace.js";
 
 const LEASES_SHOWN = 5;
 const SIGNS = {
-    allow: "M18 33l10 10 19-21",
-    wait: "M32 16v17l11 7",
-    deny: "M21 21l22 22M43 21l-22 22",
-    unknown: "M24 25c0-5 3.500-8 8-8s8 3 8 7.500c0 5.500-8 6-8 11.500M32 45v1",
+  allow: "M18 33l10 10 19-21",
+  wait: "M32 16v17l11 7",
+  deny: "M21 21l22 22M43 21l-22 22",
+  unknown: "M24 25c0-5 3.500-8 8-8s8 3 8 7.500c0 5.500-8 6-8 11.500M32 45v1",
 };
 
 export function renderVerdict(state, now, isStale) {
-    const answer = state.mayStart;
-    if (!answer) return;
-    const last = Object.hasOwn(SIGNS, answer.decision) ? answer.decision : "unknown";
-    // An answer of before the connection was lost is none for now.
-    const decision = isStale ? "unknown" : last;
-    attr(byId("verdict"), "data-decision", decision);
-    attr(byId("verdict-sign"), "d", SIGNS[decision]);
-    text(byId("verdict-word"), decision);
-    const retryAt = time(answer.retry_at);
-    const chosen = answer.chosen ? `with ${choice(answer.chosen)}` : "";
-    text(byId("verdict-with"), isStale ? `the last answer was ${last} ${chosen}` : chosen);
-    const until = end(state, answer, retryAt, now);
-    text(byId("until-label"), until.label);
-    text(byId("until-length"), until.length);
-    moment(byId("until-clock"), until.clock, until.at);
-    text(byId("verdict-sentence"), sentence(answer));
-    text(byId("asked"), `answered ${away(Math.min(state.mayStartAt ?? now, now), now)}`);
-    renderCandidates(answer, now);
-    renderLeases(state);
-    document.title = `${decision}${decision === "wait" && retryAt > now ? ` ${clock(retryAt, now)}` : ""} · tokentail`;
+  const answer = state.mayStart;
+  if (!answer) return;
+  const last = Object.hasOwn(SIGNS, answer.decision) ? answer.decision : "unknown";
+  // An answer of before the connection was lost is none for now.
+  const decision = isStale ? "unknown" : last;
+  attr(byId("verdict"), "data-decision", decision);
+  attr(byId("verdict-sign"), "d", SIGNS[decision]);
+  text(byId("verdict-word"), decision);
+  const retryAt = time(answer.retry_at);
+  const chosen = answer.chosen ? `with ${choice(answer.chosen)}` : "";
+  text(byId("verdict-with"), isStale ? `the last answer was ${last} ${chosen}` : chosen);
+  const until = end(state, answer, retryAt, now);
+  text(byId("until-label"), until.label);
+  text(byId("until-length"), until.length);
+  moment(byId("until-clock"), until.clock, until.at);
+  text(byId("verdict-sentence"), sentence(answer));
+  text(byId("asked"), `answered ${away(Math.min(state.mayStartAt ?? now, now), now)}`);
+  renderCandidates(answer, now);
+  renderLeases(state);
+  document.title = `${decision}${decision === "wait" && retryAt > now ? ` ${clock(retryAt, now)}` : ""} · tokentail`;
 }
 
 const choice = (of) => safe(accountKey(of)) + (of.model ? ` and ${safe(of.model)}` : "");
 
 /** With an account chosen, its own sentence: the others are in the list below. */
 function sentence(answer) {
-    const chosen = answer.chosen && answer.candidates.find((one) => accountKey(one) === accountKey(answer.chosen));
-    const words = [chosen?.sentence ?? answer.sentence];
-    if (answer.unseen && !words[0].includes(answer.unseen)) words.push(answer.unseen);
-    return safe(words.join(". "));
+  const chosen = answer.chosen && answer.candidates.find((one) => accountKey(one) === accountKey(answer.chosen));
+  const words = [chosen?.sentence ?? answer.sentence];
+  if (answer.unseen && !words[0].includes(answer.unseen)) words.push(answer.unseen);
+  return safe(words.join(". "));
 }
 
 /** { label, length, clock, at }: the next try, or how long the account lasts. */
 function end(state, answer, retryAt, now) {
-    if (answer.decision === "deny") return { label: "until", length: "an operator acts", clock: "", at: NaN };
-    if (answer.decision !== "allow") {
-        if (!Number.isFinite(retryAt)) return { label: "until", length: "more is known", clock: "", at: NaN };
-        if (retryAt <= now) return { label: "next try", length: "now", clock: "", at: NaN };
-        return {
-            label: "next try in",
-            length: countdown(retryAt - now),
-            clock: `at ${clock(retryAt, now)}`,
-            at: retryAt,
-        };
-    }
-    const chosen = answer.candidates.find((one) => answer.chosen && accountKey(one) === accountKey(answer.chosen));
-    const windows = [...(state.windows?.values() ?? [])]
-        .filter((one) => answer.chosen && accountKey(one) === accountKey(answer.chosen))
-        .filter((one) => bindsAll(one.window) || one.window === chosen?.binding_window)
-        .map((one) => ({ name: one.window, ...course(one, now) }))
-        .filter((one) => one.kind === "fresh" || one.kind === "stale");
-    const first = windows.filter((one) => one.runsOutAt > 0).sort((a, b) => a.runsOutAt - b.runsOutAt)[0];
-    if (first) {
-        const at = first.runsOutAt;
-        return {
-            label: `${safe(first.name)} runs out in`,
-            length: countdown(at - now),
-            clock: `at ${clock(at, now)}, at this pace`,
-            at,
-        };
-    }
-    const next = windows
-        .filter((one) => isNumber(one.resetAt) && one.zone !== "none")
-        .sort((a, b) => a.resetAt - b.resetAt)[0];
-    if (!next) return { label: "lasts until", length: "unknown", clock: "", at: NaN };
+  if (answer.decision === "deny") return { label: "until", length: "an operator acts", clock: "", at: NaN };
+  if (answer.decision !== "allow") {
+    if (!Number.isFinite(retryAt)) return { label: "until", length: "more is known", clock: "", at: NaN };
+    if (retryAt <= now) return { label: "next try", length: "now", clock: "", at: NaN };
     return {
-        label: "lasts to the reset in",
-        length: countdown(next.resetAt - now),
-        clock: `${safe(next.name)}, at ${clock(next.resetAt, now)}`,
-        at: next.resetAt,
+      label: "next try in",
+      length: countdown(retryAt - now),
+      clock: `at ${clock(retryAt, now)}`,
+      at: retryAt,
     };
+  }
+  const chosen = answer.candidates.find((one) => answer.chosen && accountKey(one) === accountKey(answer.chosen));
+  const windows = [...(state.windows?.values() ?? [])]
+    .filter((one) => answer.chosen && accountKey(one) === accountKey(answer.chosen))
+    .filter((one) => bindsAll(one.window) || one.window === chosen?.binding_window)
+    .map((one) => ({ name: one.window, ...course(one, now) }))
+    .filter((one) => one.kind === "fresh" || one.kind === "stale");
+  const first = windows.filter((one) => one.runsOutAt > 0).sort((a, b) => a.runsOutAt - b.runsOutAt)[0];
+  if (first) {
+    const at = first.runsOutAt;
+    return {
+      label: `${safe(first.name)} runs out in`,
+      length: countdown(at - now),
+      clock: `at ${clock(at, now)}, at this pace`,
+      at,
+    };
+  }
+  const next = windows
+    .filter((one) => isNumber(one.resetAt) && one.zone !== "none")
+    .sort((a, b) => a.resetAt - b.resetAt)[0];
+  if (!next) return { label: "lasts until", length: "unknown", clock: "", at: NaN };
+  return {
+    label: "lasts to the reset in",
+    length: countdown(next.resetAt - now),
+    clock: `${safe(next.name)}, at ${clock(next.resetAt, now)}`,
+    at: next.resetAt,
+  };
 }
 
 function renderCandidates(answer, now) {
-    text(
-        byId("candidates-title"),
-        answer.candidates.length === 1 ? "One account" : `${answer.candidates.length} accounts in their order`,
-    );
-    const make = (one) => {
-        const parts = { word: el("span", { class: "chip" }), sense: el("span"), until: el("span", { class: "note" }) };
-        const name = named(accountKey(one) + (one.model ? ` and ${one.model}` : ""), "strong");
-        return Object.assign(el("li", null, name, " ", parts.word, " ", parts.sense, " ", parts.until), { parts });
-    };
-    keyed(
-        byId("candidate-list"),
-        answer.candidates,
-        (one) => `${accountKey(one)} ${one.model}`,
-        make,
-        ({ parts }, one) => {
-            attr(text(parts.word, one.verdict), "data-decision", one.verdict);
-            text(parts.sense, safe(one.sentence));
-            const until = time(one.until);
-            moment(parts.until, until > now ? `until ${clock(until, now)}` : "", until);
-        },
-    );
+  text(
+    byId("candidates-title"),
+    answer.candidates.length === 1 ? "One account" : `${answer.candidates.length} accounts in their order`,
+  );
+  const make = (one) => {
+    const parts = { word: el("span", { class: "chip" }), sense: el("span"), until: el("span", { class: "note" }) };
+    const name = named(accountKey(one) + (one.model ? ` and ${one.model}` : ""), "strong");
+    return Object.assign(el("li", null, name, " ", parts.word, " ", parts.sense, " ", parts.until), { parts });
+  };
+  keyed(
+    byId("candidate-list"),
+    answer.candidates,
+    (one) => `${accountKey(one)} ${one.model}`,
+    make,
+    ({ parts }, one) => {
+      attr(text(parts.word, one.verdict), "data-decision", one.verdict);
+      text(parts.sense, safe(one.sentence));
+      const until = time(one.until);
+      moment(parts.until, until > now ? `until ${clock(until, now)}` : "", until);
+    },
+  );
 }
 
 function renderLeases(state) {
-    const held = (state.capacity ?? []).filter((one) => one.active > 0 || Object.keys(one.held).length);
-    show(byId("leases"), state.capacity !== null);
-    const leases = [...(state.leases?.values() ?? [])];
-    const words = [
-        ...held.map(places),
-        ...(leases.length ? [`${counted(leases.length, "lease")}: ${listed(leases)}`] : []),
-    ];
-    text(byId("leases"), words.length ? words.join(" · ") : "No lease or live run holds a place.");
+  const held = (state.capacity ?? []).filter((one) => one.active > 0 || Object.keys(one.held).length);
+  show(byId("leases"), state.capacity !== null);
+  const leases = [...(state.leases?.values() ?? [])];
+  const words = [
+    ...held.map(places),
+    ...(leases.length ? [`${counted(leases.length, "lease")}: ${listed(leases)}`] : []),
+  ];
+  text(byId("leases"), words.length ? words.join(" · ") : "No lease or live run holds a place.");
 }
 
 /** run r7 bound, nightly granted, and 3 more */
 function listed(leases) {
-    const words = leases
-        .slice(0, LEASES_SHOWN)
-        .map((one) => `${safe(one.run ? `run ${one.run}` : (one.holder ?? one.id))} ${safe(one.state)}`);
-    return words.join(", ") + (leases.length > LEASES_SHOWN ? `, and ${leases.length - LEASES_SHOWN} more` : "");
+  const words = leases
+    .slice(0, LEASES_SHOWN)
+    .map((one) => `${safe(one.run ? `run ${one.run}` : (one.holder ?? one.id))} ${safe(one.state)}`);
+  return words.join(", ") + (leases.length > LEASES_SHOWN ? `, and ${leases.length - LEASES_SHOWN} more` : "");
 }
 
 /** claude/max-1: 2 of 4 places taken, leases hold 4.0 % of five_hour */
 function places(one) {
-    const taken = isNumber(one.concurrency)
-        ? `${one.active} of ${counted(one.concurrency, "place")} taken`
-        : `${counted(one.active, "place")} taken`;
-    const shares = Object.entries(one.held).map(([name, share]) => `${percent(share)} of ${safe(name)}`);
-    return `${safe(accountKey(one))}: ${taken}${shares.length ? `, leases hold ${shares.join(", ")}` : ""}`;
+  const taken = isNumber(one.concurrency)
+    ? `${one.active} of ${counted(one.concurrency, "place")} taken`
+    : `${counted(one.active, "place")} taken`;
+  const shares = Object.entries(one.held).map(([name, share]) => `${percent(share)} of ${safe(name)}`);
+  return `${safe(accountKey(one))}: ${taken}${shares.length ? `, leases hold ${shares.join(", ")}` : ""}`;
 }

@@ -7,258 +7,256 @@ import { course } from "./pace.js";
 
 /** Shares from which a bar is a warning, and bad, as on the command line. */
 const WARNING_FROM = 0.75,
-    BAD_FROM = 0.9;
+  BAD_FROM = 0.9;
 
 export function renderWindows(state, now) {
-    if (!state.accounts) return;
-    const root = byId("accounts");
-    if (root.firstElementChild?.className.includes("skeleton")) root.replaceChildren();
-    const rows = new Map([...state.accounts].map(([key, account]) => [key, { key, account, windows: [] }]));
-    for (const window of state.windows.values()) {
-        const key = accountKey(window);
-        if (!rows.has(key)) rows.set(key, { key, account: null, windows: [] });
-        rows.get(key).windows.push(window);
-    }
-    const capacity = new Map((state.capacity ?? []).map((one) => [accountKey(one), one]));
-    keyed(
-        root,
-        [...rows.values()],
-        (row) => row.key,
-        makeAccount,
-        (node, row) => updateAccount(node, row, capacity.get(row.key), now),
-    );
-    if (!rows.size) text(root, "No account is known yet.");
+  if (!state.accounts) return;
+  const root = byId("accounts");
+  if (root.firstElementChild?.className.includes("skeleton")) root.replaceChildren();
+  const rows = new Map([...state.accounts].map(([key, account]) => [key, { key, account, windows: [] }]));
+  for (const window of state.windows.values()) {
+    const key = accountKey(window);
+    if (!rows.has(key)) rows.set(key, { key, account: null, windows: [] });
+    rows.get(key).windows.push(window);
+  }
+  const capacity = new Map((state.capacity ?? []).map((one) => [accountKey(one), one]));
+  keyed(
+    root,
+    [...rows.values()],
+    (row) => row.key,
+    makeAccount,
+    (node, row) => updateAccount(node, row, capacity.get(row.key), now),
+  );
+  if (!rows.size) text(root, "No account is known yet.");
 }
 
 function makeAccount({ key }) {
-    const parts = {
-        state: el("span", { class: "chip" }),
-        facts: el("ul", { class: "facts" }),
-        cells: el("div", { class: "cells" }),
-        none: el("p", { class: "note none" }, "No limit was observed yet: the use of the windows is unknown."),
-        causes: el("ul", { class: "causes" }),
-    };
-    const head = el("div", { class: "who" }, el("h3", null, named(key)), parts.state, parts.facts);
-    return Object.assign(
-        el("article", { class: "account" }, head, el("div", { class: "what" }, parts.cells, parts.none, parts.causes)),
-        { parts },
-    );
+  const parts = {
+    state: el("span", { class: "chip" }),
+    facts: el("ul", { class: "facts" }),
+    cells: el("div", { class: "cells" }),
+    none: el("p", { class: "note none" }, "No limit was observed yet: the use of the windows is unknown."),
+    causes: el("ul", { class: "causes" }),
+  };
+  const head = el("div", { class: "who" }, el("h3", null, named(key)), parts.state, parts.facts);
+  return Object.assign(
+    el("article", { class: "account" }, head, el("div", { class: "what" }, parts.cells, parts.none, parts.causes)),
+    { parts },
+  );
 }
 
 function updateAccount({ parts }, { account, windows }, capacity, now) {
-    attr(
-        text(parts.state, (account?.state ?? "unknown").replaceAll("_", " ")),
-        "data-state",
-        account?.state ?? "unknown",
-    );
-    const line = (node, fact) => attr(text(node, fact.words), "title", fact.title);
-    keyed(
-        parts.facts,
-        facts(account, capacity),
-        (fact) => fact.key,
-        () => el("li"),
-        line,
-    );
-    keyed(parts.cells, windows, windowKey, makeCell, (node, window) => updateCell(node, window, now));
-    show(parts.none, !windows.length);
-    keyed(
-        parts.causes,
-        [...causes(account, now)],
-        (cause) => cause.key,
-        () => el("li"),
-        (node, cause) => {
-            attr(node, "class", cause.kind);
-            moment(node, cause.words, cause.at);
-        },
-    );
+  attr(
+    text(parts.state, (account?.state ?? "unknown").replaceAll("_", " ")),
+    "data-state",
+    account?.state ?? "unknown",
+  );
+  const line = (node, fact) => attr(text(node, fact.words), "title", fact.title);
+  keyed(
+    parts.facts,
+    facts(account, capacity),
+    (fact) => fact.key,
+    () => el("li"),
+    line,
+  );
+  keyed(parts.cells, windows, windowKey, makeCell, (node, window) => updateCell(node, window, now));
+  show(parts.none, !windows.length);
+  keyed(
+    parts.causes,
+    [...causes(account, now)],
+    (cause) => cause.key,
+    () => el("li"),
+    (node, cause) => {
+      attr(node, "class", cause.kind);
+      moment(node, cause.words, cause.at);
+    },
+  );
 }
 
 /** Calls, budget, places and leases, in the words of `tokentail quota`. */
 function facts(account, capacity) {
-    const list = [];
-    if (!account) return list;
-    const quota = account.calls_quota;
+  const list = [];
+  if (!account) return list;
+  const quota = account.calls_quota;
+  list.push({
+    key: "calls",
+    words: `${isNumber(quota) ? `${grouped(account.calls_5h)} of ${counted(quota, "call")}` : counted(account.calls_5h, "call")} in 5 h`,
+  });
+  const used = account.budget_used,
+    budget = account.budget;
+  list.push({
+    key: "budget",
+    words: isNumber(budget) ? `${compact(used)} of ${compact(budget)} tokens today` : `${compact(used)} tokens today`,
+    title: isNumber(budget) ? `${grouped(used)} of ${counted(budget, "token")}` : counted(used, "token"),
+  });
+  if (account.leases) list.push({ key: "leases", words: counted(account.leases, "lease") });
+  if (capacity && (isNumber(capacity.free) || isNumber(capacity.concurrency))) {
+    const by = capacity.by ? ` (${safe(capacity.by).replaceAll("_", " ")})` : "";
     list.push({
-        key: "calls",
-        words: `${isNumber(quota) ? `${grouped(account.calls_5h)} of ${counted(quota, "call")}` : counted(account.calls_5h, "call")} in 5 h`,
+      key: "free",
+      words:
+        capacity.free === 0
+          ? `no place free${by}`
+          : isNumber(capacity.free)
+            ? `${counted(capacity.free, "place")} free`
+            : "free places unknown",
     });
-    const used = account.budget_used,
-        budget = account.budget;
-    list.push({
-        key: "budget",
-        words: isNumber(budget)
-            ? `${compact(used)} of ${compact(budget)} tokens today`
-            : `${compact(used)} tokens today`,
-        title: isNumber(budget) ? `${grouped(used)} of ${counted(budget, "token")}` : counted(used, "token"),
-    });
-    if (account.leases) list.push({ key: "leases", words: counted(account.leases, "lease") });
-    if (capacity && (isNumber(capacity.free) || isNumber(capacity.concurrency))) {
-        const by = capacity.by ? ` (${safe(capacity.by).replaceAll("_", " ")})` : "";
-        list.push({
-            key: "free",
-            words:
-                capacity.free === 0
-                    ? `no place free${by}`
-                    : isNumber(capacity.free)
-                      ? `${counted(capacity.free, "place")} free`
-                      : "free places unknown",
-        });
-    }
-    return list;
+  }
+  return list;
 }
 
 function* causes(account, now) {
-    for (const [index, cause] of (account?.causes ?? []).entries()) {
-        const at = time(cause.until);
-        const until = Number.isFinite(at) ? `until ${clock(at, now)}` : "until taken back";
-        yield {
-            key: `cause ${index}`,
-            kind: "cause",
-            at,
-            words: `${safe(cause.reason)} (${safe(cause.kind)}), ${until}`,
-        };
-    }
-    for (const one of account?.recoveries ?? []) {
-        const at = time(one.until);
-        const failures = one.failures ? `; failed tries: ${one.failures}` : "";
-        const scope = one.scope ? ` of ${safe(one.scope)}` : "";
-        yield {
-            key: `recovery ${one.scope}`,
-            kind: "recovery",
-            at,
-            words: `recovery${scope}: ${recovery(one, at, now)}${failures}`,
-        };
-    }
-    if (account?.poll)
-        yield {
-            key: "poll",
-            kind: account.poll.last_error ? "cause" : "poll",
-            at: NaN,
-            words: poll(account.poll, now),
-        };
+  for (const [index, cause] of (account?.causes ?? []).entries()) {
+    const at = time(cause.until);
+    const until = Number.isFinite(at) ? `until ${clock(at, now)}` : "until taken back";
+    yield {
+      key: `cause ${index}`,
+      kind: "cause",
+      at,
+      words: `${safe(cause.reason)} (${safe(cause.kind)}), ${until}`,
+    };
+  }
+  for (const one of account?.recoveries ?? []) {
+    const at = time(one.until);
+    const failures = one.failures ? `; failed tries: ${one.failures}` : "";
+    const scope = one.scope ? ` of ${safe(one.scope)}` : "";
+    yield {
+      key: `recovery ${one.scope}`,
+      kind: "recovery",
+      at,
+      words: `recovery${scope}: ${recovery(one, at, now)}${failures}`,
+    };
+  }
+  if (account?.poll)
+    yield {
+      key: "poll",
+      kind: account.poll.last_error ? "cause" : "poll",
+      at: NaN,
+      words: poll(account.poll, now),
+    };
 }
 
 function recovery(one, at, now) {
-    const known = Number.isFinite(at);
-    if (one.state === "open" && known) return `blocked until ${clock(at, now)}`;
-    if (one.state === "due") return "the next lease tries it";
-    if (one.state === "half_open")
-        return `lease ${safe(one.lease ?? "")} tries it${known ? `, until ${clock(at, now)} at most` : ""}`;
-    if (one.state === "ramp" && isNumber(one.cap))
-        return `${counted(one.cap, "run")} let in${known ? `, more from ${clock(at, now)} on` : ""}`;
-    return safe(one.state).replaceAll("_", " ");
+  const known = Number.isFinite(at);
+  if (one.state === "open" && known) return `blocked until ${clock(at, now)}`;
+  if (one.state === "due") return "the next lease tries it";
+  if (one.state === "half_open")
+    return `lease ${safe(one.lease ?? "")} tries it${known ? `, until ${clock(at, now)} at most` : ""}`;
+  if (one.state === "ramp" && isNumber(one.cap))
+    return `${counted(one.cap, "run")} let in${known ? `, more from ${clock(at, now)} on` : ""}`;
+  return safe(one.state).replaceAll("_", " ");
 }
 
 function poll(of, now) {
-    const ok = time(of.last_ok),
-        next = time(of.next);
-    const words = of.last_error
-        ? `${safe(of.last_error.code).replaceAll("_", " ")} ${away(time(of.last_error.at), now)}: ${safe(of.last_error.detail)}; ${safe(of.last_error.advice)}`
-        : Number.isFinite(ok)
-          ? `last answer ${away(ok, now)}`
-          : "no answer since the start";
-    const then =
-        of.state === "in_flight"
-            ? "; asking now"
-            : Number.isFinite(next) && !/^(expired|forbidden|missing)$/.test(of.state)
-              ? `; next ${away(next, now)}`
-              : "";
-    return `polled by ${safe(of.via)}: ${words}${then}`;
+  const ok = time(of.last_ok),
+    next = time(of.next);
+  const words = of.last_error
+    ? `${safe(of.last_error.code).replaceAll("_", " ")} ${away(time(of.last_error.at), now)}: ${safe(of.last_error.detail)}; ${safe(of.last_error.advice)}`
+    : Number.isFinite(ok)
+      ? `last answer ${away(ok, now)}`
+      : "no answer since the start";
+  const then =
+    of.state === "in_flight"
+      ? "; asking now"
+      : Number.isFinite(next) && !/^(expired|forbidden|missing)$/.test(of.state)
+        ? `; next ${away(next, now)}`
+        : "";
+  return `polled by ${safe(of.via)}: ${words}${then}`;
 }
 
 function makeCell(window) {
-    const parts = {
-        used: el("span", { class: "used" }),
-        fill: svg("rect", { class: "fill", height: "100%" }),
-        tick: svg("line", { class: "tick", y1: 0, y2: "100%" }),
-        resets: el("p", { class: "resets" }),
-        out: el("p", { class: "out" }),
-        seen: el("p", { class: "note" }),
-    };
-    const bar = svg(
-        "svg",
-        { class: "bar", "aria-hidden": "true" },
-        svg("rect", { class: "track", width: "100%", height: "100%" }),
-        parts.fill,
-        parts.tick,
-    );
-    parts.meter = el("div", { class: "meter" }, bar);
-    const head = el("p", { class: "line" }, named(window.window, "window"), parts.used);
-    return Object.assign(el("div", { class: "cell" }, head, parts.meter, parts.resets, parts.out, parts.seen), {
-        parts,
-    });
+  const parts = {
+    used: el("span", { class: "used" }),
+    fill: svg("rect", { class: "fill", height: "100%" }),
+    tick: svg("line", { class: "tick", y1: 0, y2: "100%" }),
+    resets: el("p", { class: "resets" }),
+    out: el("p", { class: "out" }),
+    seen: el("p", { class: "note" }),
+  };
+  const bar = svg(
+    "svg",
+    { class: "bar", "aria-hidden": "true" },
+    svg("rect", { class: "track", width: "100%", height: "100%" }),
+    parts.fill,
+    parts.tick,
+  );
+  parts.meter = el("div", { class: "meter" }, bar);
+  const head = el("p", { class: "line" }, named(window.window, "window"), parts.used);
+  return Object.assign(el("div", { class: "cell" }, head, parts.meter, parts.resets, parts.out, parts.seen), {
+    parts,
+  });
 }
 
 function updateCell(node, window, now) {
-    const { parts } = node;
-    const at = course(window, now);
-    const shown = WORDS[at.kind](at, now);
-    attr(node, "data-kind", at.kind);
-    attr(node, "data-level", at.share >= BAD_FROM ? "bad" : at.share >= WARNING_FROM ? "warning" : "good");
-    text(parts.used, shown.used);
-    const isMeasured = at.kind === "fresh" || at.kind === "stale";
-    attr(parts.fill, "width", at.kind === "exhausted" ? "100%" : isMeasured ? `${Math.min(100, at.share * 100)}%` : 0);
-    attr(parts.fill, "fill", at.kind === "exhausted" ? "url(#hatch)" : null);
-    const tick = isMeasured && at.expected !== null ? `${at.expected * 100}%` : null;
-    show(parts.tick, tick !== null);
-    attr(parts.tick, "visibility", tick === null ? "hidden" : null);
-    attr(attr(parts.tick, "x1", tick), "x2", tick);
-    moment(parts.resets, shown.resets, at.resetAt);
-    moment(parts.out, shown.out, at.kind === "exhausted" ? at.until : at.runsOutAt);
-    const seenAt = at.kind === "exhausted" ? time(window.observed_at) : at.seenAt;
-    moment(
-        parts.seen,
-        `${at.kind === "stale" ? "stale: " : ""}${safe(window.source)}, ${away(seenAt, now)}${shown.note ?? ""}`,
-        seenAt,
-    );
-    // A share that is unknown is no meter at zero.
-    attr(parts.meter, "role", isMeasured ? "meter" : "img");
-    attr(
-        parts.meter,
-        "aria-label",
-        isMeasured ? `${safe(windowKey(window))} used` : `${safe(windowKey(window))}: ${shown.used}`,
-    );
-    for (const [name, value] of [
-        ["min", 0],
-        ["max", 100],
-        ["now", isMeasured ? Math.min(100, at.share * 100).toFixed(1) : null],
-    ]) {
-        attr(parts.meter, `aria-value${name}`, isMeasured ? value : null);
-    }
-    attr(parts.meter, "aria-valuetext", isMeasured ? `${shown.used}, ${shown.out}` : null);
+  const { parts } = node;
+  const at = course(window, now);
+  const shown = WORDS[at.kind](at, now);
+  attr(node, "data-kind", at.kind);
+  attr(node, "data-level", at.share >= BAD_FROM ? "bad" : at.share >= WARNING_FROM ? "warning" : "good");
+  text(parts.used, shown.used);
+  const isMeasured = at.kind === "fresh" || at.kind === "stale";
+  attr(parts.fill, "width", at.kind === "exhausted" ? "100%" : isMeasured ? `${Math.min(100, at.share * 100)}%` : 0);
+  attr(parts.fill, "fill", at.kind === "exhausted" ? "url(#hatch)" : null);
+  const tick = isMeasured && at.expected !== null ? `${at.expected * 100}%` : null;
+  show(parts.tick, tick !== null);
+  attr(parts.tick, "visibility", tick === null ? "hidden" : null);
+  attr(attr(parts.tick, "x1", tick), "x2", tick);
+  moment(parts.resets, shown.resets, at.resetAt);
+  moment(parts.out, shown.out, at.kind === "exhausted" ? at.until : at.runsOutAt);
+  const seenAt = at.kind === "exhausted" ? time(window.observed_at) : at.seenAt;
+  moment(
+    parts.seen,
+    `${at.kind === "stale" ? "stale: " : ""}${safe(window.source)}, ${away(seenAt, now)}${shown.note ?? ""}`,
+    seenAt,
+  );
+  // A share that is unknown is no meter at zero.
+  attr(parts.meter, "role", isMeasured ? "meter" : "img");
+  attr(
+    parts.meter,
+    "aria-label",
+    isMeasured ? `${safe(windowKey(window))} used` : `${safe(windowKey(window))}: ${shown.used}`,
+  );
+  for (const [name, value] of [
+    ["min", 0],
+    ["max", 100],
+    ["now", isMeasured ? Math.min(100, at.share * 100).toFixed(1) : null],
+  ]) {
+    attr(parts.meter, `aria-value${name}`, isMeasured ? value : null);
+  }
+  attr(parts.meter, "aria-valuetext", isMeasured ? `${shown.used}, ${shown.out}` : null);
 }
 
 const resets = ({ resetAt }, now) =>
-    Number.isFinite(resetAt) ? `resets ${away(resetAt, now)}, ${clock(resetAt, now)}` : "its reset is unknown";
+  Number.isFinite(resetAt) ? `resets ${away(resetAt, now)}, ${clock(resetAt, now)}` : "its reset is unknown";
 
 function measured(at, now) {
-    return { used: percent(at.share), resets: resets(at, now), out: courseWords(at, now) };
+  return { used: percent(at.share), resets: resets(at, now), out: courseWords(at, now) };
 }
 
 /** hot +25 %, runs out 14:35 */
 function courseWords(at, now) {
-    if (at.zone === "none") return at.share >= 1 ? "used up" : "too early for a pace";
-    const zone = at.zone === "on_track" ? "on track" : `${at.zone} ${signed(at.delta)}`;
-    return `${zone}, ${Number.isFinite(at.runsOutAt) ? `runs out ${clock(at.runsOutAt, now)}` : "lasts to the reset"}`;
+  if (at.zone === "none") return at.share >= 1 ? "used up" : "too early for a pace";
+  const zone = at.zone === "on_track" ? "on track" : `${at.zone} ${signed(at.delta)}`;
+  return `${zone}, ${Number.isFinite(at.runsOutAt) ? `runs out ${clock(at.runsOutAt, now)}` : "lasts to the reset"}`;
 }
 
 const WORDS = {
-    fresh: measured,
-    stale: measured,
-    unknown: (at, now) => ({ used: "unknown", resets: resets(at, now), out: "no share was observed" }),
-    expired: (at, now) => ({
-        used: "expired",
-        resets: Number.isFinite(at.resetAt) ? `reset passed ${away(at.resetAt, now)}` : "reset passed",
-        out: "awaiting news",
-    }),
-    exhausted(at, now) {
-        const [used, until] = at.refused ? ["refused", "refused until"] : ["exhausted", "used up until"];
-        const ends = Number.isFinite(at.until);
-        return {
-            used,
-            resets: ends ? `${until} ${clock(at.until, now)}` : "refused, its end is unknown",
-            out: ends ? `free ${away(at.until, now)}` : "",
-            note: isNumber(at.share) ? `; last share ${percent(at.share)}` : "",
-        };
-    },
+  fresh: measured,
+  stale: measured,
+  unknown: (at, now) => ({ used: "unknown", resets: resets(at, now), out: "no share was observed" }),
+  expired: (at, now) => ({
+    used: "expired",
+    resets: Number.isFinite(at.resetAt) ? `reset passed ${away(at.resetAt, now)}` : "reset passed",
+    out: "awaiting news",
+  }),
+  exhausted(at, now) {
+    const [used, until] = at.refused ? ["refused", "refused until"] : ["exhausted", "used up until"];
+    const ends = Number.isFinite(at.until);
+    return {
+      used,
+      resets: ends ? `${until} ${clock(at.until, now)}` : "refused, its end is unknown",
+      out: ends ? `free ${away(at.until, now)}` : "",
+      note: isNumber(at.share) ? `; last share ${percent(at.share)}` : "",
+    };
+  },
 };
