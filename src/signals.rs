@@ -6,6 +6,7 @@
 
 mod backstop;
 mod relay;
+mod screen;
 
 use std::io;
 use std::os::raw::c_int;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use backstop::Backstop;
 pub use backstop::Grace;
 pub use relay::{Received, Relay};
+pub use screen::{ScreenSignal, ScreenSignals};
 
 /// The exit code in a shell of a process ended by signal n is this plus n.
 pub const EXIT_SIGNAL_BASE: c_int = 128;

@@ -11,6 +11,8 @@ mod report;
 mod retention;
 mod runs;
 mod tools;
+#[cfg(feature = "top")]
+mod top;
 mod watch;
 
 use std::ffi::OsString;
@@ -33,6 +35,8 @@ pub use runs::{Forget, Label, RunArgs, RunOrder, RunsArgs, StopArgs};
 pub use tools::{
     CheckConfig, Completions, Config, ConfigCommand, Man, STATUSLINE_FORMAT, StatuslineArgs, Words,
 };
+#[cfg(feature = "top")]
+pub use top::{TopArgs, TopPeriod};
 pub use watch::WatchArgs;
 
 /// Tails the transcripts of coding agents and counts their tokens exactly once.
@@ -134,6 +138,10 @@ pub enum Command {
     /// Print the collector's events as they occur
     #[command(after_help = watch::EXAMPLES)]
     Watch(WatchArgs),
+    /// Watch accounts, runs and sums on the terminal as they change
+    #[cfg(feature = "top")]
+    #[command(after_help = top::EXAMPLES)]
+    Top(TopArgs),
     /// Forget a stopped run; what was counted stays in the sums
     Forget(Forget),
     /// Post records of calls that no transcript contains, as those of a router

@@ -38,6 +38,8 @@ pub mod start_watch;
 pub mod status;
 pub mod statusline;
 pub mod tools;
+#[cfg(feature = "top")]
+pub mod top;
 pub mod verify;
 pub mod waiting;
 pub mod watch;
@@ -84,6 +86,9 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::Stop(command) => runs::stop_command(&global, &command),
         Command::Runs(command) => runs::runs_command(&global, &command),
         Command::Watch(command) => watch::watch(&global, &command),
+        #[cfg(feature = "top")]
+        // Its exit code may be that of a signal.
+        Command::Top(command) => return top::top(&global, &command),
         Command::Forget(command) => runs::forget_command(&global, &command),
         Command::Serve => serve::serve(&global),
         Command::Record(command) => record::record(&global, &command),

@@ -1,7 +1,7 @@
 //! `watch`: prints the collector's events until standard output is closed.
 
 mod line;
-mod parser;
+pub mod parser;
 
 use std::ops::ControlFlow;
 use std::time::Duration;

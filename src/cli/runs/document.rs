@@ -105,7 +105,8 @@ pub fn sort(runs: &mut [Document], order: RunOrder) {
 }
 
 /// Natural order of names: `run-9` comes before `run-10`.
-fn by_id(a: &str, b: &str) -> Ordering {
+#[must_use]
+pub fn by_id(a: &str, b: &str) -> Ordering {
     let (mut left, mut right) = (a, b);
     loop {
         let (a_digits, b_digits) = (digits(left), digits(right));

@@ -1,0 +1,154 @@
+//! The rows of the tables, filtered and in their order.
+
+use std::cmp::{Ordering, Reverse};
+
+use super::model::{PeriodSums, TopModel, TopRun};
+use super::scope::TopScope;
+use super::ui::{TopSort, TopUi};
+use crate::api::wire;
+use crate::cli::runs::document::by_id;
+
+/// Identifies a row of the accounts: provider, account and window.
+pub type WindowKey = (String, String, String);
+
+/// A row of the accounts.
+#[derive(Clone, Copy, Debug)]
+pub enum WindowRow<'m> {
+    Window(&'m wire::Window),
+    /// An account that something else than a window blocks: a budget, a mark, a cool-down.
+    Blocked(&'m wire::Account, &'m wire::Cause),
+    /// An account without windows.
+    Unobserved(&'m wire::Account),
+}
+
+impl WindowRow<'_> {
+    /// The account's provider and name.
+    #[must_use]
+    pub fn account(&self) -> (&str, &str) {
+        match self {
+            Self::Window(window) => (&window.provider, &window.account),
+            Self::Blocked(account, _) | Self::Unobserved(account) => (&account.provider, &account.account),
+        }
+    }
+
+    #[must_use]
+    pub fn key(&self) -> WindowKey {
+        let (provider, account) = self.account();
+        let window = match self {
+            Self::Window(window) => window.window.clone(),
+            Self::Blocked(_, cause) => cause.code.clone(),
+            Self::Unobserved(_) => String::new(),
+        };
+        (provider.to_owned(), account.to_owned(), window)
+    }
+}
+
+/// The rows of the accounts, in the order of the configuration: each account with its windows.
+#[must_use]
+pub fn windows<'m>(model: &'m TopModel, scope: &TopScope) -> Vec<WindowRow<'m>> {
+    let Some(quota) = &model.quota else {
+        return Vec::new();
+    };
+    let mut rows = Vec::new();
+    let is_known = |window: &&wire::Window| {
+        let of_it = |account: &wire::Account| {
+            account.provider == window.provider && account.account == window.account
+        };
+        quota.accounts.iter().any(of_it)
+    };
+    for account in &quota.accounts {
+        if !scope.wants_account(&account.provider, &account.account) {
+            continue;
+        }
+        let before = rows.len();
+        let mut own: Vec<&wire::Window> = (quota.windows.iter())
+            .filter(|window| window.provider == account.provider && window.account == account.account)
+            .collect();
+        own.sort_by_key(|window| length_rank(&window.window));
+        rows.extend(own.into_iter().map(WindowRow::Window));
+        let others = account.causes.iter().filter(|cause| cause.window.is_none());
+        rows.extend(others.map(|cause| WindowRow::Blocked(account, cause)));
+        if rows.len() == before {
+            rows.push(WindowRow::Unobserved(account));
+        }
+    }
+    let strangers = quota.windows.iter().filter(|window| !is_known(window));
+    let wanted = strangers.filter(|window| scope.wants_account(&window.provider, &window.account));
+    rows.extend(wanted.map(WindowRow::Window));
+    rows
+}
+
+/// Short windows come first.
+fn length_rank(window: &str) -> (u8, &str) {
+    let rank = match window {
+        crate::model::window_name::FIVE_HOUR => 0,
+        name if name.starts_with(crate::model::window_name::SEVEN_DAY) => 1,
+        _ => 2,
+    };
+    (rank, window)
+}
+
+/// The runs that pass the filter, in their order.
+#[must_use]
+pub fn runs<'m>(model: &'m TopModel, ui: &TopUi) -> Vec<&'m TopRun> {
+    let mut runs: Vec<&TopRun> = (model.known_runs().filter(|run| passes(run, &ui.filter))).collect();
+    runs.sort_by(|a, b| by_id(&a.row.id, &b.row.id));
+    match ui.sort {
+        TopSort::Name => {}
+        TopSort::Active => runs.sort_by_key(|run| Reverse(run.row.last_activity.as_deref())),
+        TopSort::Total => runs.sort_by_key(|run| Reverse(run.row.totals.totals.total_tokens)),
+        TopSort::Input => runs.sort_by_key(|run| Reverse(run.row.totals.totals.input_tokens)),
+        TopSort::Output => runs.sort_by_key(|run| Reverse(run.row.totals.totals.output_tokens)),
+        TopSort::Cost => runs.sort_by(|a, b| by_cost(&a.row.cost, &b.row.cost)),
+    }
+    if ui.is_reversed {
+        runs.reverse();
+    }
+    runs
+}
+
+/// True if the id, the model, the account or a label contains the filter, in letters of any case.
+fn passes(run: &TopRun, filter: &str) -> bool {
+    if filter.is_empty() {
+        return true;
+    }
+    let filter = filter.to_lowercase();
+    let has = |text: &str| text.to_lowercase().contains(&filter);
+    has(&run.row.id)
+        || run.model.as_deref().is_some_and(has)
+        || has(&format!("{}/{}", run.row.provider, run.row.account))
+        || (run.row.labels.iter()).any(|(name, value)| has(&format!("{name}={value}")))
+}
+
+/// The rows of sums that pass the filter, in their order.
+#[must_use]
+pub fn sums<'m>(sums: &'m PeriodSums, ui: &TopUi) -> Vec<&'m wire::UsageRow> {
+    let filter = ui.filter.to_lowercase();
+    let has = |row: &&wire::UsageRow| filter.is_empty() || name(row).to_lowercase().contains(&filter);
+    let mut rows: Vec<&wire::UsageRow> = sums.usage.rows.iter().filter(has).collect();
+    rows.sort_by_key(|row| Reverse(row.sums.totals.total_tokens));
+    match ui.sort {
+        TopSort::Active | TopSort::Total => {}
+        TopSort::Name => rows.sort_by_key(|row| name(row)),
+        TopSort::Input => rows.sort_by_key(|row| Reverse(row.sums.totals.input_tokens)),
+        TopSort::Output => rows.sort_by_key(|row| Reverse(row.sums.totals.output_tokens)),
+        TopSort::Cost => rows.sort_by(|a, b| by_cost(&a.sums.cost, &b.sums.cost)),
+    }
+    if ui.is_reversed {
+        rows.reverse();
+    }
+    rows
+}
+
+/// The name of a row with one grouping.
+#[must_use]
+pub fn name(row: &wire::UsageRow) -> String {
+    let key = row.key.clone().flatten();
+    key.unwrap_or_else(|| "(none)".to_owned())
+}
+
+/// The most expensive first, those without a known price last.
+fn by_cost(a: &wire::Cost, b: &wire::Cost) -> Ordering {
+    let of = |cost: &wire::Cost| cost.estimated_cost_usd.unwrap_or(-1.0);
+    of(b).total_cmp(&of(a))
+}

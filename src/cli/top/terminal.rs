@@ -1,0 +1,229 @@
+//! The terminal: taken over at the start, given back at every end.
+
+use std::io::{self, BufWriter, Stdin, Stdout, Write};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::{cursor, execute, terminal};
+use ratatui::layout::Rect;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::theme::TopTheme;
+use super::ui::TopKey;
+use super::view::{self, TopScene};
+
+/// True while the terminal shows the screen of this program.
+static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+static HOOK: Once = Once::new();
+
+/// The terminal while it is taken over; dropping it gives it back.
+pub struct Screen {
+    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+}
+
+impl Screen {
+    /// Takes the terminal over. A panic gives it back before it is reported.
+    ///
+    /// # Errors
+    /// The terminal refuses.
+    pub fn enter() -> io::Result<Self> {
+        HOOK.call_once(|| {
+            let report = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                give_back();
+                report(panic);
+            }));
+        });
+        let terminal = Terminal::new(CrosstermBackend::new(BufWriter::new(io::stdout())))?;
+        let mut screen = Self { terminal };
+        screen.take_over()?;
+        Ok(screen)
+    }
+
+    /// Takes the terminal over again, as after a stop of the process; the next frame is drawn whole.
+    ///
+    /// # Errors
+    /// As [`Screen::enter`].
+    pub fn take_over(&mut self) -> io::Result<()> {
+        terminal::enable_raw_mode()?;
+        IS_TAKEN.store(true, Ordering::SeqCst);
+        execute!(
+            self.terminal.backend_mut(),
+            terminal::EnterAlternateScreen,
+            cursor::Hide
+        )?;
+        self.terminal.clear()
+    }
+
+    /// Gives the terminal back, stops this process, and takes the terminal over when it goes on.
+    ///
+    /// # Errors
+    /// The terminal refuses.
+    pub fn suspend(&mut self) -> io::Result<()> {
+        give_back();
+        // The stop itself cannot be caught; it returns when the process goes on.
+        kill_process(getpid(), Signal::STOP)?;
+        self.take_over()
+    }
+
+    /// The size of the terminal.
+    #[must_use]
+    pub fn size(&self) -> Rect {
+        let size = self.terminal.size().unwrap_or_default();
+        Rect::new(0, 0, size.width, size.height)
+    }
+
+    /// Draws what changed.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub fn draw(&mut self, scene: &TopScene<'_>) -> io::Result<()> {
+        self.terminal.draw(|frame| {
+            let area = frame.area();
+            view::view(scene, area, frame.buffer_mut());
+        })?;
+        Ok(())
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+/// Shows the screen that was there before, if it is not shown yet. A terminal that is gone needs nothing.
+fn give_back() {
+    if IS_TAKEN.swap(false, Ordering::SeqCst) {
+        let mut out = io::stdout();
+        let _ = execute!(out, cursor::Show, terminal::LeaveAlternateScreen);
+        let _ = out.flush();
+        let _ = terminal::disable_raw_mode();
+    }
+}
+
+/// Requests a stop of this program and of those that the shell started with it, as the key does without raw mode.
+pub fn ask_to_suspend() {
+    let _ = kill_current_process_group(Signal::TSTP);
+}
+
+/// The keyboard.
+pub struct Keyboard {
+    stdin: AsyncFd<Stdin>,
+}
+
+/// What the keyboard sent.
+pub enum KeyboardInput {
+    Keys(Vec<TopKey>),
+    /// The terminal is closed.
+    Closed,
+}
+
+impl Keyboard {
+    /// # Errors
+    /// Standard input cannot be waited for.
+    pub fn new() -> io::Result<Self> {
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe, as a descriptor may be closed meanwhile; standard input is not"
+        )]
+        let stdin = AsyncFd::with_interest(io::stdin(), Interest::READABLE)?;
+        Ok(Self { stdin })
+    }
+
+    /// Waits for keys. Cancel safe.
+    ///
+    /// # Errors
+    /// The terminal cannot be read.
+    pub async fn next(&self) -> io::Result<KeyboardInput> {
+        loop {
+            let mut ready = self.stdin.readable().await?;
+            // Reading from a closed terminal never ends.
+            if is_closed(self.stdin.get_ref()) {
+                return Ok(KeyboardInput::Closed);
+            }
+            let mut keys = Vec::new();
+            while event::poll(Duration::ZERO)? {
+                if let Event::Key(pressed) = event::read()? {
+                    keys.extend(key(pressed));
+                }
+            }
+            ready.clear_ready();
+            if !keys.is_empty() {
+                return Ok(KeyboardInput::Keys(keys));
+            }
+        }
+    }
+}
+
+fn is_closed(stdin: &Stdin) -> bool {
+    let mut ends = [PollFd::new(stdin, PollFlags::empty())];
+    let waited = poll(&mut ends, Some(&Timespec::default()));
+    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    waited.is_ok() && ends[0].revents().intersects(gone)
+}
+
+fn key(pressed: KeyEvent) -> Option<TopKey> {
+    if pressed.kind == KeyEventKind::Release {
+        return None;
+    }
+    if pressed.modifiers.contains(KeyModifiers::CONTROL) {
+        return match pressed.code {
+            KeyCode::Char('c') => Some(TopKey::Interrupt),
+            KeyCode::Char('z') => Some(TopKey::Suspend),
+            KeyCode::Char('h') => Some(TopKey::Backspace),
+            _ => None,
+        };
+    }
+    Some(match pressed.code {
+        KeyCode::Char(letter) => TopKey::Char(letter),
+        KeyCode::Enter => TopKey::Enter,
+        KeyCode::Backspace => TopKey::Backspace,
+        KeyCode::Esc => TopKey::Escape,
+        KeyCode::Tab => TopKey::Tab,
+        KeyCode::BackTab => TopKey::BackTab,
+        KeyCode::Up => TopKey::Up,
+        KeyCode::Down => TopKey::Down,
+        KeyCode::PageUp => TopKey::PageUp,
+        KeyCode::PageDown => TopKey::PageDown,
+        KeyCode::Home => TopKey::Home,
+        KeyCode::End => TopKey::End,
+        _ => return None,
+    })
+}
+
+/// What the terminal can show, by the conventions of terminals and locales.
+#[must_use]
+pub fn theme(is_ascii: bool) -> TopTheme {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "conventions of terminals and locales, not settings of ours"
+    )]
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(variable);
+    let is_utf8 = locale.is_some_and(|name| {
+        let name = name.to_ascii_lowercase();
+        name.contains("utf-8") || name.contains("utf8")
+    });
+    TopTheme {
+        is_ascii: is_ascii || !is_utf8 || is_dumb(),
+        has_colours: variable("NO_COLOR").is_none(),
+    }
+}
+
+/// True for a terminal without a cursor that can be placed.
+#[must_use]
+pub fn is_dumb() -> bool {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a convention of terminals, not a setting of ours"
+    )]
+    std::env::var("TERM").is_ok_and(|term| term == "dumb")
+}

@@ -1,0 +1,62 @@
+//! The help: keys, and the meaning of signs and words.
+
+use super::TopScene;
+use super::pen::Pen;
+use super::windows::SOURCES;
+use crate::cli::top::theme::TopTheme;
+
+const LINES: [(&str, &str); 33] = [
+    ("keys", ""),
+    ("q, Esc, Ctrl-C", "quit; Esc first closes what is open"),
+    ("Tab", "next pane: accounts, runs, events"),
+    ("j k, arrows", "move or scroll"),
+    ("Enter", "details of the run or account; Backspace or Esc back"),
+    ("1 2 3 4 5", "sums of today, week, month, year, 365 days"),
+    ("m", "runs, then models, then routes"),
+    ("a t i o c n", "order: latest, total, in, out, cost, name"),
+    ("", "the same key again reverses; s takes the next order"),
+    ("/", "filter by run, model, account or label"),
+    ("p", "pause: the screen stands still, counting goes on"),
+    ("r", "read everything again"),
+    ("Ctrl-Z", "suspend"),
+    ("", ""),
+    ("accounts", ""),
+    ("77%", "share used; green, yellow from 75 %, red and ! from 90 %"),
+    ("48%~", "stale: nothing newer was observed for a while"),
+    ("EXHAUSTED", "used up until the reset"),
+    ("REFUSED", "the provider refuses, whatever the share was"),
+    ("BLOCKED", "budget, mark or pause; the window column names it"),
+    ("expired", "its reset has passed, awaiting news"),
+    ("unknown, ?", "not known; never shown as zero"),
+    ("pace", "share used minus share of the window's time"),
+    ("hot +37%", "used up before its reset at this pace"),
+    ("runs out", "when, at this pace; lasts: not before the reset"),
+    ("", ""),
+    ("runs", ""),
+    ("in out cache", "tokens of the whole run, at any time"),
+    ("tok/m", "counted in the last minute, as seen by this screen"),
+    ("cost", "estimate at list price; +?: a part has no price"),
+    ("sums of a period", "of the days of this terminal's time zone"),
+    ("", ""),
+    ("sources", ""),
+];
+
+/// Draws the lines from the one scrolled to.
+pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
+    let sources = SOURCES.iter().map(|(letters, meaning, _)| (*letters, *meaning));
+    let lines: Vec<(&str, &str)> = LINES.into_iter().chain(sources).collect();
+    let height = usize::from(pen.height());
+    let skipped = scene
+        .ui
+        .lines_skipped
+        .min(lines.len().saturating_sub(height));
+    for (y, (name, meaning)) in (0..pen.height()).zip(lines.iter().skip(skipped)) {
+        let width = pen.width();
+        if meaning.is_empty() {
+            pen.put((1, y), width, name, scene.theme.title().patch(TopTheme::strong()));
+        } else {
+            pen.put((2, y), 16, name, TopTheme::strong());
+            pen.put((19, y), width.saturating_sub(19), meaning, ratatui::style::Style::new());
+        }
+    }
+}
