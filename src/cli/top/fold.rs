@@ -9,7 +9,8 @@ use crate::api::wire;
 /// The model after an event. `scope` is what the command line lets pass.
 #[must_use]
 pub fn fold(mut model: TopModel, event: TopEvent, scope: &TopScope) -> TopModel {
-    if let Some(news) = news::of(&event, scope) {
+    let is_first_health = matches!(&event, TopEvent::Health(event) if event.status == "ok") && model.health.is_none();
+    if let Some(news) = news::of(&event, scope).filter(|_| !is_first_health) {
         model.note(news);
     }
     match event {

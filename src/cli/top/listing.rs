@@ -2,11 +2,15 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use super::model::{PeriodSums, TopModel, TopRun};
+use super::model::{PeriodSums, TopModel, TopRun, millis};
 use super::scope::TopScope;
 use super::ui::{TopSort, TopUi};
 use crate::api::wire;
 use crate::cli::runs::document::by_id;
+use crate::model::{MINUTE_MS, Millis};
+
+/// A run with activity in this time works right now.
+const WORKING_MS: Millis = 2 * MINUTE_MS;
 
 /// Identifies a row of the accounts: provider, account and window.
 pub type WindowKey = (String, String, String);
@@ -95,7 +99,7 @@ pub fn runs<'m>(model: &'m TopModel, ui: &TopUi) -> Vec<&'m TopRun> {
     runs.sort_by(|a, b| by_id(&a.row.id, &b.row.id));
     match ui.sort {
         TopSort::Name => {}
-        TopSort::Active => runs.sort_by_key(|run| Reverse(run.row.last_activity.as_deref())),
+        TopSort::Active => runs.sort_by_key(|run| Reverse(activity(run, model.now))),
         TopSort::Total => runs.sort_by_key(|run| Reverse(run.row.totals.totals.total_tokens)),
         TopSort::Input => runs.sort_by_key(|run| Reverse(run.row.totals.totals.input_tokens)),
         TopSort::Output => runs.sort_by_key(|run| Reverse(run.row.totals.totals.output_tokens)),
@@ -105,6 +109,12 @@ pub fn runs<'m>(model: &'m TopModel, ui: &TopUi) -> Vec<&'m TopRun> {
         runs.reverse();
     }
     runs
+}
+
+/// The time of the last activity. Runs that work right now are equal, so that they keep their places.
+fn activity(run: &TopRun, now: Millis) -> Millis {
+    let last = run.row.last_activity.as_deref().and_then(millis);
+    last.unwrap_or(Millis::MIN).min(now - WORKING_MS)
 }
 
 /// True if the id, the model, the account or a label contains the filter, in letters of any case.

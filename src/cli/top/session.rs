@@ -122,7 +122,12 @@ impl TopSession<'_> {
                     ScreenSignal::End(code) => return Ok(SessionEnd::Signal(code)),
                     ScreenSignal::Suspend => screen.suspend().map_err(unusable)?,
                     ScreenSignal::Resume => screen.take_over().map_err(unusable)?,
-                    ScreenSignal::Resize => {}
+                    ScreenSignal::Resize => {
+                        let keys = Keyboard::pending().unwrap_or_default();
+                        if keys.into_iter().any(|key| self.key(key)) {
+                            return Ok(SessionEnd::Asked);
+                        }
+                    }
                 },
                 input = keyboard.next() => match input {
                     Ok(KeyboardInput::Keys(keys)) => {

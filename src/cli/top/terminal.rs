@@ -149,17 +149,29 @@ impl Keyboard {
             if is_closed(self.stdin.get_ref()) {
                 return Ok(KeyboardInput::Closed);
             }
-            let mut keys = Vec::new();
-            while event::poll(Duration::ZERO)? {
-                if let Event::Key(pressed) = event::read()? {
-                    keys.extend(key(pressed));
-                }
-            }
+            let keys = Self::pending()?;
             ready.clear_ready();
             if !keys.is_empty() {
                 return Ok(KeyboardInput::Keys(keys));
             }
         }
+    }
+}
+
+impl Keyboard {
+    /// Takes what was read already. After a change of size this has to be called: the reader reports either that or a
+    /// key, and would keep the key until the next one.
+    ///
+    /// # Errors
+    /// The terminal cannot be read.
+    pub fn pending() -> io::Result<Vec<TopKey>> {
+        let mut keys = Vec::new();
+        while event::poll(Duration::ZERO)? {
+            if let Event::Key(pressed) = event::read()? {
+                keys.extend(key(pressed));
+            }
+        }
+        Ok(keys)
     }
 }
 

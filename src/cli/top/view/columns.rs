@@ -44,7 +44,7 @@ pub const fn numbers<F>(field: F, title: &'static str, width: u16, rank: u8) -> 
     }
 }
 
-/// The columns that fit, from column 1 on, with one column between them. What is left over goes to the first ones that
+/// The columns that fit, from column 1 on, with one column between them. What is left over is shared by those that
 /// can be wider.
 pub fn placed<F: Copy>(all: &[TopColumn<F>], width: u16) -> Vec<PlacedColumn<F>> {
     let mut columns = all.to_vec();
@@ -60,13 +60,23 @@ pub fn placed<F: Copy>(all: &[TopColumn<F>], width: u16) -> Vec<PlacedColumn<F>>
         columns.retain(|column| column.rank != last);
     }
     let mut rest = u32::from(width).saturating_sub(needed(&columns));
+    let mut widths: Vec<u16> = columns.iter().map(|column| column.width.0).collect();
+    loop {
+        let mut is_wider = false;
+        for (width, column) in widths.iter_mut().zip(&columns) {
+            if rest > 0 && *width < column.width.1 {
+                *width += 1;
+                rest -= 1;
+                is_wider = true;
+            }
+        }
+        if !is_wider {
+            break;
+        }
+    }
     let mut x = 1;
     let mut placed = Vec::with_capacity(columns.len());
-    for column in columns {
-        let (least, most) = column.width;
-        let more = rest.min(u32::from(most.saturating_sub(least)));
-        rest -= more;
-        let width = least + u16::try_from(more).unwrap_or(0);
+    for (column, width) in columns.into_iter().zip(widths) {
         placed.push(PlacedColumn {
             field: column.field,
             title: column.title,
@@ -84,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_highest_rank_goes_first_and_the_rest_is_shared_in_order() {
+    fn the_highest_rank_goes_first_and_the_rest_is_shared() {
         let all = [
             words('a', "name", (4, 10), 0),
             numbers('b', "n", 3, 1),
@@ -98,7 +108,7 @@ mod tests {
             of.collect::<Vec<_>>().join(" ")
         };
         assert_eq!(shown(40), "a1+10 b12+3 c16+4");
-        assert_eq!(shown(14), "a1+6 b8+3 c12+2");
+        assert_eq!(shown(14), "a1+5 b7+3 c11+3");
         assert_eq!(shown(11), "a1+6 b8+3");
         assert_eq!(shown(8), "a1+7");
         assert_eq!(shown(1), "a1+4");

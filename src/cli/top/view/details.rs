@@ -34,6 +34,20 @@ enum Line {
     Chart(String, String),
 }
 
+impl Line {
+    /// The line, in several if its words need more columns.
+    fn wrapped(self, width: u16) -> Vec<Self> {
+        match self {
+            Self::Words(words, style) => {
+                let wrapped = text::wrapped(&words, Some(usize::from(width.saturating_sub(2))));
+                let lines = wrapped.split('\n').map(|line| Self::Words(line.to_owned(), style));
+                lines.collect()
+            }
+            other => vec![other],
+        }
+    }
+}
+
 /// Draws the details that are open, from the line scrolled to.
 pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
     let width = pen.width();
@@ -42,6 +56,7 @@ pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
         Some(Opened::Account(key)) => account_lines(scene, key, width),
         None => Vec::new(),
     };
+    let lines: Vec<Line> = lines.into_iter().flat_map(|line| line.wrapped(width)).collect();
     let height = usize::from(pen.height());
     let skipped = scene
         .ui

@@ -15,6 +15,8 @@ use crate::cli::top::ui::TopPane;
 const NAME_FROM: u16 = 70;
 /// From this width on the time names its zone.
 const ZONE_FROM: u16 = 100;
+/// From this width on a good state and the time are named.
+const STATE_FROM: u16 = 60;
 /// From this height on a problem has a line of its own.
 const REASON_FROM: u16 = 12;
 
@@ -99,6 +101,10 @@ fn right_parts(pen: &Pen<'_>, scene: &TopScene<'_>) -> Vec<Part> {
         parts.push((" PAUSED ".to_owned(), theme.alarm()));
         parts.push((" ".to_owned(), Style::new()));
     }
+    let is_well = model.health.as_ref().is_some_and(|health| health.status == "ok");
+    if pen.width() < STATE_FROM && is_well && model.link == Link::Live {
+        return parts;
+    }
     match &model.health {
         Some(health) => {
             let weight = match health.status.as_str() {
@@ -126,6 +132,9 @@ fn right_parts(pen: &Pen<'_>, scene: &TopScene<'_>) -> Vec<Part> {
         parts.clear();
     }
     parts.push(link);
+    if pen.width() < STATE_FROM {
+        return parts;
+    }
     if is_spaced {
         parts.push(("  ".to_owned(), Style::new()));
     }

@@ -16,13 +16,19 @@ use crate::cli::top::ui::{TopPane, TopSort};
 
 /// From this width on cache writes and reads are apart.
 const CACHE_APART_FROM: u16 = 110;
+const NAME_MIN: u16 = 14;
 const NAME_MAX: u16 = 36;
+const ACCOUNT_MIN: u16 = 11;
 const ACCOUNT_MAX: u16 = 24;
 const MODEL_MAX: u16 = 24;
-const LABELS: (u16, u16) = (10, 24);
+const LABELS: (u16, u16) = (8, 24);
 /// A column of the sparkline is one minute.
-const SPARK: u16 = 30;
+const SPARK: (u16, u16) = (10, 30);
+/// So few rows are all for runs.
+const ROWS_WITHOUT_NOTE: usize = 3;
 const MODEL_PREFIX: &str = "claude-";
+/// Digits of a day at the end of a model's name.
+const DAY_DIGITS: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RunField {
@@ -46,7 +52,7 @@ enum RunField {
 /// Draws the title and the rows.
 pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
     let runs = listing::runs(scene.model, scene.ui);
-    let columns = layout(&runs, pen.width());
+    let columns = layout(&runs, pen.width(), scene.is_printed);
     for column in &columns {
         let title = title(scene, column);
         let style = title_style(scene, TopPane::Runs);
@@ -66,8 +72,8 @@ pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
         return;
     }
     let room = usize::from(pen.height().saturating_sub(1));
-    let is_cut = runs.len() > room;
-    let shown = if is_cut { room.saturating_sub(1) } else { room };
+    let is_cut = runs.len() > room && room > ROWS_WITHOUT_NOTE;
+    let shown = if is_cut { room - 1 } else { room };
     let chosen = scene.ui.selected_run.as_ref();
     let at = chosen.and_then(|id| runs.iter().position(|run| run.row.id == *id));
     let skipped = at.map_or(0, |at| (at + 1).saturating_sub(shown.max(1)));
@@ -88,7 +94,8 @@ pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
     }
 }
 
-fn layout(runs: &[&TopRun], width: u16) -> Vec<PlacedColumn<RunField>> {
+/// The columns; a printed frame saw nothing come, so it has no rates.
+fn layout(runs: &[&TopRun], width: u16, is_printed: bool) -> Vec<PlacedColumn<RunField>> {
     let widest = |of: &dyn Fn(&TopRun) -> String, least: u16, most: u16| {
         let widths = runs.iter().map(|run| columns(&of(run)));
         widths.max().unwrap_or(0).clamp(least, most)
@@ -97,9 +104,9 @@ fn layout(runs: &[&TopRun], width: u16) -> Vec<PlacedColumn<RunField>> {
     let account = widest(&account_name, 9, ACCOUNT_MAX);
     let model = widest(&model_name, 8, MODEL_MAX);
     let mut all: Vec<TopColumn<RunField>> = vec![
-        words(RunField::Name, "run", (10, name), 0),
+        words(RunField::Name, "run", (name.min(NAME_MIN), name), 0),
         words(RunField::State, "state", (7, 7), 2),
-        words(RunField::Account, "account", (9, account), 7),
+        words(RunField::Account, "account", (account.min(ACCOUNT_MIN), account), 7),
         words(RunField::Model, "model", (8, model), 6),
         numbers(RunField::Input, "in", 6, 8),
         numbers(RunField::Output, "out", 6, 5),
@@ -110,11 +117,13 @@ fn layout(runs: &[&TopRun], width: u16) -> Vec<PlacedColumn<RunField>> {
     } else {
         all.push(numbers(RunField::Cache, "cache", 6, 9));
     }
+    all.push(numbers(RunField::Total, "total", 7, 0));
+    if !is_printed {
+        all.push(numbers(RunField::Rate, "tok/m", 6, 4));
+        all.push(words(RunField::Spark, "by minute", SPARK, 11));
+    }
     all.extend([
-        numbers(RunField::Total, "total", 7, 0),
-        numbers(RunField::Rate, "tok/m", 6, 4),
         numbers(RunField::Cost, "cost", 9, 10),
-        words(RunField::Spark, "last 30 min", (SPARK, SPARK), 11),
         words(RunField::Labels, "labels", LABELS, 12),
         numbers(RunField::Lag, "lag", 8, 13),
     ]);
@@ -229,10 +238,15 @@ fn account_name(run: &TopRun) -> String {
     }
 }
 
-/// The model without the word that most names begin with.
+/// The model without the word that most names begin with, and without the day at the end.
 fn model_name(run: &TopRun) -> String {
     let name = run.model.as_deref().unwrap_or("-");
-    text::name(name.strip_prefix(MODEL_PREFIX).unwrap_or(name))
+    let name = name.strip_prefix(MODEL_PREFIX).unwrap_or(name);
+    let is_day = |end: &str| end.len() == DAY_DIGITS && end.bytes().all(|letter| letter.is_ascii_digit());
+    match name.rsplit_once('-') {
+        Some((short, end)) if is_day(end) => text::name(short),
+        _ => text::name(name),
+    }
 }
 
 fn labels(run: &TopRun) -> String {

@@ -18,7 +18,11 @@ use crate::model::window_name::{FIVE_HOUR, SEVEN_DAY};
 /// Widest name of an account and of a window.
 const NAME_MAX: u16 = 28;
 const WINDOW_MAX: u16 = 14;
-const BAR: (u16, u16) = (10, 20);
+const BAR: (u16, u16) = (16, 20);
+/// Least width of a long name.
+const NAME_MIN: u16 = 12;
+/// Room for a share with its marks.
+const PERCENT: u16 = 6;
 /// Room for a word where no bar is.
 const WORD: u16 = 9;
 
@@ -74,8 +78,8 @@ pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
         return;
     }
     let room = usize::from(pen.height().saturating_sub(1));
-    let is_cut = rows.len() > room;
-    let shown = if is_cut { room.saturating_sub(1) } else { room };
+    let is_cut = rows.len() > room && room > 1;
+    let shown = if is_cut { room - 1 } else { room };
     let chosen = scene.ui.selected_window.as_ref();
     let at = chosen.and_then(|key| rows.iter().position(|row| row.key() == *key));
     let skipped = at.map_or(0, |at| (at + 1).saturating_sub(shown.max(1)));
@@ -90,7 +94,7 @@ pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
     }
     if is_cut {
         let more = rows.len() - shown;
-        pen.put((1, y), pen.width(), &format!("… {more} more, Tab and j scroll"), TopTheme::dim());
+        pen.put((1, y), pen.width(), &format!("… {more} more"), TopTheme::dim());
     }
 }
 
@@ -103,8 +107,8 @@ fn layout(rows: &[WindowRow<'_>], width: u16) -> Vec<PlacedColumn<WindowField>> 
     let window = widest(&|row| text::name(&window_label(row)), 6, WINDOW_MAX);
     let columns_with = |used: u16| -> [TopColumn<WindowField>; 10] {
         [
-            words(WindowField::Account, "account", (7, name), 0),
-            words(WindowField::Window, "window", (2, window), 0),
+            words(WindowField::Account, "account", (name.min(NAME_MIN), name), 0),
+            words(WindowField::Window, "window", (window.min(6), window), 0),
             words(WindowField::Bar, "used", BAR, 4),
             numbers(WindowField::Used, "", used, 0),
             words(WindowField::Pace, "pace", (10, 10), 7),
@@ -115,7 +119,7 @@ fn layout(rows: &[WindowRow<'_>], width: u16) -> Vec<PlacedColumn<WindowField>> 
             words(WindowField::Source, "src", (4, 4), 9),
         ]
     };
-    let with_bar = placed(&columns_with(5), width);
+    let with_bar = placed(&columns_with(PERCENT), width);
     if with_bar.iter().any(|column| column.field == WindowField::Bar) {
         return with_bar;
     }
@@ -221,7 +225,8 @@ pub fn used_cell(scene: &TopScene<'_>, row: &WindowRow<'_>) -> UsedCell {
         (state, Some(share)) => {
             let is_stale = state == "stale";
             let mark = match (share >= BAD_FROM, is_stale) {
-                (_, true) => "~",
+                (true, true) => "!~",
+                (false, true) => "~",
                 (true, false) => "!",
                 (false, false) => "",
             };
@@ -253,7 +258,12 @@ fn account_name(row: &WindowRow<'_>) -> String {
 pub fn window_label(row: &WindowRow<'_>) -> String {
     match row {
         WindowRow::Window(window) => short_window(&window.window),
-        WindowRow::Blocked(_, cause) => cause.code.replace('_', " "),
+        WindowRow::Blocked(_, cause) => match cause.code.as_str() {
+            "manual" => "mark".to_owned(),
+            "throttled" => "pause".to_owned(),
+            code if code.starts_with("budget") => "budget".to_owned(),
+            code => code.replace('_', " "),
+        },
         WindowRow::Unobserved(_) => "-".to_owned(),
     }
 }
