@@ -24,7 +24,7 @@ use source_tree::SourceTree;
 
 /// Outside crates and the only modules that may name them. A crate that is not here is one of the basic
 /// crates (serde, tracing, memchr) and may be named anywhere its layer allows.
-const CRATE_OWNERS: [CrateOwner; 26] = [
+const CRATE_OWNERS: [CrateOwner; 27] = [
     ("annotate_snippets", &["cli/mistakes"]),
     ("anstream", &["cli"]),
     ("anyhow", &["cli", "main"]),
@@ -40,6 +40,7 @@ const CRATE_OWNERS: [CrateOwner; 26] = [
     ("indicatif", &["cli"]),
     ("notify", &["watch"]),
     ("prometheus_client", &["api/metrics"]),
+    ("ratatui", &["cli/top"]),
     ("redb", &["store"]),
     ("signal_hook", &["signals"]),
     ("strsim", &["config"]),

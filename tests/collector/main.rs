@@ -73,6 +73,7 @@ mod stops;
 mod stream;
 mod surroundings;
 mod tools;
+mod top;
 mod unknown_accounts;
 mod unread;
 mod usage;

@@ -20,6 +20,11 @@ pub mod times;
 pub mod ui;
 pub mod view;
 
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 

@@ -48,7 +48,7 @@ pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) -> u16 {
     if pen.height() < REASON_FROM {
         return 1;
     }
-    pen.put_name((1, 1), width.saturating_sub(1), &reason.0, reason.1);
+    pen.put((1, 1), width.saturating_sub(1), &reason.0, reason.1);
     2
 }
 
@@ -150,7 +150,7 @@ fn right_parts(pen: &Pen<'_>, scene: &TopScene<'_>) -> Vec<Part> {
 /// What keeps the collector or the connection from being well.
 fn reason(scene: &TopScene<'_>) -> Option<Part> {
     if let Link::Lost { why, .. } = &scene.model.link {
-        let words = format!("{}; the numbers below are the last known", text::one_line(why));
+        let words = format!("the last known numbers; {}", text::one_line(why));
         return Some((words, scene.theme.weight(Weight::Bad)));
     }
     let health = scene.model.health.as_ref()?;

@@ -12,6 +12,9 @@ mod small;
 mod sums;
 mod windows;
 
+#[cfg(test)]
+mod tests;
+
 use jiff::tz::TimeZone;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;

@@ -118,15 +118,20 @@ fn layout(runs: &[&TopRun], width: u16, is_printed: bool) -> Vec<PlacedColumn<Ru
         all.push(numbers(RunField::Cache, "cache", 6, 9));
     }
     all.push(numbers(RunField::Total, "total", 7, 0));
+    // A column that would be empty is none.
+    let has_labels = runs.iter().any(|run| !run.row.labels.is_empty());
+    let has_lag = runs.iter().any(|run| run.row.lag_bytes > 0);
     if !is_printed {
         all.push(numbers(RunField::Rate, "tok/m", 6, 4));
         all.push(words(RunField::Spark, "by minute", SPARK, 11));
     }
-    all.extend([
-        numbers(RunField::Cost, "cost", 9, 10),
-        words(RunField::Labels, "labels", LABELS, 12),
-        numbers(RunField::Lag, "lag", 8, 13),
-    ]);
+    all.push(numbers(RunField::Cost, "cost", 9, 10));
+    if has_labels {
+        all.push(words(RunField::Labels, "labels", LABELS, 12));
+    }
+    if has_lag {
+        all.push(numbers(RunField::Lag, "lag", 8, 13));
+    }
     placed(&all, width)
 }
 

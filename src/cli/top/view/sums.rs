@@ -50,8 +50,28 @@ pub fn draw_line(pen: &mut Pen<'_>, scene: &TopScene<'_>, y: u16) {
     }
     x += 1;
     let sums = scene.model.sums.as_ref().filter(|sums| sums.period == chosen);
-    let flow = scene.model.flow.per_minute(scene.now());
-    let flow = flow.map_or_else(|| "?/min".to_owned(), |tokens| compact_style(tokens) + "/min");
+    let mut parts = parts(scene, sums);
+    let needed = |parts: &[(String, Style)]| -> u16 {
+        parts.iter().map(|(words, _)| columns(words).saturating_add(2)).sum()
+    };
+    if x.saturating_add(needed(&parts)) > width.saturating_add(2) && parts.len() > 1 {
+        // The number of messages says the least.
+        parts.remove(1);
+    }
+    for (words, style) in parts {
+        if x + columns(&words) > width {
+            break;
+        }
+        x += pen.put((x, y), width, &words, style) + 2;
+    }
+    if !scene.ui.filter.is_empty() && !scene.ui.is_filtering {
+        let filter = format!("filter: {}", scene.ui.filter);
+        pen.put((x, y), width, &filter, scene.theme.alarm());
+    }
+}
+
+/// Tokens, messages, cost and rate.
+fn parts(scene: &TopScene<'_>, sums: Option<&PeriodSums>) -> Vec<(String, Style)> {
     let mut parts: Vec<(String, Style)> = Vec::new();
     match sums {
         None => parts.push(("? tok".to_owned(), TopTheme::dim())),
@@ -66,18 +86,11 @@ pub fn draw_line(pen: &mut Pen<'_>, scene: &TopScene<'_>, y: u16) {
         }
     }
     if !scene.is_printed {
-        parts.push((flow, scene.theme.title()));
+        let flow = scene.model.flow.per_minute(scene.now());
+        let flow = flow.map_or_else(|| "?".to_owned(), compact_style);
+        parts.push((flow + "/min", scene.theme.title()));
     }
-    for (words, style) in parts {
-        if x + columns(&words) > width {
-            break;
-        }
-        x += pen.put((x, y), width, &words, style) + 2;
-    }
-    if !scene.ui.filter.is_empty() && !scene.ui.is_filtering {
-        let filter = format!("filter: {}", scene.ui.filter);
-        pen.put((x, y), width, &filter, scene.theme.alarm());
-    }
+    parts
 }
 
 /// Draws the table by model or by route in place of the runs.
