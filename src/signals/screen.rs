@@ -7,8 +7,8 @@ use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SI
 use signal_hook::iterator::{Handle, Signals as Stream};
 use tokio::sync::mpsc;
 
-use super::{SignalError, exit_now};
 use super::EXIT_SIGNAL_BASE;
+use super::{SignalError, exit_now};
 
 /// Maximum number of signals that wait; the kernel, too, merges several of a kind.
 const WAITING_MAX: usize = 16;

@@ -27,7 +27,11 @@ impl<'p> Tmux<'p> {
         command.arg("-f").arg(&config).args(["new-session", "-d"]);
         command.args(["-x", &width.to_string(), "-y", &height.to_string()]);
         command.args(["sh", "-c", &script, "sh", "env"]);
-        command.args(environment).arg(PROGRAM).arg("--socket").arg(place.socket());
+        command
+            .args(environment)
+            .arg(PROGRAM)
+            .arg("--socket")
+            .arg(place.socket());
         command.arg("top").args(words);
         let output = command.output().unwrap();
         assert!(output.status.success(), "tmux: {}", text(&output.stderr));
@@ -40,7 +44,10 @@ impl<'p> Tmux<'p> {
 
     fn command(&self) -> Command {
         let mut command = Command::new("tmux");
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("LANG", "C.UTF-8");
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("LANG", "C.UTF-8");
         command.env("TZ", "UTC").env("HOME", self.place.directory.path());
         command.arg("-S").arg(self.file("tmux.sock"));
         command
@@ -48,7 +55,11 @@ impl<'p> Tmux<'p> {
 
     fn run(&self, words: &[&str]) -> String {
         let output = self.command().args(words).output().unwrap();
-        assert!(output.status.success(), "tmux {words:?}: {}", text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "tmux {words:?}: {}",
+            text(&output.stderr)
+        );
         text(&output.stdout)
     }
 
@@ -61,7 +72,13 @@ impl<'p> Tmux<'p> {
     }
 
     fn resize(&self, width: u16, height: u16) {
-        self.run(&["resize-window", "-x", &width.to_string(), "-y", &height.to_string()]);
+        self.run(&[
+            "resize-window",
+            "-x",
+            &width.to_string(),
+            "-y",
+            &height.to_string(),
+        ]);
     }
 
     /// Waits until the screen fulfils `reached`.
@@ -72,7 +89,10 @@ impl<'p> Tmux<'p> {
             if reached(&frame) {
                 return frame;
             }
-            assert!(Instant::now() < deadline, "waiting for {what}; the screen is\n{frame}");
+            assert!(
+                Instant::now() < deadline,
+                "waiting for {what}; the screen is\n{frame}"
+            );
         }
     }
 
@@ -83,7 +103,9 @@ impl<'p> Tmux<'p> {
     /// Waits until the row of a run has this total.
     fn wait_for_total(&self, run: &str, total: &str) -> String {
         self.wait_until(&format!("{total} tokens of {run}"), |frame| {
-            let row = frame.lines().find(|line| line.get(1..).is_some_and(|line| line.starts_with(run)));
+            let row = frame
+                .lines()
+                .find(|line| line.get(1..).is_some_and(|line| line.starts_with(run)));
             row.is_some_and(|row| row.split_whitespace().any(|word| word == total))
         })
     }
@@ -98,7 +120,11 @@ impl<'p> Tmux<'p> {
 
     fn signal(&self, name: &str, pid: &str) {
         let status = Command::new("kill").args(["-s", name, pid]).status().unwrap();
-        assert!(status.success(), "{name} to {pid} of {}", self.place.socket().display());
+        assert!(
+            status.success(),
+            "{name} to {pid} of {}",
+            self.place.socket().display()
+        );
     }
 
     /// Waits for the end; the terminal is as it was before.
@@ -154,9 +180,13 @@ fn the_screen_follows_the_collector_through_sizes_and_a_kill() {
     tmux.wait_for_total("first", "601");
     tmux.wait_for("801 tok");
     tmux.resize(120, 40);
-    tmux.wait_until("a wide screen", |frame| frame.contains("runs out") && frame.lines().count() == 40);
+    tmux.wait_until("a wide screen", |frame| {
+        frame.contains("runs out") && frame.lines().count() == 40
+    });
     tmux.resize(40, 10);
-    let small = tmux.wait_until("a small screen", |frame| frame.lines().count() == 10 && frame.contains("q quit"));
+    let small = tmux.wait_until("a small screen", |frame| {
+        frame.lines().count() == 10 && frame.contains("q quit")
+    });
     assert!(small.lines().all(|line| line.chars().count() <= 40), "{small}");
     tmux.resize(80, 24);
     tmux.wait_for("tokentail  may start: ");
@@ -227,7 +257,10 @@ fn signals_give_the_terminal_back() {
     tmux.signal("TSTP", &pid);
     tmux.wait_until("the shell's screen", |frame| !frame.contains("may start"));
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    assert!(stat.contains(") T ") || stat.contains(") S ") || stat.contains(") R "), "{stat}");
+    assert!(
+        stat.contains(") T ") || stat.contains(") S ") || stat.contains(") R "),
+        "{stat}"
+    );
     tmux.signal("CONT", &pid);
     tmux.wait_for_total("first", "100");
     tmux.press("q");
@@ -263,7 +296,10 @@ fn colours_and_signs_are_those_that_the_terminal_has() {
     let tmux = Tmux::start(&place, (80, 24), &[], &[]);
     tmux.wait_for_total("first", "100");
     let coloured = tmux.run(&["capture-pane", "-pe"]);
-    assert!(coloured.contains("\u{1b}[32m") || coloured.contains("\u{1b}[36m"), "{coloured}");
+    assert!(
+        coloured.contains("\u{1b}[32m") || coloured.contains("\u{1b}[36m"),
+        "{coloured}"
+    );
     drop(tmux);
     let tmux = Tmux::start(&place, (80, 24), &["NO_COLOR=1", "LANG=C", "LC_ALL=C"], &[]);
     tmux.wait_for_total("first", "100");
@@ -286,11 +322,17 @@ fn without_a_terminal_one_frame_is_printed() {
     let output = place.run(&["top", "--once", "--period", "ttm"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let frame = text(&output.stdout);
-    assert!(frame.contains("may start: ") && frame.contains("[5 TTM]  300 tok"), "{frame}");
+    assert!(
+        frame.contains("may start: ") && frame.contains("[5 TTM]  300 tok"),
+        "{frame}"
+    );
     // The locale of the tests is none.
     assert!(frame.is_ascii() && !frame.contains('\u{1b}'), "{frame}");
     let only = text(&place.run(&["top", "--run", "sec*", "--period", "ttm"]).stdout);
-    assert!(only.contains("second") && !only.contains("first") && only.contains("200 tok"), "{only}");
+    assert!(
+        only.contains("second") && !only.contains("first") && only.contains("200 tok"),
+        "{only}"
+    );
     let document = place.json(&["top"]);
     assert_eq!(document["runs"].as_array().unwrap().len(), 2);
     assert_eq!(document["quota"]["accounts"][0]["account"], "default");
@@ -301,7 +343,12 @@ fn without_a_terminal_one_frame_is_printed() {
         (&["top", "--period", "decade"], 64, "today, week, month, ytd, ttm"),
     ] {
         let output = place.run(words);
-        assert_eq!(output.status.code(), Some(code), "{words:?}: {}", text(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{words:?}: {}",
+            text(&output.stderr)
+        );
         assert!(text(&output.stderr).contains(why), "{}", text(&output.stderr));
     }
 }

@@ -64,8 +64,6 @@ pub struct Snapshotted {
 pub struct SnapshotPart {
     pub now: String,
     pub quota: wire::Quota,
-    #[serde(default)]
-    pub by_run: std::collections::BTreeMap<String, wire::PricedRunTotals>,
 }
 
 impl TopEvent {

@@ -20,7 +20,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Longest pause before another connection.
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(5);
 /// The events that are used; accounts and runs are filtered here, as a pattern is no parameter.
-const PATH: &str = "/v1/events?kinds=usage,window,threshold,account,run,health,lease,probe";
+const PATH: &str = "/v1/events?snapshot=brief&kinds=usage,window,threshold,account,run,health,lease,probe";
 
 /// The events that were received and not taken yet. The reader yields to their taker after a bounded number of chunks.
 #[derive(Debug, Default)]

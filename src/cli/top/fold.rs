@@ -1,6 +1,6 @@
 //! `fold`: a model and an event give the next model. Pure: no clock, no terminal, no socket.
 
-use super::event::{Snapshotted, TopAnswer, TopEvent};
+use super::event::{TopAnswer, TopEvent};
 use super::model::{Link, TopHealth, TopModel, TopRun, millis};
 use super::news;
 use super::scope::TopScope;
@@ -9,7 +9,8 @@ use crate::api::wire;
 /// The model after an event. `scope` is what the command line lets pass.
 #[must_use]
 pub fn fold(mut model: TopModel, event: TopEvent, scope: &TopScope) -> TopModel {
-    let is_first_health = matches!(&event, TopEvent::Health(event) if event.status == "ok") && model.health.is_none();
+    let is_first_health =
+        matches!(&event, TopEvent::Health(event) if event.status == "ok") && model.health.is_none();
     if let Some(news) = news::of(&event, scope).filter(|_| !is_first_health) {
         model.note(news);
     }
@@ -17,7 +18,11 @@ pub fn fold(mut model: TopModel, event: TopEvent, scope: &TopScope) -> TopModel 
         TopEvent::Tick(now) => model.now = now,
         TopEvent::Connected => model.link = Link::Live,
         TopEvent::Lost { why, retry_at } => model.link = Link::Lost { why, retry_at },
-        TopEvent::Snapshot(snapshot) => begin(&mut model, *snapshot, scope),
+        // Sums of runs are in the list that is requested next.
+        TopEvent::Snapshot(event) => {
+            model.quota = Some(event.snapshot.quota);
+            model.sequence = model.sequence.max(event.sequence);
+        }
         TopEvent::Usage(usage) => count(&mut model, &usage, scope),
         TopEvent::Window(event) => replace_window(&mut model, event.window),
         TopEvent::Account(event) => judge(&mut model, event),
@@ -34,26 +39,6 @@ pub fn fold(mut model: TopModel, event: TopEvent, scope: &TopScope) -> TopModel 
         TopEvent::Answer(answer) => take(&mut model, *answer, scope),
     }
     model
-}
-
-/// Replaces the sums of all runs. States and labels are in the list of runs only.
-fn begin(model: &mut TopModel, event: Snapshotted, scope: &TopScope) {
-    let Snapshotted {
-        sequence, snapshot, ..
-    } = event;
-    model.quota = Some(snapshot.quota);
-    model.sequence = model.sequence.max(sequence);
-    for (id, sums) in snapshot.by_run {
-        if !scope.wants_run(&id) {
-            continue;
-        }
-        let run = model.runs.entry(id.clone()).or_insert_with(|| named(id));
-        if run.sequence <= sequence {
-            run.sequence = sequence;
-            run.row.totals = sums.sums;
-            run.row.cost = sums.cost;
-        }
-    }
 }
 
 fn named(id: String) -> TopRun {
@@ -80,10 +65,7 @@ fn count(model: &mut TopModel, event: &wire::UsageEvent, scope: &TopScope) {
         return;
     }
     model.flow.add(at, event.delta.total_tokens);
-    let run = model
-        .runs
-        .entry(id.clone())
-        .or_insert_with(|| named(id.clone()));
+    let run = model.runs.entry(id.clone()).or_insert_with(|| named(id.clone()));
     run.flow.add(at, event.delta.total_tokens);
     if run.sequence > event.sequence {
         return;

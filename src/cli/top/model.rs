@@ -99,6 +99,7 @@ pub enum Details {
         id: String,
         run: Box<wire::RunDetail>,
         sessions: Vec<wire::UsageRow>,
+        files: Box<wire::RunFiles>,
     },
     Account {
         provider: String,

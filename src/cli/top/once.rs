@@ -72,9 +72,9 @@ pub fn print(
         zone,
         is_printed: true,
     };
-    let width = output::Screen::stdout().columns.map_or(COLUMNS, |columns| {
-        u16::try_from(columns).unwrap_or(u16::MAX)
-    });
+    let width = output::Screen::stdout()
+        .columns
+        .map_or(COLUMNS, |columns| u16::try_from(columns).unwrap_or(u16::MAX));
     let area = Rect::new(0, 0, width, view::printed_height(&scene));
     let mut buffer = Buffer::empty(area);
     view::view(&scene, area, &mut buffer);
@@ -87,11 +87,7 @@ pub fn print(
 }
 
 /// The documents of one frame.
-async fn gather(
-    socket: &Path,
-    ui: &TopUi,
-    zone: &TimeZone,
-) -> Result<(TopModel, wire::Health), ClientError> {
+async fn gather(socket: &Path, ui: &TopUi, zone: &TimeZone) -> Result<(TopModel, wire::Health), ClientError> {
     let mut model = TopModel {
         now: Clock::SYSTEM.now(),
         link: Link::Live,

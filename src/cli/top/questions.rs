@@ -9,6 +9,8 @@ use super::ui::{Opened, TopTable, TopUi};
 use crate::api::wire;
 use crate::cli::args::TopPeriod;
 use crate::cli::client::{self, ClientError};
+use crate::clock::Clock;
+use crate::model::HOUR_MS;
 use crate::model::window_name::{FIVE_HOUR, SEVEN_DAY};
 
 /// Time between two requests of the same document without any event.
@@ -23,6 +25,9 @@ const REST_PER_ANSWER: u32 = 10;
 /// Hours of history of a short and of a long window.
 const SHORT_HOURS: i64 = 5;
 const LONG_HOURS: i64 = 7 * 24;
+/// Steps of these histories.
+const SHORT_STEP: &str = "2m";
+const LONG_STEP: &str = "1h";
 
 /// Hours that the chart of a window shows.
 #[must_use]
@@ -187,7 +192,9 @@ impl QuestionSchedule {
     #[must_use]
     pub fn next_at(&self) -> Option<Instant> {
         let wanted = [self.quota, self.sums, self.runs].into_iter();
-        let times = wanted.filter(|due| due.is_wanted).filter_map(|due| due.not_before);
+        let times = wanted
+            .filter(|due| due.is_wanted)
+            .filter_map(|due| due.not_before);
         times.min()
     }
 
@@ -273,9 +280,7 @@ pub async fn answer(
             rows: client::get_json(socket, "/v1/runs", client::TIMEOUT).await?,
             asked_at: context.sequence,
         },
-        TopQuestion::Models => {
-            TopAnswer::Models(usage(context.usage_path("last-7d", "run,model")).await?)
-        }
+        TopQuestion::Models => TopAnswer::Models(usage(context.usage_path("last-7d", "run,model")).await?),
         TopQuestion::Sums(period) => {
             let group_by = if context.is_by_run { "run,model" } else { "model" };
             TopAnswer::Sums(sums(*period, group_by).await?)
@@ -287,36 +292,52 @@ pub async fn answer(
 }
 
 async fn details(socket: &Path, opened: &Opened) -> Result<Details, ClientError> {
-    Ok(match opened {
-        Opened::Run(id) => {
-            let path = format!("/v1/runs/{}", client::escaped(id));
-            let run = client::get_json(socket, &path, client::TIMEOUT).await?;
-            let parameters = [("run", Some(id.as_str())), ("group_by", Some("session"))];
-            let path = format!("/v1/usage{}", client::query(&parameters));
-            let mut usage: wire::Usage = client::get_json(socket, &path, client::TIMEOUT).await?;
-            usage
-                .rows
-                .sort_by_key(|row| std::cmp::Reverse(row.sums.totals.total_tokens));
-            Details::Run {
-                id: id.clone(),
-                run,
-                sessions: usage.rows,
-            }
-        }
+    match opened {
+        Opened::Run(id) => run_details(socket, id).await,
         Opened::Account((provider, account, window)) => {
             let of = if window.is_empty() { FIVE_HOUR } else { window };
+            let hours = history_hours(of);
+            let from = Clock::SYSTEM.now() - hours * HOUR_MS;
+            let from = jiff::Timestamp::from_millisecond(from)
+                .unwrap_or_default()
+                .to_string();
+            let step = if hours > SHORT_HOURS {
+                LONG_STEP
+            } else {
+                SHORT_STEP
+            };
             let parameters = [
                 ("provider", Some(provider.as_str())),
                 ("account", Some(account.as_str())),
                 ("window", Some(of)),
+                ("from", Some(&*from)),
+                ("step", Some(step)),
             ];
             let path = format!("/v1/quota/history{}", client::query(&parameters));
-            Details::Account {
+            Ok(Details::Account {
                 provider: provider.clone(),
                 account: account.clone(),
                 window: window.clone(),
                 points: client::get_json(socket, &path, client::TIMEOUT).await?,
-            }
+            })
         }
+    }
+}
+
+async fn run_details(socket: &Path, id: &str) -> Result<Details, ClientError> {
+    let path = format!("/v1/runs/{}", client::escaped(id));
+    let run = client::get_json(socket, &path, client::TIMEOUT).await?;
+    let files = format!("{path}/files?limit=10");
+    let files = client::get_json(socket, &files, client::TIMEOUT).await?;
+    let parameters = [("run", Some(id)), ("group_by", Some("session"))];
+    let path = format!("/v1/usage{}", client::query(&parameters));
+    let usage: wire::Usage = client::get_json(socket, &path, client::TIMEOUT).await?;
+    let mut sessions = usage.rows;
+    sessions.sort_by_key(|row| std::cmp::Reverse(row.sums.totals.total_tokens));
+    Ok(Details::Run {
+        id: id.to_owned(),
+        run,
+        sessions,
+        files,
     })
 }

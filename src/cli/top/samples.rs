@@ -59,24 +59,27 @@ pub fn usage(run: &str, sequence: u64, delta: i64, tokens: u64) -> TopEvent {
     })
 }
 
-/// A snapshot with these totals.
-pub fn snapshot(sequence: u64, runs: &[(String, u64)]) -> TopEvent {
-    let by_run = runs.iter().map(|(id, tokens)| {
-        let sums = wire::PricedRunTotals {
-            sums: totals(*tokens),
-            ..wire::PricedRunTotals::default()
-        };
-        (id.clone(), sums)
-    });
+/// The snapshot at the beginning of a stream.
+pub fn snapshot(sequence: u64) -> TopEvent {
     TopEvent::Snapshot(Box::new(Snapshotted {
         sequence,
         reason: None,
         snapshot: SnapshotPart {
             now: NOW.to_owned(),
             quota: quota(),
-            by_run: by_run.collect(),
         },
     }))
+}
+
+/// A list of runs with these totals, requested at this commit.
+pub fn list(asked_at: u64, runs: &[(String, u64)]) -> TopEvent {
+    let rows = runs.iter().map(|(id, tokens)| wire::Run {
+        id: id.clone(),
+        totals: totals(*tokens),
+        ..wire::Run::default()
+    });
+    let rows = rows.collect();
+    TopEvent::Answer(Box::new(TopAnswer::Runs { rows, asked_at }))
 }
 
 fn window(account: &str, window: &str, share: Option<f64>, reset_s: i64) -> wire::Window {
@@ -219,7 +222,10 @@ pub fn sums() -> PeriodSums {
         ..wire::UsageRow::default()
     };
     let mut usage = wire::Usage {
-        rows: vec![row("claude-opus-5-20260901", 2_000_000), row("claude-haiku-5", 310_000)],
+        rows: vec![
+            row("claude-opus-5-20260901", 2_000_000),
+            row("claude-haiku-5", 310_000),
+        ],
         ..wire::Usage::default()
     };
     usage.totals.messages = 104;
@@ -282,6 +288,6 @@ pub fn model() -> TopModel {
         usage("refactor-billing", 7, 2_100, 138_800),
         TopEvent::Threshold(threshold),
     ];
-    let events = std::iter::once(snapshot(0, &[])).chain(answers).chain(stream);
+    let events = std::iter::once(snapshot(1)).chain(answers).chain(stream);
     events.fold(start, |model, event| fold(model, event, &scope))
 }

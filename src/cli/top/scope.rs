@@ -46,7 +46,11 @@ impl TopScope {
         let Some(wanted) = &self.account else {
             return true;
         };
-        wanted == account || wanted.strip_prefix(provider).and_then(|rest| rest.strip_prefix('/')) == Some(account)
+        wanted == account
+            || wanted
+                .strip_prefix(provider)
+                .and_then(|rest| rest.strip_prefix('/'))
+                == Some(account)
     }
 
     /// The account as `PROVIDER/NAME`, if the scope has one and the documents name it.
@@ -74,7 +78,10 @@ impl TopScope {
             let run = keys.remove("run").flatten();
             if run.is_some_and(|run| self.wants_run(&run)) {
                 add(&mut totals, &row.sums);
-                add(by_model.entry(keys.remove("model").flatten()).or_default(), &row.sums);
+                add(
+                    by_model.entry(keys.remove("model").flatten()).or_default(),
+                    &row.sums,
+                );
             }
         }
         let row = |(key, sums)| wire::UsageRow {

@@ -103,8 +103,8 @@ impl TopSession<'_> {
             )
         };
         let say = |line: &str| stderr::print((log::failure(line) + "\n").as_bytes());
-        let mut signals = ScreenSignals::install(say)
-            .map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
+        let mut signals =
+            ScreenSignals::install(say).map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
         let keyboard = Keyboard::new().map_err(unusable)?;
         let mut screen = Screen::enter().map_err(unusable)?;
         let feed = Feed::default();
@@ -221,8 +221,15 @@ impl TopSession<'_> {
     fn wake_at(&self) -> Instant {
         let now = Instant::now();
         let frame = self.drawn.unwrap_or(now);
-        let frame = if self.is_changed { frame + FRAME_EVERY } else { frame + TICK };
-        let question = self.schedule.next_at().filter(|_| self.asking.is_none() && !self.model.is_outdated());
+        let frame = if self.is_changed {
+            frame + FRAME_EVERY
+        } else {
+            frame + TICK
+        };
+        let question = self
+            .schedule
+            .next_at()
+            .filter(|_| self.asking.is_none() && !self.model.is_outdated());
         question.map_or(frame, |at| at.min(frame))
     }
 }

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::event::{TopAnswer, TopEvent};
+use super::event::TopEvent;
 use super::fold::fold;
 use super::listing;
 use super::model::{Link, TopModel, Weight};
 use super::questions::{QuestionSchedule, TopQuestion};
-use super::samples::{after, model, now, snapshot, totals, usage};
+use super::samples::{after, list, model, now, snapshot, totals, usage};
 use super::scope::TopScope;
 use super::ui::{KeyEffect, Opened, TopKey, TopPane, TopTable, TopUi};
 use crate::api::wire;
@@ -65,7 +65,10 @@ fn each_event_changes_its_part() {
     let quota = model.quota.as_ref().unwrap();
     assert_eq!(quota.windows.len(), 7);
     assert_eq!(quota.windows[0].utilization, Some(0.9));
-    assert_eq!(model.news[0].text, "claude/max-1 five_hour  a new window has begun");
+    assert_eq!(
+        model.news[0].text,
+        "claude/max-1 five_hour  a new window has begun"
+    );
 
     let model = folded(
         model,
@@ -88,19 +91,14 @@ fn each_event_changes_its_part() {
 
 #[test]
 fn a_list_that_was_requested_before_an_event_does_not_undo_it() {
-    let row = |tokens: u64| wire::Run {
-        id: "a".to_owned(),
-        totals: totals(tokens),
-        ..wire::Run::default()
-    };
-    let list = |tokens, asked_at| {
-        let rows = vec![row(tokens)];
-        TopEvent::Answer(Box::new(TopAnswer::Runs { rows, asked_at }))
-    };
     for (asked_at, listed, expected) in [(6, 50, 100), (7, 150, 150)] {
         let model = folded(
             TopModel::default(),
-            [usage("a", 7, 100, 100), usage("b", 7, 5, 5), list(listed, asked_at)],
+            [
+                usage("a", 7, 100, 100),
+                usage("b", 7, 5, 5),
+                list(asked_at, &[("a".to_owned(), listed)]),
+            ],
         );
         assert_eq!(model.runs["a"].row.totals.totals.total_tokens, expected);
         // A run that began after the request stays, one that is no longer listed goes.
@@ -131,11 +129,16 @@ fn the_scope_leaves_out_other_runs_and_accounts() {
             .fold(TopModel::default(), |model, event| fold(model, event, &scope));
         let ids: Vec<&str> = model.runs.keys().map(String::as_str).collect();
         assert_eq!(ids, expected, "{scope:?}");
-        assert_eq!(model.flow.per_minute(now()).unwrap_or(0), 5 * expected.len() as u64);
+        assert_eq!(
+            model.flow.per_minute(now()).unwrap_or(0),
+            5 * expected.len() as u64
+        );
     }
     let by_run = super::model::PeriodSums {
         usage: wire::Usage {
-            rows: [("a", 7), ("b", 9)].map(|(run, tokens)| sums_row(run, tokens)).into(),
+            rows: [("a", 7), ("b", 9)]
+                .map(|(run, tokens)| sums_row(run, tokens))
+                .into(),
             ..wire::Usage::default()
         },
         ..super::model::PeriodSums::default()
@@ -146,7 +149,8 @@ fn the_scope_leaves_out_other_runs_and_accounts() {
 }
 
 fn sums_row(run: &str, tokens: u64) -> wire::UsageRow {
-    let keys = [("run", run), ("model", "opus")].map(|(name, value)| (name.to_owned(), Some(value.to_owned())));
+    let keys =
+        [("run", run), ("model", "opus")].map(|(name, value)| (name.to_owned(), Some(value.to_owned())));
     wire::UsageRow {
         keys: Some(keys.into()),
         sums: wire::UsageSums {
@@ -179,9 +183,9 @@ proptest! {
         }
         let last = 2 + events.len() as u64;
         fastrand::Rng::with_seed(seed).shuffle(&mut events);
-        let begun = folded(TopModel::default(), [snapshot(1, &start)]);
+        let begun = folded(TopModel::default(), [snapshot(1), list(1, &start)]);
         let by_events = folded(begun.clone(), events);
-        let anew = folded(TopModel::default(), [snapshot(last, &now)]);
+        let anew = folded(TopModel::default(), [snapshot(last), list(last, &now)]);
         prop_assert_eq!(sums(&by_events), sums(&anew));
     }
 }
@@ -190,7 +194,7 @@ proptest! {
 fn keys_choose_and_close() {
     let model = model();
     let mut ui = TopUi::default();
-    let mut press = |ui: &mut TopUi, key| ui.key(key, &model);
+    let press = |ui: &mut TopUi, key| ui.key(key, &model);
     assert_eq!(press(&mut ui, TopKey::Char('3')), KeyEffect::Ask);
     assert_eq!(ui.period, TopPeriod::Month);
     press(&mut ui, TopKey::Char('t'));
@@ -202,7 +206,10 @@ fn keys_choose_and_close() {
         let runs = listing::runs(&model, ui);
         runs.iter().map(|run| run.row.id.clone()).collect()
     };
-    assert_eq!(ids(&ui), ["nightly-041", "nightly-042", "refactor-billing", "日本語-run"]);
+    assert_eq!(
+        ids(&ui),
+        ["nightly-041", "nightly-042", "refactor-billing", "日本語-run"]
+    );
     for key in ['/', 'N', 'i', 'g', 'x'] {
         press(&mut ui, TopKey::Char(key));
     }
@@ -241,9 +248,15 @@ fn a_pause_stands_still_while_the_model_goes_on() {
     let mut ui = TopUi::default();
     ui.key(TopKey::Char('p'), &before);
     let after = folded(before, [usage("refactor-billing", 30, 500, 139_300)]);
-    assert_eq!(after.runs["refactor-billing"].row.totals.totals.total_tokens, 139_300);
+    assert_eq!(
+        after.runs["refactor-billing"].row.totals.totals.total_tokens,
+        139_300
+    );
     let shown = ui.shown(&after);
-    assert_eq!(shown.runs["refactor-billing"].row.totals.totals.total_tokens, 138_800);
+    assert_eq!(
+        shown.runs["refactor-billing"].row.totals.totals.total_tokens,
+        138_800
+    );
 }
 
 #[test]
@@ -256,7 +269,12 @@ fn questions_are_asked_once_and_again_after_a_commit() {
         asked.collect::<Vec<_>>()
     };
     let today = TopQuestion::Sums(TopPeriod::Today);
-    let first = [TopQuestion::Quota, today.clone(), TopQuestion::Runs, TopQuestion::Models];
+    let first = [
+        TopQuestion::Quota,
+        today.clone(),
+        TopQuestion::Runs,
+        TopQuestion::Models,
+    ];
     assert_eq!(all(&mut schedule, start), first);
     let later = |seconds| start + Duration::from_secs(seconds);
     assert_eq!(all(&mut schedule, later(2)), []);

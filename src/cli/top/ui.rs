@@ -182,7 +182,9 @@ impl TopUi {
 
     fn filter_key(&mut self, key: TopKey) -> KeyEffect {
         match key {
-            TopKey::Char(letter) if self.filter.chars().count() < FILTER_CHARS_MAX => self.filter.push(letter),
+            TopKey::Char(letter) if self.filter.chars().count() < FILTER_CHARS_MAX => {
+                self.filter.push(letter)
+            }
             TopKey::Backspace => drop(self.filter.pop()),
             TopKey::Enter => self.is_filtering = false,
             TopKey::Escape => {

@@ -56,7 +56,10 @@ pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) -> u16 {
 pub fn verdict(scene: &TopScene<'_>) -> Vec<Part> {
     let theme = scene.theme;
     let Some(quota) = &scene.model.quota else {
-        return vec![("may start: ".to_owned(), Style::new()), ("?".to_owned(), TopTheme::strong())];
+        return vec![
+            ("may start: ".to_owned(), Style::new()),
+            ("?".to_owned(), TopTheme::strong()),
+        ];
     };
     let answer = &quota.may_start;
     let (word, weight) = match answer.decision.as_str() {
@@ -164,7 +167,10 @@ fn reason(scene: &TopScene<'_>) -> Option<Part> {
         0 => String::new(),
         more => format!(" (and {more} more, see tokentail status)"),
     };
-    Some((format!("{}{more}", text::one_line(first)), scene.theme.weight(weight)))
+    Some((
+        format!("{}{more}", text::one_line(first)),
+        scene.theme.weight(weight),
+    ))
 }
 
 /// Draws the keys, or the filter that is being written.
@@ -196,9 +202,17 @@ pub fn draw_keys(pen: &mut Pen<'_>, scene: &TopScene<'_>, y: u16) {
         ]
     };
     let mut at = 0;
+    if !ui.filter.is_empty() {
+        at = pen.put(
+            (0, y),
+            width,
+            &format!("filter: {}", ui.filter),
+            scene.theme.alarm(),
+        ) + 2;
+    }
     for key in keys {
         let words = columns(key);
-        if at + words > width {
+        if at.saturating_add(words) > width {
             break;
         }
         let (name, does) = key.split_once(' ').unwrap_or((key, ""));

@@ -46,17 +46,19 @@ pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
     let sources = SOURCES.iter().map(|(letters, meaning, _)| (*letters, *meaning));
     let lines: Vec<(&str, &str)> = LINES.into_iter().chain(sources).collect();
     let height = usize::from(pen.height());
-    let skipped = scene
-        .ui
-        .lines_skipped
-        .min(lines.len().saturating_sub(height));
+    let skipped = scene.ui.lines_skipped.min(lines.len().saturating_sub(height));
     for (y, (name, meaning)) in (0..pen.height()).zip(lines.iter().skip(skipped)) {
         let width = pen.width();
         if meaning.is_empty() {
             pen.put((1, y), width, name, scene.theme.title().patch(TopTheme::strong()));
         } else {
             pen.put((2, y), 16, name, TopTheme::strong());
-            pen.put((19, y), width.saturating_sub(19), meaning, ratatui::style::Style::new());
+            pen.put(
+                (19, y),
+                width.saturating_sub(19),
+                meaning,
+                ratatui::style::Style::new(),
+            );
         }
     }
 }

@@ -1,11 +1,13 @@
 //! `view`: draws a model into an area of any size. Pure: the same model, choices and time give the same screen.
 
+mod account_details;
 mod columns;
 mod details;
 mod header;
 mod help;
 mod news;
 mod pen;
+mod run_details;
 mod runs;
 mod side;
 mod small;
@@ -99,7 +101,9 @@ pub fn view(scene: &TopScene<'_>, area: Rect, buffer: &mut Buffer) {
 #[must_use]
 pub fn printed_height(scene: &TopScene<'_>) -> u16 {
     let windows = super::listing::windows(scene.model, &scene.ui.scope).len();
-    let runs = super::listing::runs(scene.model, scene.ui).len().min(PRINTED_RUNS);
+    let runs = super::listing::runs(scene.model, scene.ui)
+        .len()
+        .min(PRINTED_RUNS);
     let news = scene.model.news.len().min(PRINTED_NEWS);
     // Header, reasons, two titles, two rules, the sums, and the note on runs left out.
     let rows = 8 + windows.max(1) + runs.max(1) + news;

@@ -15,11 +15,20 @@ const KIND: u16 = 9;
 
 /// Draws a rule, and as many events as fit.
 pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
-    let title = if scene.is_focused(TopPane::News) { "events" } else { "" };
+    let title = if scene.is_focused(TopPane::News) {
+        "events"
+    } else {
+        ""
+    };
     pen.rule(0, title, title_style(scene, TopPane::News));
     let news = &scene.model.news;
     if news.is_empty() {
-        pen.put((1, 1), pen.width(), "no event since the start of this screen", TopTheme::dim());
+        pen.put(
+            (1, 1),
+            pen.width(),
+            "no event since the start of this screen",
+            TopTheme::dim(),
+        );
     }
     let skipped = scene.ui.news_skipped.min(news.len().saturating_sub(1));
     for (y, one) in (1..pen.height()).zip(news.iter().skip(skipped)) {

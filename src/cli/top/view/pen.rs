@@ -47,9 +47,7 @@ impl<'b> Pen<'b> {
         }
         let words = self.theme.plain(words);
         let (left, top) = (self.area.x + x, self.area.y + y);
-        let (end, _) = self
-            .buffer
-            .set_stringn(left, top, words, width.into(), style);
+        let (end, _) = self.buffer.set_stringn(left, top, words, width.into(), style);
         end.saturating_sub(left)
     }
 

@@ -106,7 +106,12 @@ fn layout(runs: &[&TopRun], width: u16, is_printed: bool) -> Vec<PlacedColumn<Ru
     let mut all: Vec<TopColumn<RunField>> = vec![
         words(RunField::Name, "run", (name.min(NAME_MIN), name), 0),
         words(RunField::State, "state", (7, 7), 2),
-        words(RunField::Account, "account", (account.min(ACCOUNT_MIN), account), 7),
+        words(
+            RunField::Account,
+            "account",
+            (account.min(ACCOUNT_MIN), account),
+            7,
+        ),
         words(RunField::Model, "model", (8, model), 6),
         numbers(RunField::Input, "in", 6, 8),
         numbers(RunField::Output, "out", 6, 5),
@@ -152,13 +157,7 @@ fn title(scene: &TopScene<'_>, column: &PlacedColumn<RunField>) -> String {
     }
 }
 
-fn draw_cell(
-    pen: &mut Pen<'_>,
-    scene: &TopScene<'_>,
-    run: &TopRun,
-    column: &PlacedColumn<RunField>,
-    y: u16,
-) {
+fn draw_cell(pen: &mut Pen<'_>, scene: &TopScene<'_>, run: &TopRun, column: &PlacedColumn<RunField>, y: u16) {
     let (at, width) = ((column.x, y), column.width);
     let plain = Style::new();
     let totals = &run.row.totals.totals;

@@ -28,10 +28,21 @@ pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
     };
     let chart = CHART_ROWS + 3;
     let room = pen.height().saturating_sub(chart) / 2;
-    let y = table(pen, scene, "by model", of_period(&scene.model.sums).as_ref(), (0, room));
+    let y = table(
+        pen,
+        scene,
+        "by model",
+        of_period(&scene.model.sums).as_ref(),
+        (0, room),
+    );
     let routes = of_period(&scene.model.routes);
     // Without a router there is nothing to say about routes.
-    let is_any = |sums: &PeriodSums| sums.usage.rows.iter().any(|row| row.key.clone().flatten().is_some());
+    let is_any = |sums: &PeriodSums| {
+        sums.usage
+            .rows
+            .iter()
+            .any(|row| row.key.clone().flatten().is_some())
+    };
     let y = if routes.as_ref().is_none_or(is_any) {
         table(pen, scene, "by route", routes.as_ref(), (y + 1, room))
     } else {
@@ -54,7 +65,12 @@ fn table(
     };
     let rows_of = listing::sums(sums, scene.ui);
     if rows_of.is_empty() {
-        pen.put((0, from + 1), pen.width(), "nothing in this period", TopTheme::dim());
+        pen.put(
+            (0, from + 1),
+            pen.width(),
+            "nothing in this period",
+            TopTheme::dim(),
+        );
         return from + 2;
     }
     let name = pen.width().saturating_sub(TOTAL + COST + 2);
@@ -103,5 +119,10 @@ fn hours(pen: &mut Pen<'_>, scene: &TopScene<'_>, y: u16) {
     }
     let most = format!("{} most", compact_style(most));
     pen.put((26, y + 1), pen.width(), &most, TopTheme::dim());
-    pen.put((0, y + 1 + rows), pen.width(), "0     6     12    18", TopTheme::dim());
+    pen.put(
+        (0, y + 1 + rows),
+        pen.width(),
+        "0     6     12    18",
+        TopTheme::dim(),
+    );
 }

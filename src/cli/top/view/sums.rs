@@ -40,7 +40,10 @@ pub fn draw_line(pen: &mut Pen<'_>, scene: &TopScene<'_>, y: u16) {
         let name: &str = period.into();
         let number = index + 1;
         let (words, style) = if period == chosen {
-            (format!("[{number} {name}]"), scene.theme.title().patch(TopTheme::strong()))
+            (
+                format!("[{number} {name}]"),
+                scene.theme.title().patch(TopTheme::strong()),
+            )
         } else if width >= PERIODS_FROM && !scene.is_printed {
             (format!("{number} {name}"), TopTheme::dim())
         } else {
@@ -52,7 +55,10 @@ pub fn draw_line(pen: &mut Pen<'_>, scene: &TopScene<'_>, y: u16) {
     let sums = scene.model.sums.as_ref().filter(|sums| sums.period == chosen);
     let mut parts = parts(scene, sums);
     let needed = |parts: &[(String, Style)]| -> u16 {
-        parts.iter().map(|(words, _)| columns(words).saturating_add(2)).sum()
+        parts
+            .iter()
+            .map(|(words, _)| columns(words).saturating_add(2))
+            .sum()
     };
     if x.saturating_add(needed(&parts)) > width.saturating_add(2) && parts.len() > 1 {
         // The number of messages says the least.
@@ -63,10 +69,6 @@ pub fn draw_line(pen: &mut Pen<'_>, scene: &TopScene<'_>, y: u16) {
             break;
         }
         x += pen.put((x, y), width, &words, style) + 2;
-    }
-    if !scene.ui.filter.is_empty() && !scene.ui.is_filtering {
-        let filter = format!("filter: {}", scene.ui.filter);
-        pen.put((x, y), width, &filter, scene.theme.alarm());
     }
 }
 
@@ -122,7 +124,12 @@ pub fn draw_table(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
         }
     }
     let Some(sums) = sums.as_ref().filter(|sums| sums.period == scene.ui.period) else {
-        pen.put((1, 1), width, "waiting for the collector's answer", TopTheme::dim());
+        pen.put(
+            (1, 1),
+            width,
+            "waiting for the collector's answer",
+            TopTheme::dim(),
+        );
         return;
     };
     let rows = listing::sums(sums, scene.ui);

@@ -11,11 +11,11 @@ use ratatui::layout::Rect;
 use unicode_width::UnicodeWidthStr;
 
 use super::{TopScene, plain_lines, printed_height, view};
+use crate::api::wire;
 use crate::cli::top::model::{Details, Link, TopModel};
 use crate::cli::top::samples::{model, now};
 use crate::cli::top::theme::TopTheme;
 use crate::cli::top::ui::{Opened, TopKey, TopPane, TopTable, TopUi};
-use crate::api::wire;
 
 /// Set to any value, the frames are written instead of compared: look at the difference afterwards.
 const WRITE: &str = "TOKENTAIL_WRITE_FRAMES";
@@ -24,12 +24,14 @@ const COLOURS: TopTheme = TopTheme {
     has_colours: true,
 };
 
+static ZONE: TimeZone = TimeZone::UTC;
+
 fn scene<'s>(model: &'s TopModel, ui: &'s TopUi, theme: TopTheme) -> TopScene<'s> {
     TopScene {
         model,
         ui,
         theme,
-        zone: &TimeZone::UTC,
+        zone: &ZONE,
         is_printed: false,
     }
 }
@@ -57,7 +59,10 @@ fn assert_frame(name: &str, shown: &str) {
         return;
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(expected, shown, "{name} is other than drawn; with {WRITE}=1 it is written anew:\n{shown}");
+    assert_eq!(
+        expected, shown,
+        "{name} is other than drawn; with {WRITE}=1 it is written anew:\n{shown}"
+    );
 }
 
 #[test]
@@ -100,10 +105,22 @@ fn frames_of_what_is_open_are_as_in_the_files() {
         id: "refactor-billing".to_owned(),
         run: Box::new(detail),
         sessions: Vec::new(),
+        files: Box::new(wire::RunFiles {
+            run: "refactor-billing".to_owned(),
+            total: 1,
+            files: vec![wire::RunFile {
+                path: "mount/projects/p/s.jsonl".to_owned(),
+                bytes_read: 48_211,
+            }],
+        }),
     });
     assert_frame("run.txt", &lines(&scene(&model, &ui, COLOURS), 80, 24));
     let (provider, account, window) = ("claude".to_owned(), "max-1".to_owned(), "five_hour".to_owned());
-    ui.opened = Some(Opened::Account((provider.clone(), account.clone(), window.clone())));
+    ui.opened = Some(Opened::Account((
+        provider.clone(),
+        account.clone(),
+        window.clone(),
+    )));
     let point = |minutes: i64, share: f64| wire::HistoryPoint {
         at: crate::cli::top::samples::after(-minutes * 60),
         utilization: Some(share),
@@ -130,7 +147,10 @@ fn a_lost_connection_is_named_and_its_numbers_are_dim() {
     let buffer = drawn(&scene, 80, 24);
     let frame = plain_lines(&buffer).join("\n");
     assert!(frame.contains("reconnecting 3 s"), "{frame}");
-    assert!(frame.contains("the last known numbers; no collector answers"), "{frame}");
+    assert!(
+        frame.contains("the last known numbers; no collector answers"),
+        "{frame}"
+    );
     assert!(!frame.contains("  ok  "), "{frame}");
     let dim = ratatui::style::Modifier::DIM;
     for y in 2..23 {
@@ -148,11 +168,25 @@ fn states_differ_without_colours_and_nothing_is_coloured_then() {
     };
     let buffer = drawn(&scene(&model, &ui, plain), 100, 40);
     let frame = plain_lines(&buffer).join("\n");
-    for word in ["REFUSED", "EXHAUSTED", "100%!", "8%~", "expired", "unknown", "BLOCKED", "97%!"] {
+    for word in [
+        "REFUSED",
+        "EXHAUSTED",
+        "100%!",
+        "8%~",
+        "expired",
+        "unknown",
+        "BLOCKED",
+        "97%!",
+    ] {
         assert!(frame.contains(word), "{word}: {frame}");
     }
     let reset = ratatui::style::Color::Reset;
-    assert!(buffer.content.iter().all(|cell| cell.fg == reset && cell.bg == reset));
+    assert!(
+        buffer
+            .content
+            .iter()
+            .all(|cell| cell.fg == reset && cell.bg == reset)
+    );
 }
 
 #[test]
@@ -160,7 +194,9 @@ fn a_paused_screen_and_a_filter_are_named() {
     let model = model();
     let mut ui = TopUi::default();
     ui.key(TopKey::Char('p'), &model);
-    "/none".chars().for_each(|letter| drop(ui.key(TopKey::Char(letter), &model)));
+    for letter in "/none".chars() {
+        ui.key(TopKey::Char(letter), &model);
+    }
     let writing = lines(&scene(&model, &ui, COLOURS), 80, 24);
     assert!(writing.contains(" PAUSED "), "{writing}");
     assert!(writing.contains("/none"), "{writing}");

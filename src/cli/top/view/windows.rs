@@ -139,7 +139,11 @@ fn draw_row(
 ) {
     let used = used_cell(scene, row);
     let has_bar = columns.iter().any(|column| column.field == WindowField::Bar);
-    let age_style = if is_stale(row) { TopTheme::dim() } else { Style::new() };
+    let age_style = if is_stale(row) {
+        TopTheme::dim()
+    } else {
+        Style::new()
+    };
     for column in columns {
         let (at, width) = ((column.x, y), column.width);
         match column.field {
@@ -282,7 +286,9 @@ fn pace(scene: &TopScene<'_>, row: &WindowRow<'_>) -> (String, Style) {
     let WindowRow::Window(window) = row else {
         return ("-".to_owned(), Style::new());
     };
+    let is_over = window.exhausted_until.is_some() || window.refused || window.state == "expired";
     match (window.pace.zone.as_str(), window.pace.delta) {
+        _ if is_over => ("-".to_owned(), Style::new()),
         ("hot", Some(delta)) => (
             format!("hot {:+.0}%", delta * 100.0),
             scene.theme.weight(Weight::Warning),
@@ -354,11 +360,17 @@ pub const SOURCES: [(&str, &str, &[&str]); 8] = [
     ("text", "sentence of the agent on a limit", &["prose"]),
     ("hdr", "headers of an answer", &["headers"]),
     ("line", "status line of the agent", &["statusline"]),
-    ("api", "usage endpoint of the provider", &["usage_api", "wham_usage"]),
+    (
+        "api",
+        "usage endpoint of the provider",
+        &["usage_api", "wham_usage"],
+    ),
     ("file", "file of the agent with such an answer", &["agent_cache"]),
 ];
 
 fn short_source(window: &wire::Window) -> &'static str {
-    let found = SOURCES.iter().find(|(_, _, names)| names.contains(&window.source.as_str()));
+    let found = SOURCES
+        .iter()
+        .find(|(_, _, names)| names.contains(&window.source.as_str()));
     found.map_or("?", |(letters, ..)| letters)
 }
