@@ -161,6 +161,19 @@ fn collector(place: &Place) -> Collector {
     collector
 }
 
+/// Waits until a process is in this state, or is gone.
+fn wait_for_state(pid: &str, state: &str) {
+    let deadline = Instant::now() + WAIT_MAX;
+    while let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) {
+        if stat.contains(state) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "it does not come to{state}: {stat}");
+        std::thread::yield_now();
+    }
+    assert_eq!(state, ") Z ", "process {pid} has ended");
+}
+
 #[test]
 fn the_screen_follows_the_collector_through_sizes_and_a_kill() {
     if is_skipped() {
@@ -256,11 +269,7 @@ fn signals_give_the_terminal_back() {
     let pid = tmux.pid();
     tmux.signal("TSTP", &pid);
     tmux.wait_until("the shell's screen", |frame| !frame.contains("may start"));
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    assert!(
-        stat.contains(") T ") || stat.contains(") S ") || stat.contains(") R "),
-        "{stat}"
-    );
+    wait_for_state(&pid, ") T ");
     tmux.signal("CONT", &pid);
     tmux.wait_for_total("first", "100");
     tmux.press("q");
@@ -276,14 +285,10 @@ fn a_closed_terminal_ends_the_program() {
     let _collector = collector(&place);
     let tmux = Tmux::start(&place, (80, 24), &[], &[]);
     tmux.wait_for_total("first", "100");
-    let process = PathBuf::from(format!("/proc/{}/stat", tmux.pid()));
+    let pid = tmux.pid();
     tmux.run(&["kill-server"]);
-    let deadline = Instant::now() + WAIT_MAX;
-    // A process that nobody waits for yet is a zombie: it has ended.
-    while fs::read_to_string(&process).is_ok_and(|stat| !stat.contains(") Z ")) {
-        assert!(Instant::now() < deadline, "it goes on without a terminal");
-        std::thread::yield_now();
-    }
+    // A process that nobody has waited for is a zombie: it has ended.
+    wait_for_state(&pid, ") Z ");
 }
 
 #[test]

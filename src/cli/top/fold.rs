@@ -138,6 +138,10 @@ fn run(model: &mut TopModel, event: wire::RunEvent, scope: &TopScope) {
 }
 
 fn take(model: &mut TopModel, answer: TopAnswer, scope: &TopScope) {
+    model.trouble = match &answer {
+        TopAnswer::Failed(why) => Some(why.clone()),
+        _ => None,
+    };
     match answer {
         TopAnswer::Quota(quota) => model.quota = Some(quota),
         TopAnswer::Runs { rows, asked_at } => list(model, rows, asked_at, scope),

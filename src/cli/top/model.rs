@@ -16,6 +16,8 @@ pub struct TopModel {
     pub now: Millis,
     pub link: Link,
     pub health: Option<TopHealth>,
+    /// The failure of the last request, until one succeeds.
+    pub trouble: Option<String>,
     pub quota: Option<wire::Quota>,
     pub runs: BTreeMap<String, TopRun>,
     /// The last commit that is in `runs`.

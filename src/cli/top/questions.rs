@@ -198,8 +198,8 @@ impl QuestionSchedule {
         times.min()
     }
 
-    /// An answer took so long.
-    pub fn took(&mut self, question: &TopQuestion, time: Duration, now: Instant) {
+    /// An answer, or the failure to get one, took so long.
+    pub fn took(&mut self, question: &TopQuestion, is_answered: bool, time: Duration, now: Instant) {
         let due = match question {
             TopQuestion::Quota => &mut self.quota,
             TopQuestion::Runs => &mut self.runs,
@@ -209,8 +209,13 @@ impl QuestionSchedule {
             TopQuestion::Hours => &mut self.hours,
             TopQuestion::Details(_) => &mut self.details,
         };
-        let rest = now.checked_add(time.saturating_mul(REST_PER_ANSWER));
-        due.not_before = due.not_before.max(rest);
+        let rest = time.saturating_mul(REST_PER_ANSWER);
+        due.not_before = if is_answered {
+            due.not_before.max(now.checked_add(rest))
+        } else {
+            due.is_wanted = true;
+            now.checked_add(LIST_EVERY)
+        };
     }
 }
 

@@ -154,6 +154,11 @@ impl TopSession<'_> {
     fn fold(&mut self, event: TopEvent) {
         let model = std::mem::take(&mut self.model);
         self.model = fold(model, event, &self.ui.scope);
+        if let Some(paused) = &mut self.ui.paused {
+            // A lost connection is no number that stands still.
+            paused.link.clone_from(&self.model.link);
+            paused.trouble.clone_from(&self.model.trouble);
+        }
     }
 
     fn context(&self) -> QuestionContext {
@@ -178,13 +183,9 @@ impl TopSession<'_> {
     fn take_answer(&mut self, event: TopEvent) {
         if let Some((question, began, _)) = self.asking.take() {
             let now = Instant::now();
-            self.schedule.took(&question, now - began, now);
-            if let TopEvent::Answer(answer) = &event
-                && let TopAnswer::Details(_) = **answer
-                && self.ui.opened.is_none()
-            {
-                return;
-            }
+            let failed = |answer: &TopAnswer| matches!(answer, TopAnswer::Failed(_));
+            let is_answered = !matches!(&event, TopEvent::Answer(answer) if failed(answer));
+            self.schedule.took(&question, is_answered, now - began, now);
         }
         self.fold(event);
     }

@@ -284,10 +284,14 @@ fn questions_are_asked_once_and_again_after_a_commit() {
     schedule.heed(&usage("a", 2, 1, 1));
     assert_eq!(all(&mut schedule, later(6)), [today.clone(), TopQuestion::Runs]);
     // An answer that took long keeps the collector free for as long ten times.
-    schedule.took(&today, Duration::from_secs(1), later(7));
+    schedule.took(&today, true, Duration::from_secs(1), later(7));
     schedule.heed(&usage("a", 3, 1, 1));
     assert_eq!(all(&mut schedule, later(12)), [TopQuestion::Runs]);
     assert_eq!(all(&mut schedule, later(17)), [today]);
+    // A question without an answer is asked again.
+    schedule.took(&TopQuestion::Quota, false, Duration::ZERO, later(18));
+    assert_eq!(all(&mut schedule, later(19)), []);
+    assert_eq!(all(&mut schedule, later(24)), [TopQuestion::Quota]);
     schedule.heed(&TopEvent::Connected);
-    assert_eq!(all(&mut schedule, later(17)), first);
+    assert_eq!(all(&mut schedule, later(24)), first);
 }

@@ -156,6 +156,9 @@ fn reason(scene: &TopScene<'_>) -> Option<Part> {
         let words = format!("the last known numbers; {}", text::one_line(why));
         return Some((words, scene.theme.weight(Weight::Bad)));
     }
+    if let Some(why) = &scene.model.trouble {
+        return Some((text::one_line(why), scene.theme.weight(Weight::Warning)));
+    }
     let health = scene.model.health.as_ref()?;
     let weight = match health.status.as_str() {
         "ok" => return None,

@@ -136,14 +136,7 @@ fn draw_panes(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
     let ruled = u16::from(height >= RULE_FROM);
     let room = height.saturating_sub(news_rows);
     let wanted = u16::try_from(windows::rows(scene)).unwrap_or(u16::MAX).max(1);
-    // The runs keep at least three rows, and half the room if there are many accounts.
-    let most = if scene.is_printed {
-        u16::MAX
-    } else if scene.ui.pane == TopPane::Accounts {
-        (room * 2 / 3).max(2)
-    } else {
-        (room / 2).saturating_sub(1).max(2)
-    };
+    let most = most_windows(scene, room, ruled);
     let window_rows = 1 + wanted.min(most);
     let part = |y: u16, height: u16| Rect {
         y: area.y + y,
@@ -164,6 +157,23 @@ fn draw_panes(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
     if news_rows > 0 {
         news::draw(&mut pen.part(part(room, news_rows)), scene);
     }
+}
+
+/// Most rows of the accounts: half the room, or what the runs leave, and more while they are chosen from.
+fn most_windows(scene: &TopScene<'_>, room: u16, ruled: u16) -> u16 {
+    if scene.is_printed {
+        return u16::MAX;
+    }
+    if scene.ui.pane == TopPane::Accounts {
+        return (room * 2 / 3).max(2);
+    }
+    let runs = super::listing::runs(scene.model, scene.ui).len().max(1);
+    // Both titles and the sums.
+    let others = u16::try_from(runs).unwrap_or(u16::MAX).saturating_add(3 + ruled);
+    (room / 2)
+        .saturating_sub(1)
+        .max(2)
+        .max(room.saturating_sub(others))
 }
 
 /// Rows of the events with their rule.

@@ -104,9 +104,12 @@ fn known(
         lines.push(figures(&name, &session.sums.totals, &session.sums.cost));
     }
     more(sessions.len(), lines);
-    lines.push(DetailLine::Rule(counted(files.total, "file")));
+    lines.push(DetailLine::Rule(format!(
+        "{}, read so far",
+        counted(files.total, "file")
+    )));
     for file in files.files.iter().take(LISTED_MAX) {
-        let read = vec![format!("{} read", bytes(file.bytes_read))];
+        let read = vec![bytes(file.bytes_read)];
         lines.push(DetailLine::Row(text::name(&file.path), read, Style::new()));
     }
     more(usize::try_from(files.total).unwrap_or(usize::MAX), lines);

@@ -253,8 +253,8 @@ fn model_name(run: &TopRun) -> String {
     }
 }
 
+/// The values of the labels; the details have the names.
 fn labels(run: &TopRun) -> String {
-    let one = |(name, value): (&String, &String)| format!("{name}={value}");
-    let all: Vec<String> = run.row.labels.iter().map(one).collect();
-    all.join(" ")
+    let values: Vec<&str> = run.row.labels.values().map(String::as_str).collect();
+    values.join(" ")
 }

@@ -160,6 +160,14 @@ fn a_lost_connection_is_named_and_its_numbers_are_dim() {
 }
 
 #[test]
+fn a_request_without_an_answer_is_named() {
+    let (mut model, ui) = (model(), TopUi::default());
+    model.trouble = Some("the collector did not answer /v1/runs within 5 s".to_owned());
+    let frame = lines(&scene(&model, &ui, COLOURS), 80, 24);
+    assert!(frame.contains("did not answer /v1/runs within 5 s"), "{frame}");
+}
+
+#[test]
 fn states_differ_without_colours_and_nothing_is_coloured_then() {
     let (model, ui) = (model(), TopUi::default());
     let plain = TopTheme {
