@@ -279,7 +279,7 @@ fn questions_are_asked_once_and_again_after_a_commit() {
     let later = |seconds| start + Duration::from_secs(seconds);
     assert_eq!(all(&mut schedule, later(2)), []);
     schedule.heed(&usage("a", 1, 1, 1));
-    assert_eq!(all(&mut schedule, later(2)), [today.clone()]);
+    assert_eq!(all(&mut schedule, later(2)), std::slice::from_ref(&today));
     assert_eq!(schedule.next_at(), Some(later(5)));
     schedule.heed(&usage("a", 2, 1, 1));
     assert_eq!(all(&mut schedule, later(6)), [today.clone(), TopQuestion::Runs]);

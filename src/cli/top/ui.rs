@@ -137,8 +137,8 @@ impl TopUi {
             TopKey::PageDown => self.step(model, isize::try_from(PAGE_ROWS).unwrap_or(1)),
             TopKey::Home => self.step(model, isize::MIN),
             TopKey::End => self.step(model, isize::MAX),
-            TopKey::Tab => self.to_pane(true),
-            TopKey::BackTab => self.to_pane(false),
+            TopKey::Tab => self.turn_to_pane(true),
+            TopKey::BackTab => self.turn_to_pane(false),
             TopKey::Enter => self.open(model),
             TopKey::Char(letter) => self.letter(letter, model),
             TopKey::Interrupt | TopKey::Suspend => KeyEffect::Nothing,
@@ -147,11 +147,11 @@ impl TopUi {
 
     fn letter(&mut self, letter: char, model: &TopModel) -> KeyEffect {
         match letter {
-            '1' => self.to_period(TopPeriod::Today),
-            '2' => self.to_period(TopPeriod::Week),
-            '3' => self.to_period(TopPeriod::Month),
-            '4' => self.to_period(TopPeriod::Ytd),
-            '5' => self.to_period(TopPeriod::Ttm),
+            '1' => self.turn_to_period(TopPeriod::Today),
+            '2' => self.turn_to_period(TopPeriod::Week),
+            '3' => self.turn_to_period(TopPeriod::Month),
+            '4' => self.turn_to_period(TopPeriod::Ytd),
+            '5' => self.turn_to_period(TopPeriod::Ttm),
             't' => self.sort_by(TopSort::Total),
             'i' => self.sort_by(TopSort::Input),
             'o' => self.sort_by(TopSort::Output),
@@ -183,7 +183,7 @@ impl TopUi {
     fn filter_key(&mut self, key: TopKey) -> KeyEffect {
         match key {
             TopKey::Char(letter) if self.filter.chars().count() < FILTER_CHARS_MAX => {
-                self.filter.push(letter)
+                self.filter.push(letter);
             }
             TopKey::Backspace => drop(self.filter.pop()),
             TopKey::Enter => self.is_filtering = false,
@@ -212,7 +212,7 @@ impl TopUi {
         }
     }
 
-    fn to_pane(&mut self, is_next: bool) -> KeyEffect {
+    fn turn_to_pane(&mut self, is_next: bool) -> KeyEffect {
         self.pane = match (self.pane, is_next) {
             (TopPane::Accounts, true) | (TopPane::News, false) => TopPane::Runs,
             (TopPane::Runs, true) | (TopPane::Accounts, false) => TopPane::News,
@@ -221,7 +221,7 @@ impl TopUi {
         KeyEffect::Draw
     }
 
-    fn to_period(&mut self, period: TopPeriod) -> KeyEffect {
+    fn turn_to_period(&mut self, period: TopPeriod) -> KeyEffect {
         self.period = period;
         KeyEffect::Ask
     }
