@@ -106,6 +106,8 @@ complete -c tokentail -n "__fish_tokentail_using_subcommand forget" -f -a "(__to
 complete -c tokentail -n "__fish_tokentail_using_subcommand runs" -f -a "(__tokentail_words runs)"
 complete -c tokentail -n "__fish_tokentail_using_subcommand watch" -l run -r -f -a "(__tokentail_words runs)"
 complete -c tokentail -n "__fish_tokentail_using_subcommand watch" -l account -r -f -a "(__tokentail_words accounts)"
+complete -c tokentail -n "__fish_tokentail_using_subcommand top" -l run -r -f -a "(__tokentail_words runs)"
+complete -c tokentail -n "__fish_tokentail_using_subcommand top" -l account -r -f -a "(__tokentail_words accounts)"
 complete -c tokentail -n "__fish_tokentail_using_subcommand may-start" -l account -r -f -a "(__tokentail_words names)"
 complete -c tokentail -n "__fish_tokentail_using_subcommand capacity" -l account -r -f -a "(__tokentail_words names)"
 complete -c tokentail -n "__fish_tokentail_using_subcommand lease" -l account -r -f -a "(__tokentail_words names)"
