@@ -2,7 +2,7 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use super::model::{PeriodSums, TopModel, TopRun, millis};
+use super::model::{PeriodSums, TopModel, TopRun, WindowKey, millis};
 use super::scope::TopScope;
 use super::ui::{TopSort, TopUi};
 use crate::api::wire;
@@ -11,9 +11,6 @@ use crate::model::{MINUTE_MS, Millis};
 
 /// A run with activity in this time works right now.
 const WORKING_MS: Millis = 2 * MINUTE_MS;
-
-/// Identifies a row of the accounts: provider, account and window.
-pub type WindowKey = (String, String, String);
 
 /// A row of the accounts.
 #[derive(Clone, Copy, Debug)]

@@ -7,6 +7,7 @@ pub mod event;
 pub mod feed;
 pub mod flow;
 pub mod fold;
+pub mod keys;
 pub mod listing;
 pub mod model;
 pub mod news;

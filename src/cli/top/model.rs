@@ -10,6 +10,9 @@ use crate::model::Millis;
 /// Events that are kept for the list.
 pub const NEWS_MAX: usize = 200;
 
+/// Identifies a row of the accounts: provider, account and window.
+pub type WindowKey = (String, String, String);
+
 /// All that is known. What no document contained yet is `None`, which is drawn as unknown.
 #[derive(Clone, Debug, Default)]
 pub struct TopModel {

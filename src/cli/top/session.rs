@@ -11,11 +11,12 @@ use jiff::tz::TimeZone;
 use super::event::{TopAnswer, TopEvent};
 use super::feed::Feed;
 use super::fold::fold;
+use super::keys::{KeyEffect, TopKey};
 use super::model::TopModel;
 use super::questions::{self, QuestionContext, QuestionSchedule, TopQuestion};
-use super::terminal::{self, Keyboard, KeyboardInput, Screen};
+use super::terminal::{self, Keyboard, KeyboardInput, TerminalScreen};
 use super::theme::TopTheme;
-use super::ui::{KeyEffect, TopUi};
+use super::ui::TopUi;
 use super::view::{SIDE_FROM, TopScene};
 use crate::cli::args::TopArgs;
 use crate::cli::client;
@@ -33,7 +34,7 @@ const TICK: Duration = Duration::from_secs(1);
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// A request under way.
-type Asking<'s> = Pin<Box<dyn Future<Output = TopEvent> + 's>>;
+type PendingAnswer<'s> = Pin<Box<dyn Future<Output = TopEvent> + 's>>;
 
 /// The state of the session.
 struct TopSession<'s> {
@@ -44,7 +45,7 @@ struct TopSession<'s> {
     model: TopModel,
     ui: TopUi,
     schedule: QuestionSchedule,
-    asking: Option<(TopQuestion, Instant, Asking<'s>)>,
+    asking: Option<(TopQuestion, Instant, PendingAnswer<'s>)>,
     drawn: Option<Instant>,
     is_changed: bool,
 }
@@ -106,7 +107,7 @@ impl TopSession<'_> {
         let mut signals =
             ScreenSignals::install(say).map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
         let keyboard = Keyboard::new().map_err(unusable)?;
-        let mut screen = Screen::enter().map_err(unusable)?;
+        let mut screen = TerminalScreen::enter().map_err(unusable)?;
         let feed = Feed::default();
         let mut following = pin!(feed.follow(self.socket, self.clock));
         loop {
@@ -166,7 +167,7 @@ impl TopSession<'_> {
     }
 
     /// Sends the next question that is due, while the collector answers.
-    fn ask(&mut self, screen: &Screen) {
+    fn ask(&mut self, screen: &TerminalScreen) {
         if self.asking.is_some() || self.model.is_outdated() {
             return;
         }
@@ -191,7 +192,7 @@ impl TopSession<'_> {
     }
 
     /// True if the key ends the session.
-    fn key(&mut self, key: super::ui::TopKey) -> bool {
+    fn key(&mut self, key: TopKey) -> bool {
         match self.ui.key(key, &self.model) {
             KeyEffect::Quit => return true,
             KeyEffect::Suspend => terminal::ask_to_suspend(),
@@ -206,7 +207,7 @@ impl TopSession<'_> {
         self.is_changed && self.drawn.is_none_or(|drawn| drawn.elapsed() >= FRAME_EVERY)
     }
 
-    fn draw(&mut self, screen: &mut Screen) -> std::io::Result<()> {
+    fn draw(&mut self, screen: &mut TerminalScreen) -> std::io::Result<()> {
         self.drawn = Some(Instant::now());
         self.is_changed = false;
         screen.draw(&TopScene {
@@ -236,7 +237,7 @@ impl TopSession<'_> {
 }
 
 /// The answer to the request under way; waits for ever without one.
-async fn answered(asking: &mut Option<(TopQuestion, Instant, Asking<'_>)>) -> TopEvent {
+async fn answered(asking: &mut Option<(TopQuestion, Instant, PendingAnswer<'_>)>) -> TopEvent {
     match asking {
         Some((_, _, asking)) => asking.await,
         None => std::future::pending().await,

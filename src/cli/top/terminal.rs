@@ -15,8 +15,8 @@ use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::keys::TopKey;
 use super::theme::TopTheme;
-use super::ui::TopKey;
 use super::view::{self, TopScene};
 
 /// True while the terminal shows the screen of this program.
@@ -24,11 +24,11 @@ static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 static HOOK: Once = Once::new();
 
 /// The terminal while it is taken over; dropping it gives it back.
-pub struct Screen {
+pub struct TerminalScreen {
     terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
 }
 
-impl Screen {
+impl TerminalScreen {
     /// Takes the terminal over. A panic gives it back before it is reported.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl Screen {
     /// Takes the terminal over again, as after a stop of the process; the next frame is drawn whole.
     ///
     /// # Errors
-    /// As [`Screen::enter`].
+    /// As [`TerminalScreen::enter`].
     pub fn take_over(&mut self) -> io::Result<()> {
         terminal::enable_raw_mode()?;
         IS_TAKEN.store(true, Ordering::SeqCst);
@@ -93,7 +93,7 @@ impl Screen {
     }
 }
 
-impl Drop for Screen {
+impl Drop for TerminalScreen {
     fn drop(&mut self) {
         give_back();
     }

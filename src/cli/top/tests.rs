@@ -6,12 +6,13 @@ use proptest::prelude::*;
 
 use super::event::TopEvent;
 use super::fold::fold;
+use super::keys::{KeyEffect, TopKey};
 use super::listing;
 use super::model::{Link, TopModel, Weight};
 use super::questions::{QuestionSchedule, TopQuestion};
 use super::samples::{after, list, model, now, snapshot, totals, usage};
 use super::scope::TopScope;
-use super::ui::{KeyEffect, Opened, TopKey, TopPane, TopTable, TopUi};
+use super::ui::{Opened, TopPane, TopTable, TopUi};
 use crate::api::wire;
 use crate::cli::args::{TopArgs, TopPeriod};
 

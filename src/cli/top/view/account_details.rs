@@ -3,13 +3,12 @@
 use ratatui::style::Style;
 
 use super::TopScene;
-use super::details::{CHART_FROM, DetailLine};
+use super::detail_line::{CHART_FROM, DetailLine};
 use super::windows::short_window;
 use crate::api::wire;
 use crate::cli::print::numbers::{counted, grouped};
 use crate::cli::print::text;
-use crate::cli::top::listing::WindowKey;
-use crate::cli::top::model::{Details, Weight, millis};
+use crate::cli::top::model::{Details, Weight, WindowKey, millis};
 use crate::cli::top::questions::history_hours;
 use crate::cli::top::theme::TopTheme;
 use crate::cli::top::times;

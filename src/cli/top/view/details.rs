@@ -3,44 +3,15 @@
 use ratatui::style::Style;
 
 use super::TopScene;
+use super::detail_line::{CHART_FROM, DetailLine};
 use super::news;
 use super::pen::Pen;
 use super::{account_details, run_details};
-use crate::cli::print::text;
-use crate::cli::top::model::News;
 use crate::cli::top::theme::TopTheme;
 use crate::cli::top::ui::Opened;
 
-/// Columns left of a chart.
-pub const CHART_FROM: u16 = 6;
 const NUMBER: u16 = 8;
 const COST: u16 = 11;
-
-/// A line of the details.
-pub enum DetailLine {
-    Words(String, Style),
-    /// A name and its figures.
-    Row(String, Vec<String>, Style),
-    Rule(String),
-    Event(News),
-    Chart(String, String),
-}
-
-impl DetailLine {
-    /// The line, in several if its words need more columns.
-    fn wrapped(self, width: u16) -> Vec<Self> {
-        match self {
-            Self::Words(words, style) => {
-                let wrapped = text::wrapped(&words, Some(usize::from(width.saturating_sub(2))));
-                let lines = wrapped
-                    .split('\n')
-                    .map(|line| Self::Words(line.to_owned(), style));
-                lines.collect()
-            }
-            other => vec![other],
-        }
-    }
-}
 
 /// Draws the details that are open, from the line scrolled to.
 pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) {

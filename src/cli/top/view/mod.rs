@@ -2,6 +2,7 @@
 
 mod account_details;
 mod columns;
+mod detail_line;
 mod details;
 mod header;
 mod help;

@@ -3,7 +3,7 @@
 use ratatui::style::Style;
 
 use super::TopScene;
-use super::details::DetailLine;
+use super::detail_line::DetailLine;
 use crate::api::wire;
 use crate::cli::print::numbers::{bytes, compact_style, counted};
 use crate::cli::print::{cost, text};

@@ -12,10 +12,11 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{TopScene, plain_lines, printed_height, view};
 use crate::api::wire;
+use crate::cli::top::keys::TopKey;
 use crate::cli::top::model::{Details, Link, TopModel};
 use crate::cli::top::samples::{model, now};
 use crate::cli::top::theme::TopTheme;
-use crate::cli::top::ui::{Opened, TopKey, TopPane, TopTable, TopUi};
+use crate::cli::top::ui::{Opened, TopPane, TopTable, TopUi};
 
 /// Set to any value, the frames are written instead of compared: look at the difference afterwards.
 const WRITE: &str = "TOKENTAIL_WRITE_FRAMES";
