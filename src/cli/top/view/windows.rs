@@ -18,9 +18,9 @@ use crate::model::window_name::{FIVE_HOUR, SEVEN_DAY};
 /// Widest name of an account and of a window.
 const NAME_MAX: u16 = 28;
 const WINDOW_MAX: u16 = 14;
-const BAR: (u16, u16) = (16, 20);
+const BAR: (u16, u16) = (14, 20);
 /// Least width of a long name.
-const NAME_MIN: u16 = 12;
+const NAME_MIN: u16 = 14;
 /// Room for a share with its marks.
 const PERCENT: u16 = 6;
 /// Room for a word where no bar is.
