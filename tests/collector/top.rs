@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::harness::{Collector, PROGRAM, Place, WAIT_MAX, append, response, text};
@@ -11,15 +12,22 @@ use crate::machine::skipped;
 /// The beginning of a colour of the palette, as tmux prints it.
 const COLOUR: &str = "\u{1b}[38;5;";
 
+/// Number of terminals started.
+static STARTED: AtomicUsize = AtomicUsize::new(0);
+
 /// A terminal with the program in it; a shell around the program writes down the state of the terminal before and after.
 struct Tmux<'p> {
     place: &'p Place,
+    /// Of its own: a server that ends may still hold the one before.
+    socket: PathBuf,
 }
 
 impl<'p> Tmux<'p> {
     /// Starts the program in a terminal of this size.
     fn start(place: &'p Place, (width, height): (u16, u16), environment: &[&str], words: &[&str]) -> Self {
-        let tmux = Self { place };
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let socket = place.path(&format!("tmux-{number}.sock"));
+        let tmux = Self { place, socket };
         let config = tmux.file("tmux.conf");
         fs::write(&config, "set -g status off\n").unwrap();
         let script = format!(
@@ -52,7 +60,7 @@ impl<'p> Tmux<'p> {
             .env("PATH", "/usr/bin:/bin")
             .env("LANG", "C.UTF-8");
         command.env("TZ", "UTC").env("HOME", self.place.directory.path());
-        command.arg("-S").arg(self.file("tmux.sock"));
+        command.arg("-S").arg(&self.socket);
         command
     }
 
