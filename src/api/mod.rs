@@ -10,6 +10,7 @@ mod health;
 pub mod http;
 pub mod leases;
 pub mod metrics;
+pub mod notify;
 pub mod openapi;
 pub mod prune;
 pub mod quota;

@@ -21,7 +21,7 @@ use super::openapi::{
 use super::state::ApiState;
 use super::web::daily;
 use super::{
-    backup, blocks, events, export, health, leases, metrics, prune, quota, records, runs, statusline,
+    backup, blocks, events, export, health, leases, metrics, notify, prune, quota, records, runs, statusline,
     summary, usage, version, web, wire,
 };
 
@@ -53,6 +53,7 @@ fn declared() -> OpenApiRouter<Arc<ApiState>> {
         .merge(daily::routes())
         .merge(events::routes())
         .merge(metrics::routes())
+        .merge(notify::routes())
         .merge(routes())
         .merge(version::routes())
 }
@@ -80,7 +81,7 @@ async fn not_found(uri: Uri) -> Problem {
         (name = WEB, description = "The contract of an existing web client: times in milliseconds, names of its own."),
         (name = COLLECTOR, description = "The collector itself: health, version, metrics."),
     ),
-    components(schemas(wire::Problem, wire::SnapshotEvent, wire::GapEvent, wire::UsageEvent, wire::WindowEvent, wire::ThresholdEvent, wire::RunEvent, wire::AccountEvent, wire::HealthEvent, wire::LeaseEvent, wire::ProbeEvent, wire::WebSnapshot, wire::WebThreshold, wire::WebRunUsage), responses(BadRequest, NotFound, Conflict, Gone, Unavailable, Refused))
+    components(schemas(wire::Problem, wire::SnapshotEvent, wire::GapEvent, wire::UsageEvent, wire::WindowEvent, wire::ThresholdEvent, wire::RunEvent, wire::AccountEvent, wire::HealthEvent, wire::LeaseEvent, wire::ProbeEvent, wire::NotifyEvent, wire::WebSnapshot, wire::WebThreshold, wire::WebRunUsage), responses(BadRequest, NotFound, Conflict, Gone, Unavailable, Refused))
 )]
 struct Head;
 

@@ -20,6 +20,7 @@ pub mod limits;
 pub mod log;
 pub mod manual;
 pub mod mistakes;
+pub mod notify;
 pub mod panics;
 pub mod path_checks;
 pub mod prices;
@@ -96,6 +97,7 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::MayStart(command) => quota::may_start(&global, &command),
         Command::Lease(command) => lease::lease(&global, &command),
         Command::Capacity(command) => lease::capacity(&global, &command),
+        Command::Notify(command) => notify::notify(&global, &command),
         Command::Backup(command) => backup::backup(&global, &command),
         Command::Prune(command) => prune::prune(&global, command),
         Command::Compact => compact::compact(&global),

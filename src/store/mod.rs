@@ -33,8 +33,9 @@ pub use read::{
     SumPlace, SummaryFigures,
 };
 pub use write::{
-    AccountObservations, Committed, DecideLeases, ForgetRun, LeaseDesk, LimitChanges, NotBound, Outcome,
-    PostOutcome, ReplayEnd, RunChange, RunEvent, Start, Started, Writer,
+    AccountObservations, Committed, DecideLeases, ForgetRun, LeaseDesk, LimitChanges, NotBound,
+    OUTBOX_ROWS_MAX, OutboxChange, Outcome, PostOutcome, ReplayEnd, RunChange, RunEvent, Start, Started,
+    Writer,
 };
 
 #[cfg(test)]

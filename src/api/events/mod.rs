@@ -4,8 +4,10 @@
 //! One task encodes updates as text; all subscribers get the same text. A subscriber that is too slow, or
 //! that resumes from further back than is kept, gets a gap event with a snapshot.
 
+mod latches;
 pub mod monitor;
 mod subscriber;
+mod trouble;
 
 use std::sync::Arc;
 
@@ -42,7 +44,7 @@ struct EventsQuery {
     run: Option<String>,
     /// Only events of these accounts, as `name` or `provider/name`, separated by commas.
     account: Option<String>,
-    /// Only events of these kinds, separated by commas: usage, window, threshold, account, run, health.
+    /// Only events of these kinds, separated by commas: usage, window, threshold, account, run, health, lease, probe, notify.
     kinds: Option<String>,
     /// The same as the header Last-Event-ID, for clients that cannot send it.
     last_event_id: Option<String>,
