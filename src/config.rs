@@ -44,6 +44,7 @@ pub use accounts::{
 pub use age::{Age, Keep};
 pub use layers::{Environment, LogFormat, Origin, Partial, VARIABLE_PREFIX};
 pub use mistakes::{ConfigError, FilePlace, Mistakes, did_you_mean, near};
+pub use notify::rows as notify_rows;
 pub use notify::secret::{SecretError, read_secrets};
 pub use prices::read_prices;
 use resolve::Resolver;

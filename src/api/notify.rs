@@ -120,13 +120,16 @@ async fn post_notify_test(
     let targets = &settings.notify.targets;
     let names = || targets.iter().map(|target| &*target.name);
     let Some(target) = targets.iter().find(|target| *target.name == *name) else {
-        return Err(Problem::unknown("target", unknown(&name, names().collect())));
+        return Err(Problem::unknown(
+            "target",
+            unknown(&name, &names().collect::<Vec<_>>()),
+        ));
     };
     let event = test
         .event
         .as_deref()
         .unwrap_or(NoticeKind::WindowThreshold.into_str());
-    let kinds = || NoticeKind::VARIANTS.iter().map(|kind| kind.into_str());
+    let kinds = || NoticeKind::VARIANTS.iter().map(NoticeKind::into_str);
     let Some(kind) = NoticeKind::named(event) else {
         let all: Vec<_> = kinds().collect();
         let hint = near(event, kinds()).map_or_else(String::new, |word| format!("; {}", did_you_mean(word)));
@@ -157,10 +160,10 @@ async fn post_notify_test(
     }))
 }
 
-fn unknown(name: &str, known: Vec<&str>) -> String {
+fn unknown(name: &str, known: &[&str]) -> String {
     let hint = near(name, known.iter().copied())
         .map_or_else(String::new, |word| format!("; {}", did_you_mean(word)));
-    match known.as_slice() {
+    match known {
         [] => format!("{name:?} is no target: the configuration has no [[notify]] table"),
         known => format!("{name:?} is no target; there are {}{hint}", known.join(", ")),
     }

@@ -21,6 +21,7 @@ pub mod log;
 pub mod manual;
 pub mod mistakes;
 pub mod notify;
+pub mod notify_checks;
 pub mod panics;
 pub mod path_checks;
 pub mod prices;

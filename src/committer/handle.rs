@@ -127,7 +127,7 @@ pub(super) enum SideCommand {
     },
     /// A change that is in no table, and latches with their events: it gets a sequence number and is published.
     Note {
-        update: Update,
+        update: Box<Update>,
         latches: Vec<LatchChange>,
         done: oneshot::Sender<()>,
     },
@@ -321,7 +321,7 @@ impl WeakCommitterHandle {
     /// When the committer has stopped.
     pub async fn note(&self, update: Update, latches: Vec<LatchChange>) -> Result<(), CommitterGone> {
         self.request(|done| SideCommand::Note {
-            update,
+            update: Box::new(update),
             latches,
             done,
         })

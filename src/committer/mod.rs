@@ -419,7 +419,7 @@ impl Committer {
                 self.setup.live.publish(Update {
                     sequence: noted.sequence,
                     notices: noted.notices,
-                    ..update
+                    ..*update
                 });
                 done
             }

@@ -248,3 +248,112 @@ fn alertmanager(outgoing: &OutgoingNotice<'_>) -> Value {
         }],
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::AccountId;
+    use crate::quota::notice::Notice;
+
+    /// 2026-11-29T10:42:05.120Z
+    const AT: Millis = 1_795_948_925_120;
+
+    fn numbered(kind: NoticeKind) -> NumberedNotice {
+        let mut notice = Notice::new(kind, AT, "claude/max-1: five_hour is 77 % used & <more>");
+        notice.account = Some(AccountId {
+            provider: "claude".into(),
+            name: "max-1".into(),
+        });
+        notice.bucket = Some("five_hour".into());
+        NumberedNotice {
+            id: "evt_7_0".into(),
+            notice,
+        }
+    }
+
+    fn outgoing(numbered: &NumberedNotice) -> OutgoingNotice<'_> {
+        OutgoingNotice {
+            numbered,
+            sequence: Some(7),
+            host: "build-3",
+            is_test: false,
+        }
+    }
+
+    #[test]
+    fn the_standard_body_has_what_is_known_and_nothing_else() {
+        let mut event = numbered(NoticeKind::WindowThreshold);
+        event.notice.threshold = Some(75);
+        event.notice.utilization = Some(0.77);
+        event.notice.reset_at = Some(AT + 1);
+        let body: Value = serde_json::from_str(&standard(&outgoing(&event))).unwrap();
+        assert_eq!(
+            body,
+            json!({"type": "window.threshold", "timestamp": "2026-11-29T10:42:05.120Z", "data": {
+                "provider": "claude", "account": "max-1", "bucket": "five_hour", "threshold": 75,
+                "utilization": 0.77, "reset_at": "2026-11-29T10:42:05.121Z",
+                "sentence": "claude/max-1: five_hour is 77 % used & <more>", "host": "build-3", "sequence": 7}})
+        );
+        let test = OutgoingNotice {
+            is_test: true,
+            sequence: None,
+            ..outgoing(&event)
+        };
+        let body: Value = serde_json::from_str(&standard(&test)).unwrap();
+        assert_eq!(body["data"]["test"], true);
+        assert!(body["data"].get("sequence").is_none());
+    }
+
+    #[test]
+    fn an_end_resolves_the_alert_of_its_beginning() {
+        let parsed = |kind| {
+            let event = numbered(kind);
+            let parts = parts(NoticeFormat::Alertmanager, &outgoing(&event));
+            serde_json::from_str::<Value>(&parts.body).unwrap()
+        };
+        for (begin, end) in [
+            (NoticeKind::AccountExhausted, NoticeKind::AccountAvailable),
+            (NoticeKind::WindowExhausted, NoticeKind::WindowReset),
+            (NoticeKind::HealthDegraded, NoticeKind::HealthOk),
+        ] {
+            let (fires, ends) = (parsed(begin), parsed(end));
+            assert_eq!(
+                (&fires["status"], &ends["status"]),
+                (&json!("firing"), &json!("resolved"))
+            );
+            let (one, other) = (&fires["alerts"][0], &ends["alerts"][0]);
+            for same in ["labels", "fingerprint"] {
+                assert_eq!(one[same], other[same], "{same}");
+            }
+            assert_eq!(one["endsAt"], "0001-01-01T00:00:00Z");
+            assert_eq!(other["endsAt"], "2026-11-29T10:42:05.120Z");
+            assert_eq!(fires["version"], "4");
+        }
+    }
+
+    #[test]
+    fn ntfy_gets_headers_of_ascii_and_slack_gets_escapes() {
+        let mut event = numbered(NoticeKind::WindowThreshold);
+        event.notice.threshold = Some(90);
+        let named = OutgoingNotice {
+            host: "b\u{fc}ro\n3",
+            ..outgoing(&event)
+        };
+        let ntfy = parts(NoticeFormat::Ntfy, &named);
+        assert_eq!(ntfy.body, "claude/max-1: five_hour is 77 % used & <more>");
+        assert_eq!(
+            ntfy.headers,
+            [
+                ("Title", "window.threshold on b?ro?3".to_owned()),
+                ("Priority", "4".to_owned()),
+                ("Tags", "rotating_light".to_owned()),
+            ]
+        );
+        let slack = parts(NoticeFormat::Slack, &outgoing(&event));
+        let body: Value = serde_json::from_str(&slack.body).unwrap();
+        assert_eq!(
+            body["text"],
+            "*window.threshold on build-3*: claude/max-1: five_hour is 77 % used &amp; &lt;more&gt;"
+        );
+    }
+}

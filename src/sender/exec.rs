@@ -204,3 +204,96 @@ fn drain<P: Read + AsFd>(pipe: &mut Option<P>, output: &mut Vec<u8>, is_ended: b
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_secs(30);
+
+    /// Runs a script, with arguments; its directory, for what it writes.
+    fn script(text: &str, arguments: &[&str], within: Duration) -> (ExecEnd, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hook");
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        let mut words = vec![path.display().to_string()];
+        words.extend(arguments.iter().map(|word| (*word).to_owned()));
+        let variables = [
+            ("PATH".to_owned(), "/usr/bin:/bin".into()),
+            ("OUT".to_owned(), folder.path().join("out").into()),
+        ];
+        (run(&words, &variables.into(), "{\"a\":1}\n", within), folder)
+    }
+
+    #[test]
+    fn arguments_input_and_variables_arrive_as_they_are() {
+        let text = "cat; printf '%s|' \"$@\"; env | grep -c .; exit 0";
+        let (end, _folder) = script(text, &["one two", "it's \"q\"; $HOME", ""], WITHIN);
+        assert_eq!(end.result, TryResult::Sent);
+        // The variables that were given, and those of the shell.
+        let (said, count) = end.output.trim_end().rsplit_once('|').unwrap();
+        assert_eq!(said, "{\"a\":1}\none two|it's \"q\"; $HOME|");
+        assert!((2..=5).contains(&count.parse::<u32>().unwrap()), "{count}");
+    }
+
+    #[test]
+    fn the_exit_code_is_the_result() {
+        for (text, expected) in [
+            ("exit 0", of_exit(Some(0))),
+            ("exit 75", of_exit(Some(75))),
+            ("exit 3", of_exit(Some(3))),
+            ("kill -9 $$", of_exit(None)),
+        ] {
+            assert_eq!(script(text, &[], WITHIN).0.result, expected, "{text}");
+        }
+        let end = run(&["/no/such/hook".to_owned()], &BTreeMap::new(), "", WITHIN);
+        let TryResult::Failed { why } = end.result else {
+            panic!("{end:?}")
+        };
+        assert!(why.starts_with("cannot run \"/no/such/hook\""), "{why}");
+    }
+
+    #[test]
+    fn output_beyond_its_bound_is_thrown_away() {
+        let (end, _folder) = script("head -c 3000000 /dev/zero | tr '\\0' x; exit 0", &[], WITHIN);
+        assert_eq!(end.result, TryResult::Sent);
+        assert_eq!(end.output, "x".repeat(OUTPUT_BYTES_MAX));
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_ended_with_what_it_started() {
+        let text = "trap '' TERM; sleep 1000 & echo $! > $OUT; wait; wait";
+        let (end, folder) = script(text, &[], Duration::from_millis(300));
+        let TryResult::Retry { why, .. } = end.result else {
+            panic!("{end:?}")
+        };
+        assert!(why.contains("did not end within 300 ms"), "{why}");
+        assert_gone(folder.path());
+    }
+
+    #[test]
+    fn what_a_program_leaves_behind_ends_with_it_and_is_not_waited_for() {
+        let (end, folder) = script("sleep 1000 & echo $! > $OUT; exit 0", &[], WITHIN);
+        assert_eq!(end.result, TryResult::Sent);
+        assert_gone(folder.path());
+    }
+
+    /// The process whose number is in the file has ended, or does so now.
+    fn assert_gone(folder: &std::path::Path) {
+        let number: i32 = fs::read_to_string(folder.join("out"))
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        let Ok(left) = pidfd_open(Pid::from_raw(number).unwrap(), PidfdFlags::empty()) else {
+            return;
+        };
+        let mut fds = [PollFd::new(&left, PollFlags::IN)];
+        let within = Timespec::try_from(WITHIN).unwrap();
+        assert_eq!(poll(&mut fds, Some(&within)).unwrap(), 1, "{number} goes on");
+    }
+}

@@ -40,7 +40,7 @@ pub fn pause(failed: u32, random: u64) -> Duration {
     let pause = PAUSES.get(place).copied().unwrap_or(PAUSE_MAX);
     let span = u64::try_from((pause / JITTER_PART).as_millis()).unwrap_or(0);
     let shift = Duration::from_millis(random % (2 * span + 1));
-    pause - Duration::from_millis(span) + shift
+    pause.saturating_sub(Duration::from_millis(span)) + shift
 }
 
 /// The meaning of a status. `retry_after` is in milliseconds from now on.

@@ -36,7 +36,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "url",
-        "\"\"",
+        "\"https://example.org/hook\"",
         "Address of a webhook: https, or http on this host. This or exec.",
     ),
     key(

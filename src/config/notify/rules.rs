@@ -117,7 +117,7 @@ impl TargetCheck<'_> {
                 "it names no event: the target would get none".to_owned(),
             );
         }
-        let known = || NoticeKind::VARIANTS.iter().map(|kind| kind.into_str());
+        let known = || NoticeKind::VARIANTS.iter().map(NoticeKind::into_str);
         for pattern in events {
             if NoticeKind::VARIANTS.iter().any(|kind| names(pattern, *kind)) {
                 continue;

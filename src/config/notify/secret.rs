@@ -46,7 +46,9 @@ pub fn read_secrets(path: &Path) -> Result<Vec<Zeroizing<String>>, SecretError> 
             mode: mode & 0o777,
         });
     }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX as usize + 1));
+    // With room for all, so that no part of it is left where it grew.
+    let room = usize::try_from(FILE_BYTES_MAX + 1).unwrap_or(usize::MAX);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     file.take(FILE_BYTES_MAX + 1)
         .read_to_end(&mut bytes)
         .map_err(failed)?;

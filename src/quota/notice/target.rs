@@ -98,7 +98,7 @@ impl NoticeTarget {
             && fits(&rules.account, account.map(|id| &*id.name))
             && fits(&rules.bucket, notice.bucket.as_deref())
             && fits(&rules.run, notice.run.as_deref())
-            && !(rules.threshold.zip(notice.threshold)).is_some_and(|(least, is)| is < least)
+            && (rules.threshold.zip(notice.threshold)).is_none_or(|(least, is)| is >= least)
     }
 }
 

@@ -90,19 +90,13 @@ impl Writer {
                     }
                 }
                 OutboxChange::DropOlder { target, before } => {
-                    let old: Vec<OutboxPlace> = outbox
-                        .rows(target)?
-                        .into_iter()
-                        .filter(|(_, row)| row.notice.at < *before)
-                        .map(|(place, _)| place)
-                        .collect();
-                    let mut dropped = 0;
+                    let old = outbox.rows(target)?.iter();
+                    let old = old.filter(|(_, row)| row.notice.at < *before && !is_summary(row));
+                    let old: Vec<OutboxPlace> = old.map(|(place, _)| *place).collect();
                     for place in old {
-                        if let Some(row) = outbox.take(target, place)? {
-                            dropped += row.notice.count.filter(|_| is_summary(&row)).unwrap_or(1);
-                        }
+                        outbox.take(target, place)?;
+                        outbox.dropped(target, 1);
                     }
-                    outbox.dropped(target, dropped);
                 }
                 OutboxChange::DropUnknown => outbox.drop_unknown()?,
             }
@@ -175,10 +169,15 @@ fn is_summary(row: &NumberedNotice) -> bool {
     row.notice.kind == NoticeKind::NotifyDropped
 }
 
+/// A row with its place.
+type OutboxEntry = (OutboxPlace, NumberedNotice);
+
 /// The outbox in a transaction.
 struct Outbox<'t> {
     table: Table<'t, (&'static str, u64, u32), &'static [u8]>,
     targets: Arc<[NoticeTarget]>,
+    /// The rows of targets, as of now.
+    read: BTreeMap<Box<str>, Vec<OutboxEntry>>,
     now: Millis,
     /// Events of this transaction.
     place: u32,
@@ -193,6 +192,7 @@ impl<'t> Outbox<'t> {
         Ok(Self {
             table: write.open_table(OUTBOX)?,
             targets: slot.targets(),
+            read: BTreeMap::new(),
             now,
             place: 0,
             dropped: BTreeMap::new(),
@@ -205,8 +205,16 @@ impl<'t> Outbox<'t> {
         self.updates.is_empty() && self.dropped.is_empty() && self.old.is_empty()
     }
 
-    /// The rows of a target in their order.
-    fn rows(&self, target: &str) -> Result<Vec<(OutboxPlace, NumberedNotice)>, DbError> {
+    /// The rows of a target in their order, read once in a transaction.
+    fn rows(&mut self, target: &str) -> Result<&mut Vec<OutboxEntry>, DbError> {
+        if !self.read.contains_key(target) {
+            let rows = self.stored_rows(target)?;
+            self.read.insert(target.into(), rows);
+        }
+        Ok(self.read.entry(target.into()).or_default())
+    }
+
+    fn stored_rows(&self, target: &str) -> Result<Vec<OutboxEntry>, DbError> {
         let mut rows = Vec::new();
         for entry in self.table.range((target, 0, 0)..=(target, u64::MAX, u32::MAX))? {
             let (key, row) = entry?;
@@ -220,6 +228,9 @@ impl<'t> Outbox<'t> {
     fn take(&mut self, target: &str, place: OutboxPlace) -> Result<Option<NumberedNotice>, DbError> {
         let row = self.table.remove((target, place.0, place.1))?;
         let row: Option<OutboxRow> = row.map(|row| decode_row("outbox", row.value())).transpose()?;
+        if let Some(rows) = self.read.get_mut(target) {
+            rows.retain(|(known, _)| *known != place);
+        }
         Ok(row.map(OutboxRow::notice))
     }
 
@@ -243,7 +254,7 @@ impl<'t> Outbox<'t> {
     }
 
     fn insert(&mut self, target: &str, numbered: &NumberedNotice, sequence: u64) -> Result<(), DbError> {
-        let mut rows = self.rows(target)?;
+        let rows = self.rows(target)?;
         let replaced: Vec<OutboxPlace> = (rows.iter())
             .filter(|(_, earlier)| numbered.notice.replaces(&earlier.notice))
             .map(|(place, _)| *place)
@@ -251,16 +262,17 @@ impl<'t> Outbox<'t> {
         for place in replaced {
             self.take(target, place)?;
         }
-        rows.retain(|(_, earlier)| !numbered.notice.replaces(&earlier.notice));
-        let mut left = rows.len();
-        for (place, _) in rows.iter().filter(|(_, row)| !is_summary(row)) {
-            if left < OUTBOX_ROWS_MAX {
-                break;
+        // The event that says what was dropped has a place of its own.
+        let events = self.rows(target)?.iter().filter(|(_, row)| !is_summary(row));
+        let places: Vec<OutboxPlace> = events.map(|(place, _)| *place).collect();
+        if !is_summary(numbered) && places.len() >= OUTBOX_ROWS_MAX {
+            for place in &places[..=places.len() - OUTBOX_ROWS_MAX] {
+                self.take(target, *place)?;
+                self.dropped(target, 1);
             }
-            self.take(target, *place)?;
-            left -= 1;
-            self.dropped(target, 1);
         }
+        let place = (sequence, self.place);
+        self.rows(target)?.push((place, numbered.clone()));
         put(
             &mut self.table,
             (target, sequence, self.place),
