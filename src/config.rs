@@ -8,7 +8,7 @@ mod age;
 mod file;
 mod layers;
 mod mistakes;
-mod notify;
+mod notifications;
 mod prices;
 mod render;
 mod resolve;
@@ -44,8 +44,8 @@ pub use accounts::{
 pub use age::{Age, Keep};
 pub use layers::{Environment, LogFormat, Origin, Partial, VARIABLE_PREFIX};
 pub use mistakes::{ConfigError, FilePlace, Mistakes, did_you_mean, near};
-pub use notify::rows as notify_rows;
-pub use notify::secret::{SecretError, read_secrets};
+pub use notifications::rows as notify_rows;
+pub use notifications::secret::{SecretError, read_secrets};
 pub use prices::read_prices;
 use resolve::Resolver;
 pub use schema::schema;
@@ -467,7 +467,7 @@ impl Settings {
         );
         for Key {
             name, default, help, ..
-        } in notify::KEYS
+        } in notifications::KEYS
         {
             let _ = write!(text, "\n# {help}\n#{name} = {default}\n");
         }

@@ -5,9 +5,6 @@
 
 use std::time::Duration;
 
-#[cfg(feature = "outbound")]
-use crate::config::is_loopback_url;
-
 /// The program's own name for servers.
 pub const USER_AGENT: &str = concat!("tokentail/", env!("CARGO_PKG_VERSION"));
 
@@ -15,6 +12,8 @@ pub const USER_AGENT: &str = concat!("tokentail/", env!("CARGO_PKG_VERSION"));
 #[derive(Debug)]
 pub struct OutboundRequest<'a> {
     pub url: &'a str,
+    /// True for an address of this host over plain HTTP; else it must be HTTPS.
+    pub is_local: bool,
     pub headers: &'a [(&'a str, &'a str)],
     pub body: Option<&'a [u8]>,
     /// Time for everything: names, connection, request, answer.
@@ -106,15 +105,14 @@ impl OutboundAnswer {
 /// There is no answer.
 #[cfg(feature = "outbound")]
 pub fn send(request: &OutboundRequest<'_>) -> Result<OutboundAnswer, OutboundError> {
-    let is_loopback = is_loopback_url(request.url);
     let mut config = ureq::config::Config::builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
-        .https_only(!is_loopback)
+        .https_only(!request.is_local)
         .timeout_global(Some(request.within))
         .max_idle_connections(0);
-    if is_loopback {
+    if request.is_local {
         config = config.proxy(None::<ureq::Proxy>);
     }
     let agent = config.build().new_agent();

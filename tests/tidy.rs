@@ -53,7 +53,7 @@ const CRATE_OWNERS: [CrateOwner; 29] = [
     ("utoipa_axum", &["api"]),
     ("unicode_width", &["cli"]),
     ("ureq", &["outbound"]),
-    ("zeroize", &["config/notify", "sender", "sources"]),
+    ("zeroize", &["config/notifications", "sender", "sources"]),
 ];
 
 /// Set to any value, the test also prints hints, which break no rule.

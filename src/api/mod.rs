@@ -10,7 +10,7 @@ mod health;
 pub mod http;
 pub mod leases;
 pub mod metrics;
-pub mod notify;
+pub mod notifications;
 pub mod openapi;
 pub mod prune;
 pub mod quota;

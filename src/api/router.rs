@@ -21,8 +21,8 @@ use super::openapi::{
 use super::state::ApiState;
 use super::web::daily;
 use super::{
-    backup, blocks, events, export, health, leases, metrics, notify, prune, quota, records, runs, statusline,
-    summary, usage, version, web, wire,
+    backup, blocks, events, export, health, leases, metrics, notifications, prune, quota, records, runs,
+    statusline, summary, usage, version, web, wire,
 };
 
 /// The router with all routes.
@@ -53,7 +53,7 @@ fn declared() -> OpenApiRouter<Arc<ApiState>> {
         .merge(daily::routes())
         .merge(events::routes())
         .merge(metrics::routes())
-        .merge(notify::routes())
+        .merge(notifications::routes())
         .merge(routes())
         .merge(version::routes())
 }

@@ -5,7 +5,7 @@
 
 mod export;
 mod leases;
-mod notify;
+mod notifications;
 mod prices;
 mod record;
 mod report;
@@ -26,7 +26,7 @@ use crate::config::Period;
 
 pub use export::{ExportArgs, ExportFormat};
 pub use leases::{AcquireArgs, CapacityArgs, Cost, EndArgs, LeaseArgs, LeaseCommand, RenewArgs};
-pub use notify::{NotifyArgs, NotifyCommand, NotifyTestArgs};
+pub use notifications::{NotifyArgs, NotifyCommand, NotifyTestArgs};
 pub use prices::PricesArgs;
 pub use record::RecordArgs;
 pub use report::{ReportArgs, ReportFormat, ReportKind, RowOrder, TokenLimit, WeekDay};

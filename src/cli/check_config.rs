@@ -9,10 +9,10 @@ use super::exit::{Exit, Failure};
 use super::finding::Finding;
 use super::ground::{self, Runs};
 use super::mistakes::{self, MistakeDocument};
-use super::notify_checks;
 use super::path_checks::PathChecks;
 use super::print::{output, text};
 use super::settings;
+use super::target_checks;
 use crate::config::{Mistakes, Origin, Settings, notify_rows};
 use crate::model::AccountId;
 
@@ -144,7 +144,7 @@ fn findings(settings: &Settings, checks: &PathChecks) -> (Vec<Finding>, Vec<Find
         Some((finding, false)) => warnings.push(finding),
         None => {}
     }
-    warnings.extend(notify_checks::targets(settings, &this, checks));
+    warnings.extend(target_checks::targets(settings, &this, checks));
     (errors, warnings)
 }
 

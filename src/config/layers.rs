@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::accounts::{self, PartialAccount};
 use super::age::Keep;
 use super::mistakes::{ConfigError, MistakeText, Mistakes};
-use super::notify::{self, PartialNotify};
+use super::notifications::{self, PartialNotify};
 use crate::globs::layout::Layout;
 
 use super::units::{ByteSize, Count, Flag, List, Period};
@@ -48,7 +48,7 @@ pub struct Partial {
     #[serde(deserialize_with = "accounts::tables")]
     pub account: Option<Vec<PartialAccount>>,
     /// Read from the file only.
-    #[serde(deserialize_with = "notify::notify_tables")]
+    #[serde(deserialize_with = "notifications::notify_tables")]
     pub notify: Option<Vec<PartialNotify>>,
 }
 

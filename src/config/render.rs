@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use super::{Origin, Settings, notify};
+use super::{Origin, Settings, notifications};
 
 impl Settings {
     /// A configuration file with everything in effect; with `origins` each line has its origin as a comment.
@@ -42,7 +42,7 @@ impl Settings {
         let origin = self.origin("notify");
         for target in self.notify.targets.iter() {
             text.push_str("\n[[notify]]\n");
-            for (name, value) in notify::rows(target) {
+            for (name, value) in notifications::rows(target) {
                 line(&mut text, name, &value, &origin);
             }
         }

@@ -3,7 +3,7 @@
 //! An invalid value is reported at its origin: the file's line, the variable, the flag.
 
 mod http;
-mod notify;
+mod notifications;
 mod retention;
 
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{KEYS, Key, accounts, notify};
+use super::{KEYS, Key, accounts, notifications};
 
 /// The JSON Schema of the configuration file, draft 2020-12.
 #[must_use]
@@ -22,7 +22,7 @@ pub fn schema() -> Value {
         "type": "object",
         "description": "A target of notifications; one such table for each.",
         "additionalProperties": false,
-        "properties": self::properties(notify::KEYS),
+        "properties": self::properties(notifications::KEYS),
     });
     properties.insert("notify".to_owned(), json!({ "type": "array", "items": target }));
     json!({

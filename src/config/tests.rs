@@ -2,7 +2,7 @@
 
 mod accounts;
 mod fuzz;
-mod notify;
+mod notifications;
 mod polls;
 
 use std::ffi::OsString;

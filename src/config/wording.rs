@@ -1,7 +1,7 @@
 //! Wording of errors: messages of serde in the terms of TOML, with suggestions.
 
 use super::mistakes::{MistakeText, did_you_mean, near};
-use super::{KEYS, accounts, notify};
+use super::{KEYS, accounts, notifications};
 
 /// Translates serde's terms (field, variant, sequence, map) into those of TOML (key, value, array, table).
 pub(super) fn to_toml_terms(message: &str) -> MistakeText {
@@ -43,7 +43,7 @@ fn meant(message: &str) -> Option<String> {
         None if is_key && accounts::KEYS.iter().any(|key| is_meant(key.name)) => {
             Some("keys of an account belong below [[account]]".to_owned())
         }
-        None if is_key && notify::KEYS.iter().any(|key| is_meant(key.name)) => {
+        None if is_key && notifications::KEYS.iter().any(|key| is_meant(key.name)) => {
             Some("keys of a target belong below [[notify]]".to_owned())
         }
         None => None,

@@ -9,7 +9,7 @@ use super::body::{OutgoingNotice, RequestParts, parts, standard, time_text};
 use super::exec;
 use super::schedule::{TryResult, of_status};
 use crate::clock::Clock;
-use crate::config::read_secrets;
+use crate::config::{is_loopback_url, read_secrets};
 use crate::outbound::{OutboundError, OutboundRequest, USER_AGENT, send};
 use crate::parse::claude::limits::retry_after;
 use crate::quota::notice::target::{NoticeRoute, NoticeTarget};
@@ -106,6 +106,7 @@ fn post(
     all.extend(headers.iter().map(|(name, value)| (*name, value.as_str())));
     let request = OutboundRequest {
         url,
+        is_local: is_loopback_url(url),
         headers: &all,
         body: Some(body.as_bytes()),
         within: target.timeout,

@@ -56,21 +56,21 @@ pub fn run(
         Ok(child) => child,
         Err(error) => return failed(format!("cannot run {program:?}: {error}")),
     };
-    match Running::new(child).and_then(|running| running.finish(input, within)) {
+    match HookProcess::new(child).and_then(|running| running.finish(input, within)) {
         Ok(end) => end,
         Err(error) => failed(format!("cannot wait for {program:?}: {error}")),
     }
 }
 
 /// A program that runs. Its group is killed when this goes out of scope before it ended.
-struct Running {
+struct HookProcess {
     child: Child,
     group: Option<Pid>,
     ended: OwnedFd,
     output: Vec<u8>,
 }
 
-impl Running {
+impl HookProcess {
     fn new(mut child: Child) -> io::Result<Self> {
         let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let group = id.ok_or(io::ErrorKind::InvalidData)?;
@@ -161,7 +161,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for HookProcess {
     fn drop(&mut self) {
         if self.group.is_some() {
             self.signal(Signal::KILL);

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::files::Credential;
 use crate::clock::Clock;
+use crate::config::is_loopback_url;
 use crate::model::{Millis, Observation};
 use crate::outbound::{OutboundError, OutboundRequest, USER_AGENT, send};
 use crate::parse::claude::limits::{ReportSource, reported, retry_after};
@@ -85,6 +86,7 @@ fn exchange(
     };
     let request = OutboundRequest {
         url: &url,
+        is_local: is_loopback_url(&url),
         headers: &headers,
         body: None,
         within: REQUEST_WITHIN,

@@ -7,7 +7,7 @@ mod collector;
 mod cost;
 mod events;
 mod leases;
-mod notify;
+mod notifications;
 mod prune;
 mod quota;
 mod records;
@@ -25,7 +25,7 @@ pub use events::{
     WindowEvent,
 };
 pub use leases::{AcquireLeases, Capacity, Lease, LeaseAnswer, LeaseEvent, ProbeEvent, RenewLease};
-pub use notify::{NotifyCounts, NotifyEvent, NotifyTarget, NotifyTest, NotifyTested};
+pub use notifications::{NotifyCounts, NotifyEvent, NotifyTarget, NotifyTest, NotifyTested};
 pub use prune::{PruneAnswer, PruneRequest, PruneTotals};
 pub use quota::{
     Account, AccountPoll, Candidate, Cause, Choice, HistoryPoint, LimitEvent, Mark, MayStart, Observed, Pace,

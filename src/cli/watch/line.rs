@@ -251,10 +251,11 @@ fn notify(event: wire::NotifyEvent) -> (String, String) {
         text::name(&event.target),
         text::name(&event.phase)
     );
-    match &event.event {
-        Some(kind) => said += &format!("  {}", text::name(kind)),
-        None => said += &format!("  {}", counted(event.count, "event")),
-    }
+    let what = match &event.event {
+        Some(kind) => text::name(kind),
+        None => counted(event.count, "event"),
+    };
+    let _ = write!(said, "  {what}");
     if let (Some(provider), Some(account)) = (&event.provider, &event.account) {
         let _ = write!(said, "  {}", account_name(provider, account));
     }

@@ -1,3 +1,5 @@
+//! Tables of changes and the notices that follow, and of targets and what they get.
+
 use std::time::Duration;
 
 use super::causes::*;

@@ -93,7 +93,8 @@ fn write_targets(
         let (name, why) = (text::name(&target.name), text::one_line(why));
         let mut line = format!("{name}: {why}");
         if let Some(at) = &target.next_try_at {
-            line += &format!("; next try {}", time(at));
+            line.push_str("; next try ");
+            line.push_str(&time(at));
         }
         writeln!(out, "{DIM}{}{DIM:#}", text::wrapped(&line, width))?;
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::NotifySettings;
-use super::super::notify::check_targets;
+use super::super::notifications::check_targets;
 use super::{Duration, Origin, Period, RangeInclusive, Resolver};
 
 const FORECAST_RANGE: RangeInclusive<Period> =
