@@ -191,14 +191,7 @@ impl LaneParts {
             "sends a notification"
         );
         match deliver(&self.target, &outgoing, &self.context) {
-            TryResult::Sent => {
-                tracing::debug!(
-                    target = &*self.target.name,
-                    id = &*numbered.id,
-                    "a notification is sent"
-                );
-                LaneEnd::Sent
-            }
+            TryResult::Sent => LaneEnd::Sent,
             TryResult::Retry { why, after } => LaneEnd::Retry { why, after },
             TryResult::Failed { why } => LaneEnd::Failed(why),
         }

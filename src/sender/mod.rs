@@ -301,6 +301,7 @@ impl Senders {
                 lane.due = Some(Instant::now());
                 board.count(name, SendOutcome::Sent, 1);
                 sent(&board, name, now);
+                tracing::debug!(target = name, id = &*report.id, "a notification is sent");
             }
             LaneEnd::Failed(why) => {
                 lane.tries = 0;

@@ -54,7 +54,10 @@ fn a_target_is_read_with_its_defaults() {
         shown.contains("https://a.example/...") && shown.contains("\"/bin/page\""),
         "{shown}"
     );
-    assert!(!shown.contains("token") && !shown.contains("--secret"), "{shown}");
+    assert!(
+        !shown.contains("token=y") && !shown.contains("--secret"),
+        "{shown}"
+    );
     let document = settings.document();
     assert_eq!(document["notify"][0]["url"], "https://a.example/...");
     crate::config::Settings::of_document(&document, None).unwrap();
