@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderName};
 use serde_json::{Value, json};
 
 use crate::harness::{Collector, Place, append, text};
-use crate::receiver::{Reaction, WebhookReceiver};
+use crate::receiver::{Hook, Reaction, WebhookReceiver};
 use crate::stream::Client;
 
 const OK: Reaction = Reaction::Status(200, "");
@@ -39,7 +39,7 @@ pub fn read_share(place: &Place, share: f64, status: &str, resets_in: i64) {
     let (at, resets_at) = (jiff::Timestamp::from_second(now()).unwrap(), now() + resets_in);
     let line = json!({"type": "rate_limit_event", "timestamp": at.to_string(), "rate_limit_info": {
         "status": status, "resetsAt": resets_at, "rateLimitType": "five_hour", "utilization": share}});
-    append(&place.log("r1", "s.jsonl"), &format!("{line}\n"));
+    append(&place.log("r1", "s.jsonl"), format!("{line}\n"));
 }
 
 fn list(place: &Place) -> Vec<Value> {
@@ -106,7 +106,7 @@ fn a_threshold_reaches_every_kind_of_receiver_and_is_signed() {
         let official = standardwebhooks::Webhook::new(secret).unwrap();
         official.verify(signed.body.as_bytes(), &headers).unwrap();
     }
-    let ids: std::collections::BTreeSet<&str> = by_path.values().map(|hook| hook.id()).collect();
+    let ids: std::collections::BTreeSet<&str> = by_path.values().map(Hook::id).collect();
     assert_eq!(ids.len(), 1, "one cause has one id: {ids:?}");
     assert_eq!(by_path["/topic"].headers["priority"], "3");
     assert!(
@@ -329,7 +329,8 @@ fn a_backlog_of_old_lines_pages_nobody() {
             let line = json!({"type": "rate_limit_event", "timestamp": format!("2026-02-{day:02}T13:00:00Z"),
                 "rate_limit_info": {"status": "allowed_warning", "resetsAt": resets.as_second(),
                     "rateLimitType": "five_hour", "utilization": share}});
-            lines += &format!("{line}\n");
+            lines.push_str(&line.to_string());
+            lines.push('\n');
         }
     }
     append(&place.log("r1", "s.jsonl"), &lines);
