@@ -8,11 +8,13 @@ mod age;
 mod file;
 mod layers;
 mod mistakes;
+mod notifications;
 mod prices;
 mod render;
 mod resolve;
 mod schema;
 mod units;
+mod url;
 pub mod web;
 mod wording;
 
@@ -20,6 +22,7 @@ mod wording;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -32,18 +35,22 @@ use serde_json::Value;
 use crate::globs::Globs;
 use crate::globs::layout::Layout;
 use crate::prices::PriceList;
+use crate::quota::notice::target::NoticeTarget;
 
 pub use accounts::{
     ACCOUNT_LABEL, Accounts, PROVIDER_LABEL, UnknownAccount, WhichAccount, check_name as check_account_name,
-    is_loopback_url, name_an_account,
+    name_an_account,
 };
 pub use age::{Age, Keep};
 pub use layers::{Environment, LogFormat, Origin, Partial, VARIABLE_PREFIX};
 pub use mistakes::{ConfigError, FilePlace, Mistakes, did_you_mean, near};
+pub use notifications::rows as notify_rows;
+pub use notifications::secret::{SecretError, read_secrets};
 pub use prices::read_prices;
 use resolve::Resolver;
 pub use schema::schema;
 pub use units::{ByteSize, Period};
+pub use url::is_loopback_url;
 
 /// The checked settings.
 #[derive(Clone, Debug)]
@@ -64,6 +71,9 @@ pub struct Settings {
     /// Time zone of the days of daily budgets.
     pub quota_zone: TimeZone,
     pub accounts: Accounts,
+    pub notify: NotifySettings,
+    /// Time before it is used up within which a window is forecast.
+    pub forecast_within: Duration,
     /// List prices, with those of the operator's file.
     pub prices: Arc<PriceList>,
     /// The operator's file, if there is one.
@@ -124,6 +134,14 @@ pub struct HttpSettings {
     pub connections_max: usize,
     /// The bound of streams and WebSockets over both endpoints.
     pub subscribers_max: usize,
+}
+
+/// The targets of events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotifySettings {
+    pub targets: Arc<[NoticeTarget]>,
+    /// The variables that a program gets.
+    pub variables: BTreeMap<String, OsString>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -334,6 +352,11 @@ const KEYS: &[Key] = &[
         "Time zone of the days of daily budgets: a name of the IANA database, as in \"Europe/Berlin\".",
     ),
     key(
+        "quota.forecast_within",
+        "\"30m\"",
+        "A window that will be used up within this time, and before its reset, is an event for notifications; 1m to 168h.",
+    ),
+    key(
         "accounts.open",
         "false",
         "Accept accounts without a table below, from labels, marks and observations.",
@@ -438,6 +461,16 @@ impl Settings {
         {
             let _ = write!(text, "\n# {help}\n#{name} = {default}\n");
         }
+        text.push_str(
+            "\n# A target of notifications; one such table for each, in this file only. docs/notify.md has examples.\n\
+             #[[notify]]\n",
+        );
+        for Key {
+            name, default, help, ..
+        } in notifications::KEYS
+        {
+            let _ = write!(text, "\n# {help}\n#{name} = {default}\n");
+        }
         text
     }
 
@@ -489,6 +522,7 @@ impl Settings {
             self.http.subscribers_max.to_string(),
             period(self.shutdown_grace),
             quoted(&self.quota_zone.iana_name().unwrap_or_default()),
+            period(self.forecast_within),
             self.accounts.is_open().to_string(),
         ]
     }

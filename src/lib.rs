@@ -9,9 +9,9 @@
 //! | 1 text and locks | json sync |
 //! | 2 pure | coverage dedup globs parse periods prices quota |
 //! | 3 time | clock |
-//! | 4 I/O adapters | config live logfile signals stderr store systemd watch |
+//! | 4 I/O adapters | config live logfile outbound signals stderr store systemd watch |
 //! | 5 reader, writer, evaluation | committer reader verdict |
-//! | 6 tailer, accounts' own numbers | sources tailer |
+//! | 6 tailer, accounts' own numbers, notifications | sender sources tailer |
 //! | 7 supervisor | supervisor |
 //! | 8 api | api |
 //! | 9 assembly | app replay verify |
@@ -37,6 +37,7 @@ pub mod clock;
 pub mod config;
 pub mod live;
 pub mod logfile;
+pub mod outbound;
 pub mod signals;
 pub mod stderr;
 pub mod store;
@@ -47,6 +48,7 @@ pub mod committer;
 pub mod reader;
 pub mod verdict;
 
+pub mod sender;
 pub mod sources;
 pub mod tailer;
 

@@ -11,6 +11,7 @@ use tokio::sync::broadcast;
 use crate::dedup::Totals;
 use crate::model::{AccountId, Fired, Labels, LineCounts, Millis, Phase, RunId, WindowUpdate};
 use crate::quota::lease::{LeaseUpdate, ProbeUpdate};
+use crate::quota::notice::NoticeUpdate;
 
 /// Updates kept for the slowest listener.
 const LIVE_UPDATES_MAX: usize = 1024;
@@ -35,6 +36,8 @@ pub struct Update {
     pub leases: Vec<LeaseUpdate>,
     /// Recoveries of accounts that went on.
     pub probes: Vec<ProbeUpdate>,
+    /// Events for targets outside, and what became of them.
+    pub notices: Vec<NoticeUpdate>,
 }
 
 /// The part of an update that belongs to one run, or to posted records of no run.

@@ -78,8 +78,8 @@ pub struct Verdicts {
     pub accounts: Vec<JudgedAccount>,
     /// The admission of a run that may use any configured account.
     pub may_start: Admission,
-    /// The end of the current day.
-    day_end: Millis,
+    /// The current day.
+    pub day: Day,
 }
 
 /// Judges every account once.
@@ -100,7 +100,7 @@ pub fn judge(known: &KnownAccounts, context: &EvalContext<'_>) -> Verdicts {
         now: context.now,
         may_start: admit(candidates, context.unseen, context.now),
         accounts,
-        day_end: day.end,
+        day,
     }
 }
 
@@ -109,7 +109,7 @@ impl Verdicts {
     /// time of the verdicts. `None` if only new data can change it. `known` are the figures that were judged.
     #[must_use]
     pub fn next_change(&self, known: &KnownAccounts) -> Option<Millis> {
-        let mut times = vec![self.day_end];
+        let mut times = vec![self.day.end];
         for state in known.values().flat_map(|sums| sums.windows.values()) {
             times.extend(window::changes(state));
             times.extend(pace::zone_changes(state));

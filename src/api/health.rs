@@ -261,6 +261,7 @@ pub(super) fn health(api: &ApiState) -> wire::Health {
             .notices()
             .into_iter()
             .chain(stderr::trouble())
+            .chain(api.notices.notices())
             .chain(api.retention.worth_compacting().map(compaction))
             .collect(),
         watching: watching.to_owned(),

@@ -10,6 +10,7 @@ mod health;
 pub mod http;
 pub mod leases;
 pub mod metrics;
+pub mod notifications;
 pub mod openapi;
 mod page;
 pub mod prune;

@@ -22,8 +22,8 @@ use super::openapi::{
 use super::state::ApiState;
 use super::web::daily;
 use super::{
-    backup, blocks, events, export, health, leases, metrics, page, prune, quota, records, runs, statusline,
-    summary, usage, version, web, wire,
+    backup, blocks, events, export, health, leases, metrics, notifications, page, prune, quota, records,
+    runs, statusline, summary, usage, version, web, wire,
 };
 
 /// The router with all routes.
@@ -54,6 +54,7 @@ fn declared() -> OpenApiRouter<Arc<ApiState>> {
         .merge(daily::routes())
         .merge(events::routes())
         .merge(metrics::routes())
+        .merge(notifications::routes())
         .merge(routes())
         .merge(version::routes())
         .merge(page::routes())
@@ -83,7 +84,7 @@ async fn not_found(uri: Uri) -> Problem {
         (name = PAGE, description = "The page for people."),
         (name = COLLECTOR, description = "The collector itself: health, version, metrics."),
     ),
-    components(schemas(wire::Problem, wire::SnapshotEvent, wire::GapEvent, wire::UsageEvent, wire::WindowEvent, wire::ThresholdEvent, wire::RunEvent, wire::AccountEvent, wire::HealthEvent, wire::LeaseEvent, wire::ProbeEvent, wire::WebSnapshot, wire::WebThreshold, wire::WebRunUsage), responses(BadRequest, NotFound, Conflict, Gone, Unavailable, Refused))
+    components(schemas(wire::Problem, wire::SnapshotEvent, wire::GapEvent, wire::UsageEvent, wire::WindowEvent, wire::ThresholdEvent, wire::RunEvent, wire::AccountEvent, wire::HealthEvent, wire::LeaseEvent, wire::ProbeEvent, wire::NotifyEvent, wire::WebSnapshot, wire::WebThreshold, wire::WebRunUsage), responses(BadRequest, NotFound, Conflict, Gone, Unavailable, Refused))
 )]
 struct Head;
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use axum::extract::State;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::feed::hub::Hub;
@@ -17,6 +17,8 @@ use crate::config::Settings;
 use crate::live::Live;
 use crate::logfile::pool::PoolQueue;
 use crate::model::Millis;
+use crate::quota::notice::NumberedNotice;
+use crate::sender::board::NotifyBoard;
 use crate::sources::board::PollBoard;
 use crate::store::{Reader, Snapshot, StoreError};
 use crate::supervisor::handle::SupervisorHandle;
@@ -58,6 +60,10 @@ pub struct ApiState {
     pub counters: Counters,
     /// The polls of accounts.
     pub polls: Arc<PollBoard>,
+    /// What became of notifications.
+    pub notices: Arc<NotifyBoard>,
+    /// Events that cannot be committed at present, for the sender.
+    pub early: mpsc::Sender<NumberedNotice>,
     /// Places for subscribers of streams.
     pub subscribers: Subscribers,
 }

@@ -7,7 +7,7 @@ mod running;
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,9 @@ use crate::config::web::TokenError;
 use crate::live::Live;
 use crate::logfile::pool::Pool;
 use crate::logfile::touched::TouchedPath;
+use crate::quota::notice::NumberedNotice;
+use crate::sender::board::NotifyBoard;
+use crate::sender::{EARLY_WAITING_MAX, Senders, SendersSetup};
 use crate::sources::board::PollBoard;
 use crate::sources::{Sources, SourcesSetup};
 use crate::store::{self, Reader, StoreControl, StoreError, StoreOptions, Writer};
@@ -82,6 +85,7 @@ struct Core {
     /// The committer has the writer.
     store: StoreControl,
     polls: Arc<PollBoard>,
+    notices: Arc<NotifyBoard>,
 }
 
 /// The receivers of problems that health reports.
@@ -125,7 +129,7 @@ impl App {
             Endpoints::check_place(&settings.socket)?;
         }
         touched.set(&settings.db);
-        let (reader, mut writer) = open_store(&settings, clock)?;
+        let (reader, mut writer) = open_store(&settings, scope, clock)?;
         let now = clock.now();
         writer.leases(&mut [Box::new(move |_, book| Ok(book.after_start(now)))], now)?;
         let began = writer.begin()?;
@@ -154,7 +158,8 @@ impl App {
         let (refused_sender, refused) = watch::channel(None);
         let (missing_sender, missing) = watch::channel(Vec::new());
         let problems = Problems { refused, missing };
-        let state = Arc::new(core.api_state(&hub, &supervisor, problems));
+        let (early_sender, early) = mpsc::channel(EARLY_WAITING_MAX);
+        let state = Arc::new(core.api_state(&hub, &supervisor, problems, early_sender));
         let retention = RetentionTask {
             retention: Arc::clone(&state.retention),
             shared: Arc::clone(&core.shared),
@@ -174,6 +179,16 @@ impl App {
             store: core.shared.store.clone(),
             writes: core.shared.committer.downgrade(),
             board: Arc::clone(&core.polls),
+            stop: stop.clone(),
+        });
+        let senders = Senders::new(SendersSetup {
+            settings: core.shared.settings.clone(),
+            clock,
+            store: core.shared.store.clone(),
+            writes: core.shared.committer.downgrade(),
+            board: Arc::clone(&core.notices),
+            listener: core.live.subscribe(),
+            early,
             stop: stop.clone(),
         });
         let address = endpoints.as_ref().and_then(Endpoints::address);
@@ -204,6 +219,7 @@ impl App {
             publishers,
             owned: task(owned.run()),
             sources: (scope == Scope::Everything).then(|| task(sources.run())),
+            senders: (scope == Scope::Everything).then(|| task(senders.run())),
             retention: (scope == Scope::Everything).then(|| task(retention.run())),
             server,
             socket_file,
@@ -255,11 +271,18 @@ impl Core {
             committer,
             store: control,
             polls: Arc::default(),
+            notices: Arc::default(),
         })
     }
 
     /// The state that all routes share.
-    fn api_state(&self, hub: &Arc<Hub>, supervisor: &SupervisorHandle, problems: Problems) -> ApiState {
+    fn api_state(
+        &self,
+        hub: &Arc<Hub>,
+        supervisor: &SupervisorHandle,
+        problems: Problems,
+        early: mpsc::Sender<NumberedNotice>,
+    ) -> ApiState {
         let shared = &self.shared;
         ApiState {
             live: Arc::clone(&self.live),
@@ -282,18 +305,23 @@ impl Core {
             traffic: Arc::new(Traffic::default()),
             counters: Counters::since_now(shared.store.clone()),
             polls: Arc::clone(&self.polls),
+            notices: Arc::clone(&self.notices),
+            early,
             subscribers: Subscribers::new(shared.settings.borrow().http.subscribers_max),
         }
     }
 }
 
-fn open_store(settings: &Settings, clock: Clock) -> Result<(Reader, Writer), StoreError> {
+fn open_store(settings: &Settings, scope: Scope, clock: Clock) -> Result<(Reader, Writer), StoreError> {
     let (reader, writer) = store::open(StoreOptions {
         path: Some(settings.db.clone()),
         cache_bytes: settings.store.cache_bytes,
         clock,
     })?;
     writer.control().set_thresholds(settings.accounts.rules());
+    if scope == Scope::Everything {
+        writer.control().set_targets(Arc::clone(&settings.notify.targets));
+    }
     Ok((reader, writer))
 }
 

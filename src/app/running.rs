@@ -66,6 +66,8 @@ pub struct Running {
     pub(super) owned: JoinHandle<()>,
     /// The polls of accounts; without them counting goes on.
     pub(super) sources: Option<JoinHandle<()>>,
+    /// The sender of notifications, likewise.
+    pub(super) senders: Option<JoinHandle<()>>,
     /// The prune by the configuration.
     pub(super) retention: Option<JoinHandle<()>>,
     pub(super) server: Option<JoinHandle<()>>,
@@ -204,6 +206,7 @@ impl Running {
         });
         self.refused.send_replace(token.or(waiting));
         self.core.store.set_thresholds(taken.accounts.rules());
+        self.core.store.set_targets(Arc::clone(&taken.notify.targets));
         self.core.settings.send_replace(Arc::new(taken));
         fixed
     }
@@ -231,6 +234,7 @@ impl Running {
             publishers,
             owned,
             sources,
+            senders,
             retention,
             server,
             socket_file,
@@ -247,7 +251,13 @@ impl Running {
             (Some(server), Some(file)) => end_server(server, file, deadline).await,
             _ => None,
         };
-        for task in publishers.into_iter().chain(beat).chain(retention).chain(sources) {
+        for task in publishers
+            .into_iter()
+            .chain(beat)
+            .chain(retention)
+            .chain(sources)
+            .chain(senders)
+        {
             task.abort();
         }
         let Core {

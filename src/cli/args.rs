@@ -5,6 +5,7 @@
 
 mod export;
 mod leases;
+mod notifications;
 mod prices;
 mod record;
 mod report;
@@ -27,6 +28,7 @@ use crate::config::Period;
 
 pub use export::{ExportArgs, ExportFormat};
 pub use leases::{AcquireArgs, CapacityArgs, Cost, EndArgs, LeaseArgs, LeaseCommand, RenewArgs};
+pub use notifications::{NotifyArgs, NotifyCommand, NotifyTestArgs};
 pub use prices::PricesArgs;
 pub use record::RecordArgs;
 pub use report::{ReportArgs, ReportFormat, ReportKind, RowOrder, TokenLimit, WeekDay};
@@ -173,6 +175,8 @@ pub enum Command {
     /// Show how many further runs each account may start, and what bounds the number
     #[command(after_help = leases::CAPACITY_EXAMPLES)]
     Capacity(CapacityArgs),
+    /// List the targets of notifications, and test them
+    Notify(NotifyArgs),
     /// Count the transcripts again and compare with the database; exits 1 on a difference
     Verify(Verify),
     /// Write the running collector's database into a file

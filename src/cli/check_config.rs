@@ -12,7 +12,8 @@ use super::mistakes::{self, MistakeDocument};
 use super::path_checks::PathChecks;
 use super::print::{output, text};
 use super::settings;
-use crate::config::{Mistakes, Origin, Settings};
+use super::target_checks;
+use crate::config::{Mistakes, Origin, Settings, notify_rows};
 use crate::model::AccountId;
 
 /// The document of `check-config --json`.
@@ -143,6 +144,7 @@ fn findings(settings: &Settings, checks: &PathChecks) -> (Vec<Finding>, Vec<Find
         Some((finding, false)) => warnings.push(finding),
         None => {}
     }
+    warnings.extend(target_checks::targets(settings, &this, checks));
     (errors, warnings)
 }
 
@@ -213,6 +215,13 @@ fn print(settings: &Settings, warnings: &[Finding]) -> Result<(), Failure> {
         }
         if settings.accounts.configured {
             writeln!(out, "\nruns of no account above: {}", AccountId::default())?;
+        }
+        let notify_origin = settings.origin("notify");
+        for target in settings.notify.targets.iter() {
+            writeln!(out, "\ntarget {}  {notify_origin}", target.name)?;
+            for (key, value) in notify_rows(target) {
+                writeln!(out, "  {key:11}  {value}")?;
+            }
         }
         for doubt in &settings.doubts {
             let drawn = mistakes::one(doubt);

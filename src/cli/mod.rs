@@ -20,6 +20,7 @@ pub mod limits;
 pub mod log;
 pub mod manual;
 pub mod mistakes;
+pub mod notifications;
 pub mod panics;
 pub mod path_checks;
 pub mod prices;
@@ -37,6 +38,7 @@ pub mod settings;
 pub mod start_watch;
 pub mod status;
 pub mod statusline;
+pub mod target_checks;
 pub mod tools;
 #[cfg(feature = "top")]
 pub mod top;
@@ -101,6 +103,7 @@ fn dispatch(Args { global, command }: Args) -> Result<ExitCode, Failure> {
         Command::MayStart(command) => quota::may_start(&global, &command),
         Command::Lease(command) => lease::lease(&global, &command),
         Command::Capacity(command) => lease::capacity(&global, &command),
+        Command::Notify(command) => notifications::notify(&global, &command),
         Command::Backup(command) => backup::backup(&global, &command),
         Command::Prune(command) => prune::prune(&global, command),
         Command::Compact => compact::compact(&global),

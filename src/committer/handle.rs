@@ -10,10 +10,12 @@ use crate::live::Update;
 use crate::model::{AccountId, Batch, PostedRecord, RunId, StopReason};
 use crate::quota::exhaustion::Cause;
 use crate::quota::lease::{LeaseBook, LeaseChange};
+use crate::quota::notice::LatchChange;
 use crate::quota::poll::Backoff;
 use crate::store::prune::{PruneStep, Pruned};
 use crate::store::{
-    AccountObservations, DecideLeases, ForgetRun, LeaseDesk, Outcome, PostOutcome, Start, Started, StoreError,
+    AccountObservations, DecideLeases, ForgetRun, LeaseDesk, OutboxChange, Outcome, PostOutcome, Start,
+    Started, StoreError,
 };
 use crate::sync::lock;
 
@@ -111,6 +113,10 @@ pub(super) enum SideCommand {
         observations: Vec<AccountObservations>,
         done: oneshot::Sender<()>,
     },
+    Outbox {
+        change: OutboxChange,
+        done: oneshot::Sender<()>,
+    },
     Copy {
         done: oneshot::Sender<Result<File, StoreError>>,
     },
@@ -119,9 +125,10 @@ pub(super) enum SideCommand {
         step: PruneStep,
         done: oneshot::Sender<Option<Pruned>>,
     },
-    /// A change that is in no table: it gets a sequence number and is published.
+    /// A change that is in no table, and latches with their events: it gets a sequence number and is published.
     Note {
-        update: Update,
+        update: Box<Update>,
+        latches: Vec<LatchChange>,
         done: oneshot::Sender<()>,
     },
 }
@@ -307,12 +314,26 @@ impl WeakCommitterHandle {
             .await
     }
 
-    /// Gives a change without a commit of its own a sequence number, and publishes it to the listeners.
+    /// Gives a change without a commit of its own a sequence number, sets latches and writes their events, and
+    /// publishes it to the listeners.
     ///
     /// # Errors
     /// When the committer has stopped.
-    pub async fn note(&self, update: Update) -> Result<(), CommitterGone> {
-        self.request(|done| SideCommand::Note { update, done }).await
+    pub async fn note(&self, update: Update, latches: Vec<LatchChange>) -> Result<(), CommitterGone> {
+        self.request(|done| SideCommand::Note {
+            update: Box::new(update),
+            latches,
+            done,
+        })
+        .await
+    }
+
+    /// Changes the outbox; returns once that is durable.
+    ///
+    /// # Errors
+    /// When the committer has stopped.
+    pub async fn change_outbox(&self, change: OutboxChange) -> Result<(), CommitterGone> {
+        self.request(|done| SideCommand::Outbox { change, done }).await
     }
 
     /// Requests a check that the database file is still at its path. Skipped if the queue is full: a commit

@@ -409,9 +409,24 @@ impl Committer {
                 self.publish(&[], &committed, now);
                 done
             }
-            SideCommand::Note { update, done } => {
-                let sequence = self.persist(&[], Writer::begin)?;
-                self.setup.live.publish(Update { sequence, ..update });
+            SideCommand::Note {
+                update,
+                latches,
+                done,
+            } => {
+                let now = self.setup.clock.now();
+                let noted = self.persist(&[], |writer| writer.note(&latches, now))?;
+                self.setup.live.publish(Update {
+                    sequence: noted.sequence,
+                    notices: noted.notices,
+                    ..*update
+                });
+                done
+            }
+            SideCommand::Outbox { change, done } => {
+                let now = self.setup.clock.now();
+                let committed = self.persist(&[], |writer| writer.change_outbox(&change, now))?;
+                self.publish(&[], &committed, now);
                 done
             }
             SideCommand::Prune { step, done } => {

@@ -9,7 +9,8 @@ pub(super) fn publish(live: &Live, batches: usize, committed: &Committed, now: M
     tracing::debug!(sequence = committed.sequence, batches, "committed");
     let limits = &committed.limits;
     let is_empty = committed.changes.is_empty() && committed.without_run.is_empty();
-    let no_leases = committed.leases.is_empty() && committed.probes.is_empty();
+    let no_leases =
+        committed.leases.is_empty() && committed.probes.is_empty() && committed.notices.is_empty();
     if is_empty && limits.windows.is_empty() && committed.events.is_empty() && no_leases {
         return;
     }
@@ -51,6 +52,7 @@ pub(super) fn publish(live: &Live, batches: usize, committed: &Committed, now: M
         lifecycle: lifecycle.collect(),
         leases: committed.leases.clone(),
         probes: committed.probes.clone(),
+        notices: committed.notices.clone(),
         ..Update::default()
     });
 }

@@ -18,7 +18,6 @@ use crate::quota::account::Account;
 use described::DescribedAccount;
 use table::{Mistake, RUNS_DEFAULT, Table};
 
-pub use poll_rules::is_loopback_url;
 pub(super) use start::OF_SHARES;
 pub use table::check_name;
 pub(super) use table::{KEYS, PartialAccount, doubts, tables};

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::accounts::{self, PartialAccount};
 use super::age::Keep;
 use super::mistakes::{ConfigError, MistakeText, Mistakes};
+use super::notifications::{self, PartialNotify};
 use crate::globs::layout::Layout;
 
 use super::units::{ByteSize, Count, Flag, List, Period};
@@ -46,6 +47,9 @@ pub struct Partial {
     /// Read from the file only.
     #[serde(deserialize_with = "accounts::tables")]
     pub account: Option<Vec<PartialAccount>>,
+    /// Read from the file only.
+    #[serde(deserialize_with = "notifications::notify_tables")]
+    pub notify: Option<Vec<PartialNotify>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -98,6 +102,7 @@ pub struct PartialShutdown {
 #[serde(default, deny_unknown_fields, expecting = "a table of settings")]
 pub struct PartialQuota {
     pub zone: Option<String>,
+    pub forecast_within: Option<Period>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -268,6 +273,13 @@ fn from_variable(key: &str, text: &str) -> Result<Partial, MistakeText> {
     if path.first().is_some_and(|name| name == "account") {
         return Err(
             "accounts are set in the configuration file only, as [[account]] tables"
+                .to_owned()
+                .into(),
+        );
+    }
+    if path.first().is_some_and(|name| name == "notify") {
+        return Err(
+            "targets of notifications are set in the configuration file only, as [[notify]] tables"
                 .to_owned()
                 .into(),
         );

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use super::{Origin, Settings};
+use super::{Origin, Settings, notifications};
 
 impl Settings {
     /// A configuration file with everything in effect; with `origins` each line has its origin as a comment.
@@ -36,6 +36,13 @@ impl Settings {
         for account in self.accounts.describe() {
             text.push_str("\n[[account]]\n");
             for (name, value) in account.rows() {
+                line(&mut text, name, &value, &origin);
+            }
+        }
+        let origin = self.origin("notify");
+        for target in self.notify.targets.iter() {
+            text.push_str("\n[[notify]]\n");
+            for (name, value) in notifications::rows(target) {
                 line(&mut text, name, &value, &origin);
             }
         }

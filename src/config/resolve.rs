@@ -3,6 +3,7 @@
 //! An invalid value is reported at its origin: the file's line, the variable, the flag.
 
 mod http;
+mod notifications;
 mod retention;
 
 use std::collections::BTreeMap;
@@ -115,7 +116,9 @@ impl<'a> Resolver<'a> {
             self.refuse("quota.zone", problem);
             TimeZone::UTC
         });
+        let forecast_within = self.forecast_within();
         let accounts = self.accounts();
+        let notify = self.notify();
         let runs = self.runs(layout);
         let http = self.http();
         if !self.mistakes.is_empty() {
@@ -135,6 +138,8 @@ impl<'a> Resolver<'a> {
             shutdown_grace,
             quota_zone,
             accounts,
+            notify,
+            forecast_within,
             prices,
             prices_file,
             config_file: self.file.map(|file| file.path),

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{KEYS, Key, accounts};
+use super::{KEYS, Key, accounts, notifications};
 
 /// The JSON Schema of the configuration file, draft 2020-12.
 #[must_use]
@@ -18,6 +18,13 @@ pub fn schema() -> Value {
         "properties": self::properties(accounts::KEYS),
     });
     properties.insert("account".to_owned(), json!({ "type": "array", "items": account }));
+    let target = json!({
+        "type": "object",
+        "description": "A target of notifications; one such table for each.",
+        "additionalProperties": false,
+        "properties": self::properties(notifications::KEYS),
+    });
+    properties.insert("notify".to_owned(), json!({ "type": "array", "items": target }));
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "tokentail.toml",

@@ -2,8 +2,10 @@
 
 mod accounts;
 mod fuzz;
+mod notifications;
 mod polls;
 
+use std::ffi::OsString;
 use std::fs;
 
 use tempfile::TempDir;
@@ -567,7 +569,7 @@ fn a_variable_that_says_nothing_is_named_once() {
             let value = if is_text {
                 value.into()
             } else {
-                std::ffi::OsString::from_vec(vec![0xff])
+                OsString::from_vec(vec![0xff])
             };
             environment.vars.insert(name.clone(), value);
             let Err(mistakes) = load(&environment) else {
@@ -593,7 +595,7 @@ fn a_variable_that_says_nothing_is_named_once() {
 fn a_home_that_is_no_text_is_a_home() {
     use std::os::unix::ffi::OsStringExt;
     let (_folder, mut environment) = home("");
-    let home = std::ffi::OsString::from_vec(b"/h\xff".to_vec());
+    let home = OsString::from_vec(b"/h\xff".to_vec());
     environment.vars.insert("HOME".to_owned(), home.clone());
     assert!(load(&environment).unwrap().db.starts_with(home));
 }

@@ -1,7 +1,7 @@
 //! Wording of errors: messages of serde in the terms of TOML, with suggestions.
 
 use super::mistakes::{MistakeText, did_you_mean, near};
-use super::{KEYS, accounts};
+use super::{KEYS, accounts, notifications};
 
 /// Translates serde's terms (field, variant, sequence, map) into those of TOML (key, value, array, table).
 pub(super) fn to_toml_terms(message: &str) -> MistakeText {
@@ -42,6 +42,9 @@ fn meant(message: &str) -> Option<String> {
         Some((None, name)) => Some(format!("`{name}` belongs before the first [table]")),
         None if is_key && accounts::KEYS.iter().any(|key| is_meant(key.name)) => {
             Some("keys of an account belong below [[account]]".to_owned())
+        }
+        None if is_key && notifications::KEYS.iter().any(|key| is_meant(key.name)) => {
+            Some("keys of a target belong below [[notify]]".to_owned())
         }
         None => None,
     }

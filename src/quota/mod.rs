@@ -6,6 +6,7 @@ pub mod admission;
 pub mod budget;
 pub mod exhaustion;
 pub mod lease;
+pub mod notice;
 pub mod overage;
 pub mod pace;
 pub mod plausible;

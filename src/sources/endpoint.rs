@@ -1,18 +1,16 @@
 //! Requests to the usage endpoints.
 //!
-//! One server for each token: a redirect is an error. The thread that asks waits up to `REQUEST_WITHIN`.
+//! One server for each token: `outbound` follows no redirect. The thread that asks waits up to `REQUEST_WITHIN`.
 
 use std::time::Duration;
 
-use ureq::config::Config;
-use ureq::http::header::{ACCEPT, AUTHORIZATION, RETRY_AFTER, USER_AGENT};
-use ureq::{Agent, Error, Proxy};
 use zeroize::Zeroizing;
 
 use super::files::Credential;
 use crate::clock::Clock;
 use crate::config::is_loopback_url;
 use crate::model::{Millis, Observation};
+use crate::outbound::{OutboundError, OutboundRequest, USER_AGENT, send};
 use crate::parse::claude::limits::{ReportSource, reported, retry_after};
 use crate::quota::poll::outcome::{PollErrorKind, PollOutcome};
 use crate::quota::poll::settings::{PollSettings, PollVia};
@@ -25,7 +23,6 @@ const CLAUDE_BASE: &str = "https://api.anthropic.com";
 const CODEX_BASE: &str = "https://chatgpt.com/backend-api";
 /// The version of the interface that the endpoint of Claude requires with a login.
 const CLAUDE_BETA: &str = "oauth-2025-04-20";
-const OWN_USER_AGENT: &str = concat!("tokentail/", env!("CARGO_PKG_VERSION"));
 
 /// An answer: its outcome without the names of windows, its readings, and its time.
 pub struct Reply {
@@ -61,70 +58,56 @@ fn exchange(
 ) -> Result<Vec<Observation>, PollOutcome> {
     let url = url(settings);
     let is_codex = settings.via == PollVia::Wham;
-    let agent = agent(&url);
     let bearer = Zeroizing::new(format!("Bearer {}", credential.token.as_str()));
-    let mut request = agent
-        .get(&url)
-        .header(AUTHORIZATION, bearer.as_str())
-        .header(ACCEPT, "application/json")
-        .header(
-            USER_AGENT,
-            settings.user_agent.as_deref().unwrap_or(OWN_USER_AGENT),
-        );
+    let mut headers = vec![
+        ("Authorization", bearer.as_str()),
+        ("Accept", "application/json"),
+        ("User-Agent", settings.user_agent.as_deref().unwrap_or(USER_AGENT)),
+    ];
     if !is_codex {
-        request = request.header("anthropic-beta", CLAUDE_BETA);
+        headers.push(("anthropic-beta", CLAUDE_BETA));
     }
     if let Some(id) = credential.account_id.as_deref().filter(|_| is_codex) {
-        request = request.header("ChatGPT-Account-Id", id);
+        headers.push(("ChatGPT-Account-Id", id));
     }
     let host = url.split('/').nth(2).unwrap_or_default();
-    let failed = |error: &Error| {
+    let failed = |error: OutboundError| {
         let why = match error {
-            Error::BodyExceedsLimit(_) => {
+            OutboundError::Long => {
                 let detail = format!("the answer of {host} is longer than {} KiB", BODY_BYTES_MAX >> 10);
                 return PollOutcome::failed(PollErrorKind::BadAnswer, detail);
             }
-            Error::Timeout(_) => format!("{host} has not answered within {} s", REQUEST_WITHIN.as_secs()),
-            error => format!("no answer of {host}: {error}"),
+            OutboundError::Timeout => {
+                format!("{host} has not answered within {} s", REQUEST_WITHIN.as_secs())
+            }
+            OutboundError::Other(why) => format!("no answer of {host}: {why}"),
         };
         PollOutcome::failed(PollErrorKind::Network, why)
     };
-    let mut answer = request.call().map_err(|error| failed(&error))?;
-    let status = answer.status().as_u16();
+    let request = OutboundRequest {
+        url: &url,
+        is_local: is_loopback_url(&url),
+        headers: &headers,
+        body: None,
+        within: REQUEST_WITHIN,
+    };
+    let mut answer = send(&request).map_err(failed)?;
+    let status = answer.status();
     if status != 200 {
         let now = clock.now();
-        let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
-        let retry_at = header(RETRY_AFTER.as_str()).and_then(|text| retry_after(text, now));
-        let has_id = is_codex || header("request-id").is_some();
+        let retry_at = answer
+            .header("retry-after")
+            .and_then(|text| retry_after(text, now));
+        let has_id = is_codex || answer.header("request-id").is_some();
         return Err(PollOutcome::of_status(status, is_codex, retry_at, has_id));
     }
-    let body = answer
-        .body_mut()
-        .with_config()
-        .limit(BODY_BYTES_MAX)
-        .read_to_string();
-    let body = body.map_err(|error| failed(&error))?;
+    let body = answer.text(BODY_BYTES_MAX).map_err(failed)?;
     let observations = reported(ReportSource::Usage(&body), clock.now());
     if observations.is_empty() {
         let detail = format!("the answer of {host} has no reading of a limit");
         return Err(PollOutcome::failed(PollErrorKind::BadAnswer, detail));
     }
     Ok(observations)
-}
-
-fn agent(url: &str) -> Agent {
-    let is_loopback = is_loopback_url(url);
-    let mut config: ureq::config::ConfigBuilder<_> = Config::builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .https_only(!is_loopback)
-        .timeout_global(Some(REQUEST_WITHIN))
-        .max_idle_connections(0);
-    if is_loopback {
-        config = config.proxy(None::<Proxy>);
-    }
-    config.build().new_agent()
 }
 
 #[cfg(test)]

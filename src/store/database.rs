@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 
 use redb::Database;
 
@@ -13,6 +13,7 @@ use super::file::{DatabaseFile, note_rebuilt};
 use super::place::{Lost, new_database_note};
 use crate::model::AccountId;
 use crate::quota::account::{Account, THRESHOLDS_DEFAULT};
+use crate::quota::notice::target::NoticeTarget;
 use crate::sync::{lock, unpoisoned};
 
 /// The database while it is open, and its state since the start.
@@ -32,6 +33,8 @@ pub struct DatabaseSlot {
     windows_left_out: AtomicU64,
     /// The thresholds, in percent, of accounts that have their own.
     thresholds: RwLock<BTreeMap<AccountId, Vec<u8>>>,
+    /// The targets of events; none before they are set.
+    targets: RwLock<Arc<[NoticeTarget]>>,
 }
 
 impl DatabaseSlot {
@@ -46,6 +49,7 @@ impl DatabaseSlot {
             defers: AtomicBool::new(true),
             windows_left_out: AtomicU64::new(0),
             thresholds: RwLock::default(),
+            targets: RwLock::new(Arc::default()),
         }
     }
 
@@ -179,6 +183,17 @@ impl DatabaseSlot {
     /// Number of observations of windows beyond an account's bound that were ignored since the start.
     pub fn windows_left_out(&self) -> u64 {
         self.windows_left_out.load(Ordering::Relaxed)
+    }
+
+    /// Sets the targets of events.
+    pub fn set_targets(&self, targets: Arc<[NoticeTarget]>) {
+        *unpoisoned(self.targets.write()) = targets;
+    }
+
+    /// The targets of events.
+    pub fn targets(&self) -> Arc<[NoticeTarget]> {
+        let targets = unpoisoned(self.targets.read());
+        Arc::clone(&targets)
     }
 
     /// Sets the thresholds of accounts.

@@ -34,8 +34,9 @@ pub use read::{
 };
 pub use write::windows::HISTORY_AGE_MAX_MS;
 pub use write::{
-    AccountObservations, Committed, DecideLeases, ForgetRun, LeaseDesk, LimitChanges, NotBound, Outcome,
-    PostOutcome, ReplayEnd, RunChange, RunEvent, Start, Started, Writer,
+    AccountObservations, Committed, DecideLeases, ForgetRun, LeaseDesk, LimitChanges, NotBound,
+    OUTBOX_ROWS_MAX, OutboxChange, Outcome, PostOutcome, ReplayEnd, RunChange, RunEvent, Start, Started,
+    Writer,
 };
 
 #[cfg(test)]

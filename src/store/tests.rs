@@ -25,6 +25,7 @@ mod kinds;
 mod leases;
 mod limits;
 mod names;
+mod outbox;
 pub mod picture;
 mod prune;
 pub mod records;

@@ -50,6 +50,13 @@ const fn mark_by_name(path: &'static str, body: &'static str, status: u16) -> As
     }
 }
 
+const fn test_target(path: &'static str, body: &'static str, status: u16) -> Asked {
+    Asked {
+        route: "/v1/notify/{target}/test",
+        ..mark(path, body, status)
+    }
+}
+
 const fn observe(body: &'static str, status: u16) -> Asked {
     Asked {
         route: "/v1/observations",
@@ -202,6 +209,11 @@ const ASKED: [Asked; 67] = [
         422,
     ),
     mark("/v1/accounts/claude/default/mark", "{", 400),
+    test_target("/v1/notify/a/test", "{}", 200),
+    test_target("/v1/notify/a/test", r#"{"event":"window.reset"}"#, 200),
+    test_target("/v1/notify/a/test", r#"{"event":"window"}"#, 400),
+    test_target("/v1/notify/a/test", r#"{"events":"x"}"#, 422),
+    test_target("/v1/notify/b/test", "{}", 404),
     mark("/v1/accounts/claude/nobody/mark", r#"{"state":"exhausted"}"#, 404),
     mark("/v1/accounts/claude/%ff/mark", r#"{"state":"exhausted"}"#, 400),
     mark_by_name("/v1/quota/default/mark", r#"{"state":"available"}"#, 200),
@@ -330,7 +342,8 @@ fn collector(place: &Place) -> Collector {
             + &refused(now(), "seven_day", reset)
             + "no json\n",
     );
-    let mut collector = place.serve();
+    place.configure("[[notify]]\nname = \"a\"\nevents = [\"window.threshold\"]\nexec = [\"/bin/true\"]\n");
+    let mut collector = Collector::start(place.command_with_config(&["serve"]), place.socket());
     collector.wait_for_log(BACKLOG_READ);
     collector
 }

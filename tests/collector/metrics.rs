@@ -379,8 +379,9 @@ fn openmetrics_comes_to_those_who_prefer_it() {
 fn the_table_of_metrics_is_complete() {
     let place = Place::new();
     place.configure(
-        "[[account]]\nname = \"default\"\ncalls_quota = 10\ndaily_tokens = 10\nconcurrency = 4\n\
-         [account.poll]\nvia = \"cache-file\"\ncache = \"/no/such/file\"\n",
+        "[[account]]\nname = \"default\"\ncalls_quota = 10\ndaily_tokens = 10\nconcurrency = 4\nthresholds = [50]\n\
+         [account.poll]\nvia = \"cache-file\"\ncache = \"/no/such/file\"\n\
+         [[notify]]\nname = \"a\"\nevents = [\"window.threshold\"]\nexec = [\"/bin/true\"]\n",
     );
     append(
         &place.log("one", "a.jsonl"),
@@ -389,6 +390,7 @@ fn the_table_of_metrics_is_complete() {
     let mut collector = Collector::start(place.command_with_config(&["serve"]), place.socket());
     collector.wait_for_log(BACKLOG_READ);
     collector.wait_for_log("the account's own numbers are not there");
+    collector.wait_for_log("a notification is sent");
     let scraped = scrape(&collector);
     let families: BTreeSet<&str> = scraped
         .lines()

@@ -30,7 +30,7 @@ const RESPONSES: u64 = (RUNS * FILES * (LINES - LINES / 3)) as u64;
 const OUTPUT: u64 = (RUNS * FILES * LINES) as u64;
 
 /// The command, killed when one of its threads makes this system call for the n-th time.
-fn killed_at(call: &str, times: u32, command: &Command) -> Command {
+pub fn killed_at(call: &str, times: u32, command: &Command) -> Command {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e"]);
     strace.arg(format!("trace={call}")).arg("-e");
@@ -40,7 +40,7 @@ fn killed_at(call: &str, times: u32, command: &Command) -> Command {
 }
 
 /// The reason why nothing can be killed at a system call here.
-fn obstacle() -> Option<String> {
+pub fn obstacle() -> Option<String> {
     let mut end = Command::new("true");
     end.env_clear();
     let mut probe = killed_at("exit_group", 1, &end);

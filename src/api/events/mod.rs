@@ -4,9 +4,11 @@
 //! One task encodes updates as text; all subscribers get the same text. A subscriber that is too slow, or
 //! that resumes from further back than is kept, gets a gap event with a snapshot.
 
+mod latches;
 pub mod monitor;
 mod snapshot;
 mod subscriber;
+mod trouble;
 
 use std::sync::Arc;
 
@@ -45,7 +47,7 @@ struct EventsQuery {
     /// Only events of these accounts, as `name` or `provider/name`, separated by commas.
     account: Option<String>,
     /// Only events of these kinds, separated by commas: usage, window, threshold, account, run, health, lease,
-    /// probe.
+    /// probe, notify.
     kinds: Option<String>,
     /// The documents of `snapshot` and `gap`: `full`, the default, or `brief`, without what is by run, model and day.
     snapshot: Option<String>,

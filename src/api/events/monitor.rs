@@ -11,9 +11,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Json;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::latches;
+use super::trouble::{self, Trouble};
 use crate::api::document;
 use crate::api::health::{eval_context, health, snapshot_and_unseen};
 use crate::api::http::problem::blocking;
@@ -25,6 +28,7 @@ use crate::live::{AccountChange, Event, Listener, Update};
 use crate::model::{AccountId, Millis, WindowUpdate};
 use crate::quota::admission::{AccountVerdict, Assessment};
 use crate::quota::exhaustion::Cause;
+use crate::quota::notice::LatchChange;
 use crate::quota::pace::{self, Zone};
 use crate::quota::window::{self, Freshness, WindowState};
 use crate::store::KnownAccounts;
@@ -40,6 +44,8 @@ const CLOCK_AFTER_MIN: Duration = Duration::from_millis(20);
 const JUDGE_AFTER_MAX: Duration = Duration::from_secs(30);
 /// Interval between two evaluations of health.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
+/// Changes of health that wait for the committer.
+const HEALTH_CHANGES_MAX: usize = 16;
 
 /// The monitor task.
 pub struct Monitor {
@@ -74,8 +80,10 @@ impl Monitor {
     pub async fn run(mut self) {
         let stop = self.stop.clone();
         // A separate loop: account changes wait while nothing can be committed, and health must report that.
-        let health = follow_health(Arc::clone(&self.api), Arc::clone(&self.verdict));
-        let both = async { tokio::join!(self.follow_accounts(), health) };
+        let (changes, waiting) = mpsc::channel(HEALTH_CHANGES_MAX);
+        let health = follow_health(Arc::clone(&self.api), Arc::clone(&self.verdict), changes);
+        let commits = trouble::commit_changes(self.api.writes.clone(), waiting);
+        let both = async { tokio::join!(self.follow_accounts(), health, commits) };
         let _ = stop.run_until_cancelled(both).await;
     }
 
@@ -121,9 +129,15 @@ impl Monitor {
             let verdicts = verdict::judge(&known, &context);
             let by_clock = since.map_or_else(Update::default, |since| by_clock(&known, since, verdicts.now));
             *lock(&line) = service_line::verdict(&known, &verdicts);
-            Ok((by_clock, verdicts.next_change(&known), verdicts))
+            // What is not read yet may change everything that would be said.
+            let latches = if settings.notify.targets.is_empty() || unseen.is_some() {
+                Vec::new()
+            } else {
+                latches::changes(&snapshot.latches()?, &known, &verdicts, &settings, &api.polls)
+            };
+            Ok((by_clock, verdicts.next_change(&known), verdicts, latches))
         });
-        let Ok((mut update, next, verdicts)) = judged.await else {
+        let Ok((mut update, next, verdicts, latches)) = judged.await else {
             return JUDGE_AFTER_MAX;
         };
         let now = verdicts.now;
@@ -133,7 +147,8 @@ impl Monitor {
             update.accounts = changes(&published.assessments, &assessments);
         }
         // If it was not published, the next evaluation finds the change again.
-        if update == Update::default() || self.api.writes.note(update).await.is_ok() {
+        let is_quiet = update == Update::default() && latches.is_empty();
+        if is_quiet || self.api.writes.note(update, latches).await.is_ok() {
             self.published = Some(Judged { at: now, assessments });
         }
         let left = |until: Millis| u64::try_from(until.saturating_sub(now)).unwrap_or(0);
@@ -142,7 +157,8 @@ impl Monitor {
 }
 
 /// Evaluates health without end and publishes changes.
-async fn follow_health(api: Arc<ApiState>, verdict: Arc<Mutex<String>>) {
+async fn follow_health(api: Arc<ApiState>, verdict: Arc<Mutex<String>>, changes: mpsc::Sender<LatchChange>) {
+    let mut trouble = Trouble::default();
     let mut ticks = tokio::time::interval(HEALTH_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut published = wire::HealthEvent::default();
@@ -150,6 +166,7 @@ async fn follow_health(api: Arc<ApiState>, verdict: Arc<Mutex<String>>) {
     loop {
         ticks.tick().await;
         let now = health(&api);
+        trouble.look(&api, &now, &changes);
         let verdict = lock(&verdict).clone();
         let line_now = service_line::line(&now, &api.statuses, &verdict);
         if line != line_now {

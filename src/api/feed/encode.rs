@@ -14,7 +14,7 @@ use crate::model::{AccountId, Millis, RunId};
 use crate::store::KnownAccounts;
 
 /// The kinds of events that a filter may name.
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 9] = [
     "usage",
     "window",
     "threshold",
@@ -23,6 +23,7 @@ const KINDS: [&str; 8] = [
     "health",
     "lease",
     "probe",
+    "notify",
 ];
 /// Most names in one filter.
 const FILTER_NAMES_MAX: usize = 256;
@@ -244,6 +245,11 @@ impl CommitEvents {
         for changed in &update.probes {
             let document = event::probe(changed, stamp);
             written.add("probe", None, &changed.key.account, &document);
+        }
+        for changed in &update.notices {
+            let document = event::notify(changed, stamp);
+            let account = changed.account.clone().unwrap_or_default();
+            written.add("notify", None, &account, &document);
         }
         // Without spare capacity, as thousands are kept.
         let (frames, text) = (written.frames.into_boxed_slice(), written.text.into_boxed_str());

@@ -8,6 +8,7 @@ use crate::live::{AccountChange, Lifecycle, RunUpdate};
 use crate::model::{Fired, Millis, Phase, WindowUpdate};
 use crate::quota::lease::probe::Probe;
 use crate::quota::lease::{LeasePhase, LeaseUpdate, ProbeUpdate};
+use crate::quota::notice::NoticeUpdate;
 use crate::store::KnownAccounts;
 
 /// The commit that an event belongs to, and its time.
@@ -137,6 +138,21 @@ pub fn probe(changed: &ProbeUpdate, stamp: &CommitStamp) -> wire::ProbeEvent {
         failures: probe.map_or(0, |probe| probe.failures),
         // Its token is its commit's.
         lease: (probe.and_then(Probe::lease)).map(|number| format!("{number}-{}", stamp.sequence)),
+    }
+}
+
+pub fn notify(changed: &NoticeUpdate, stamp: &CommitStamp) -> wire::NotifyEvent {
+    let account = changed.account.as_ref();
+    wire::NotifyEvent {
+        sequence: stamp.sequence,
+        at: stamp.at.clone(),
+        target: changed.target.to_string(),
+        phase: changed.phase.into_str().to_owned(),
+        id: changed.id.as_ref().map(ToString::to_string),
+        event: changed.kind.map(|kind| kind.into_str().to_owned()),
+        provider: account.map(|id| id.provider.to_string()),
+        account: account.map(|id| id.name.to_string()),
+        count: changed.count,
     }
 }
 

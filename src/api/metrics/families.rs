@@ -8,6 +8,7 @@ use strum::VariantNames as _;
 use super::cost::{ClassSums, CostMeter};
 use super::encode::Family;
 use super::leases;
+use super::notifications;
 use super::process;
 use crate::api::document::quota;
 use crate::api::health::{eval_context, health, snapshot_and_unseen};
@@ -48,6 +49,7 @@ pub fn collect(sources: &ApiState, costs: &mut CostMeter) -> Vec<Family> {
 /// The families that need no store.
 pub fn without_store(sources: &ApiState) -> Vec<Family> {
     let mut families = collector(sources);
+    families.extend(notifications::outcomes(sources));
     families.extend(machine(sources));
     families
 }
@@ -266,6 +268,7 @@ fn stored(
     families.extend(accounts(&verdict::judge(&known, &terms)));
     let view = LeaseView::new(snapshot, &known, &terms, &sources.statuses.live())?;
     families.extend(leases::families(&view, &known, &terms));
+    families.push(notifications::waiting(sources, &snapshot.waiting_notices()?));
     Ok(families)
 }
 

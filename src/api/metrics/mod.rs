@@ -5,6 +5,7 @@ pub mod counters;
 mod encode;
 mod families;
 mod leases;
+mod notifications;
 mod process;
 
 use std::sync::Arc;

@@ -7,6 +7,7 @@ mod collector;
 mod cost;
 mod events;
 mod leases;
+mod notifications;
 mod prune;
 mod quota;
 mod records;
@@ -24,6 +25,7 @@ pub use events::{
     UsageEvent, WindowEvent,
 };
 pub use leases::{AcquireLeases, Capacity, Lease, LeaseAnswer, LeaseEvent, ProbeEvent, RenewLease};
+pub use notifications::{NotifyCounts, NotifyEvent, NotifyTarget, NotifyTest, NotifyTested};
 pub use prune::{PruneAnswer, PruneRequest, PruneTotals};
 pub use quota::{
     Account, AccountPoll, Candidate, Cause, Choice, HistoryPoint, LimitEvent, Mark, MayStart, Observed, Pace,

@@ -30,6 +30,7 @@ pub fn write(out: &mut dyn Write, received: &ReceivedEvent<'_>, width: Option<us
         "health" => read(data, health),
         "lease" => read(data, lease),
         "probe" => read(data, probe),
+        "notify" => read(data, notify),
         _ => None,
     };
     let (at, said) = said.unwrap_or_else(|| (String::new(), text::one_line(&data.to_string())));
@@ -256,6 +257,23 @@ fn probe(event: wire::ProbeEvent) -> (String, String) {
     }
     if let Some(until) = &event.until {
         let _ = write!(said, ", until {}", time(until));
+    }
+    (event.at, said)
+}
+
+fn notify(event: wire::NotifyEvent) -> (String, String) {
+    let mut said = format!(
+        "{}  {STRONG}{}{STRONG:#}",
+        text::name(&event.target),
+        text::name(&event.phase)
+    );
+    let what = match &event.event {
+        Some(kind) => text::name(kind),
+        None => counted(event.count, "event"),
+    };
+    let _ = write!(said, "  {what}");
+    if let (Some(provider), Some(account)) = (&event.provider, &event.account) {
+        let _ = write!(said, "  {}", account_name(provider, account));
     }
     (event.at, said)
 }
@@ -536,6 +554,31 @@ mod tests {
         assert_eq!(
             line("lease", &ended),
             "09:00:01 UTC  lease      1-2  run ended  claude/a  probe  run r\n"
+        );
+        let notify = wire::NotifyEvent {
+            at: AT.into(),
+            target: "oncall".into(),
+            phase: "sent".into(),
+            event: Some("window.reset".into()),
+            provider: Some("claude".into()),
+            account: Some("a".into()),
+            count: 1,
+            ..Default::default()
+        };
+        assert_eq!(
+            line("notify", &notify),
+            "09:00:01 UTC  notify     oncall  sent  window.reset  claude/a\n"
+        );
+        let dropped = wire::NotifyEvent {
+            phase: "dropped".into(),
+            event: None,
+            provider: None,
+            count: 3,
+            ..notify
+        };
+        assert_eq!(
+            line("notify", &dropped),
+            "09:00:01 UTC  notify     oncall  dropped  3 events\n"
         );
         let probe = wire::ProbeEvent {
             at: AT.into(),

@@ -1,11 +1,11 @@
 //! The checks of `[account.poll]`: each way with its own keys, and a token that goes to one server, encrypted.
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::units::{List, Period, within};
+use super::super::url::check_url;
 use super::poll::{PartialPoll, PollTable};
 use super::table::Table;
 use crate::model::Millis;
@@ -31,6 +31,11 @@ impl Table<'_> {
             return None;
         };
         self.check_fitting(given, via);
+        if via.has_credentials() && !cfg!(feature = "outbound") {
+            let problem = "this program was built without the feature `outbound`, so it sends no requests; use \
+                           claude-cli or cache-file";
+            self.refuse("poll.via", problem.to_owned());
+        }
         let default = Period(Duration::from_millis(INTERVAL_DEFAULT_MS.unsigned_abs()));
         let interval = given.interval.unwrap_or(default);
         if let Err(problem) = within(&interval, &INTERVAL_RANGE) {
@@ -50,7 +55,7 @@ impl Table<'_> {
             }
         }
         let base_url = given.base_url.as_deref().map(|url| url.trim_end_matches('/'));
-        if let Some(Err(problem)) = base_url.map(check_url) {
+        if let Some(Err(problem)) = base_url.map(|url| check_url(url, false)) {
             self.refuse("poll.base_url", problem);
         }
         Some(PollSettings {
@@ -126,44 +131,4 @@ impl Table<'_> {
         }
         Some(path.clone())
     }
-}
-
-/// Checks the address of a server that gets a token.
-fn check_url(url: &str) -> Result<(), String> {
-    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"@?#\\\"<>".contains(&byte);
-    let (scheme, rest) = url.split_once("://").unwrap_or_default();
-    let has_host = !host(rest).is_empty();
-    if url.len() > TEXT_BYTES_MAX || !url.bytes().all(is_plain) || !has_host {
-        return Err(format!(
-            "{url:?} is no address: https://HOST, with a port and a path if needed, without user, query and fragment"
-        ));
-    }
-    match scheme {
-        "https" => Ok(()),
-        "http" if is_loopback_url(url) => Ok(()),
-        "http" => Err(
-            "http:// is for this host alone, since it shows the token to the network; use https://"
-                .to_owned(),
-        ),
-        other => Err(format!("{other}:// is not supported; use https://")),
-    }
-}
-
-/// The host in what follows the scheme.
-fn host(rest: &str) -> &str {
-    let authority = rest.split('/').next().unwrap_or_default();
-    match authority.strip_prefix('[') {
-        Some(inner) => inner.split_once(']').map_or("", |(host, _)| host),
-        None => authority.split(':').next().unwrap_or_default(),
-    }
-}
-
-/// True for an address of this host over plain HTTP.
-#[must_use]
-pub fn is_loopback_url(url: &str) -> bool {
-    let Some(rest) = url.strip_prefix("http://") else {
-        return false;
-    };
-    let host = host(rest);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

@@ -10,6 +10,7 @@ mod counters;
 mod coverage;
 mod export;
 mod leases;
+mod outbox;
 mod quota;
 mod responses;
 mod runs;

@@ -4,6 +4,7 @@
 
 mod codec;
 mod leases;
+mod outbox;
 pub(super) mod prepare;
 mod rows;
 mod series;
@@ -15,6 +16,7 @@ use crate::model::RunNumber;
 
 pub use codec::{RowError, Stored, decode, encode, encode_after};
 pub use leases::{LeaseEndRow, LeaseRow, ProbeRow};
+pub use outbox::{LatchRow, OutboxPlace, OutboxRow};
 pub use rows::{
     AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow,
     MarkRow, PollRow, RunInfoRow, RunRow, RunTotalsRow, SessionRow, WindowRow,
@@ -25,7 +27,7 @@ pub use series::{
 pub use tombstone::{KeyState, Tombstone, day_of};
 
 /// The version of the whole schema, in `meta`. A database with another one is refused.
-pub const SCHEMA_VERSION: u64 = 8;
+pub const SCHEMA_VERSION: u64 = 9;
 
 type Bytes = &'static [u8];
 
@@ -138,6 +140,12 @@ pub const PROBES: TableDefinition<'static, (&'static str, &'static str, &'static
 /// (provider, account, class) to [`CostHistory`](crate::quota::lease::cost::CostHistory); no class is empty.
 pub const RUN_COSTS: TableDefinition<'static, (&'static str, &'static str, &'static str), Bytes> =
     TableDefinition::new("run_costs");
+
+/// (target, commit, place in the commit) to [`OutboxRow`]: events that wait to be sent.
+pub const OUTBOX: TableDefinition<'static, (&'static str, u64, u32), Bytes> = TableDefinition::new("outbox");
+/// (event, subject) to [`LatchRow`]: what was said of states that have no row of their own.
+pub const LATCHES: TableDefinition<'static, (&'static str, &'static str), Bytes> =
+    TableDefinition::new("latches");
 
 /// Key of `meta`: the version of the schema.
 pub const META_SCHEMA: &str = "schema";

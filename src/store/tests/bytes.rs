@@ -15,20 +15,21 @@ use crate::quota::exhaustion::Cause;
 use crate::quota::lease::cost::{CostHistory, RunCost, WindowCost};
 use crate::quota::lease::probe::{Probe, ProbePhase};
 use crate::quota::lease::{KeyedAnswer, Lease, LeaseEnd};
+use crate::quota::notice::{Latch, Notice, NoticeKind, NumberedNotice};
 use crate::quota::overage::Overage;
 use crate::quota::poll::Backoff;
 use crate::quota::throttle::Throttles;
 use crate::quota::window::{Held, Reading, Track, WindowState};
 use crate::store::schema::{
-    AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LeaseEndRow,
-    LeaseRow, LimitEventRow, MarkRow, PlaceRow, PollRow, ProbeRow, RecordPart, RecordRow, ResponseParts,
-    ResponseRow, RouteRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, SessionRow, Stored, WindowRow,
-    decode, encode,
+    AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LatchRow,
+    LeaseEndRow, LeaseRow, LimitEventRow, MarkRow, OutboxRow, PlaceRow, PollRow, ProbeRow, RecordPart,
+    RecordRow, ResponseParts, ResponseRow, RouteRow, RunInfoRow, RunRow, RunTotalsRow, SeriesRow, SessionRow,
+    Stored, WindowRow, decode, encode,
 };
 
 /// Table, type and bytes of the key, type and bytes of the value.
-const TABLES: [&str; 48] = [
-    "meta [&str] 736368656d61 [u64] 0800000000000000",
+const TABLES: [&str; 50] = [
+    "meta [&str] 736368656d61 [u64] 0900000000000000",
     "notes [&str] 72656275696c74 [&str] 776879",
     "runs [&str] 72756e [&[u8]] 01f0a2040103",
     "paths [(u32,&[u8])] 01000000612e6a736f6e6c [u32] 02000000",
@@ -85,6 +86,9 @@ const TABLES: [&str; 48] = [
     "lease_keys [&str] 6b [u64] 0100000000000000",
     "probes [(&str,&str,&str)] 0101706e6f707573 [&[u8]] 01010700000403040a",
     "run_costs [(&str,&str,&str)] 0101706e [&[u8]] 010109010177000000000000e03f",
+    "outbox [(&str,u64,u32)] 0174010000000000000002000000 [&[u8]] 010165000201017001016e010162010172014b01000000000000e03f\
+     0104010173010601017701040174",
+    "latches [(&str,&str)] 016b73 [&[u8]] 0101040604",
 ];
 
 fn hex(bytes: &[u8]) -> String {
@@ -601,6 +605,12 @@ fn tables() -> Vec<String> {
             ProbeRow::new(&probe(ProbePhase::HalfOpen { lease: 7 }))
         ),
         row!(RUN_COSTS, ("p", "n", ""), costs()),
+        row!(
+            OUTBOX,
+            ("t", 1, 2),
+            OutboxRow::new(&notice(NoticeKind::WindowThreshold))
+        ),
+        row!(LATCHES, ("k", "s"), LatchRow::new(set())),
     ]
 }
 
@@ -865,4 +875,68 @@ fn the_bytes_of_a_price_class_and_of_a_dialect_stay_as_they_are() {
         ..series()
     };
     assert_eq!((of_record.key().5, bytes(&of_record)[7]), (255, 0), "no dialect");
+}
+
+/// An event with every field.
+fn notice(kind: NoticeKind) -> NumberedNotice {
+    NumberedNotice {
+        id: "e".into(),
+        notice: Notice {
+            kind,
+            at: 1,
+            account: Some(AccountId {
+                provider: "p".into(),
+                name: "n".into(),
+            }),
+            bucket: Some("b".into()),
+            run: Some("r".into()),
+            threshold: Some(75),
+            utilization: Some(0.5),
+            reset_at: Some(2),
+            source: Some("s".into()),
+            observed_at: Some(3),
+            reason: Some("w".into()),
+            count: Some(4),
+            sentence: "t".into(),
+        },
+    }
+}
+
+fn set() -> Latch {
+    Latch {
+        stage: 1,
+        mark: 2,
+        seen: 3,
+        against: 4,
+    }
+}
+
+#[test]
+fn the_bytes_of_events_and_latches_stay_as_they_are() {
+    use NoticeKind::*;
+    for (kind, code) in [
+        (WindowThreshold, 0),
+        (WindowExhausted, 1),
+        (WindowReset, 2),
+        (AccountExhausted, 3),
+        (AccountAvailable, 4),
+        (BudgetThreshold, 5),
+        (ForecastBeforeReset, 6),
+        (RunStopped, 7),
+        (HealthDegraded, 8),
+        (HealthOk, 9),
+        (PollExpired, 10),
+        (NotifyDropped, 11),
+    ] {
+        let row = OutboxRow::new(&notice(kind));
+        // Version, length and text of the id, kind.
+        assert_eq!(bytes(&row)[..4], [1, 1, b'e', code]);
+        assert_eq!(row.notice(), notice(kind));
+    }
+    let bare = NumberedNotice {
+        id: "e".into(),
+        notice: Notice::new(HealthOk, 1, "t"),
+    };
+    assert_eq!(OutboxRow::new(&bare).notice(), bare);
+    assert_eq!(LatchRow::new(set()).latch(), set());
 }

@@ -54,11 +54,13 @@ impl Writer {
             let mut meta = write.open_table(META)?;
             limits.apply_deferred(&mut meta, &names.accounts, now)?;
             let sequence = next_sequence(&mut meta)?;
-            Ok(Committed {
+            let mut committed = Committed {
                 sequence,
                 limits: limits.finish(&names.accounts)?,
                 ..Committed::default()
-            })
+            };
+            committed.queue_notices(&slot, write, now)?;
+            Ok(committed)
         })?;
         slot.defer_no_more();
         Ok(committed)

@@ -147,6 +147,9 @@ fn when(record: &Record, batch: &Batch) -> (Millis, Dating) {
 pub(super) struct CommitTx<'s, 't> {
     pub(super) registry: Registry<'t>,
     limits: WindowChanges<'s, 't>,
+    /// For the outbox.
+    slot: &'s DatabaseSlot,
+    write: &'t WriteTransaction,
     sessions: Sessions<'t>,
     files: FileTables<'t>,
     pub(super) models: ModelTables<'t>,
@@ -182,6 +185,8 @@ impl<'s, 't> CommitTx<'s, 't> {
         Ok(Self {
             registry: Registry::new(write)?,
             limits: WindowChanges::new(slot, write)?,
+            slot,
+            write,
             sessions: Sessions::new(write)?,
             files: FileTables::new(write)?,
             models: ModelTables::new(write)?,
@@ -469,6 +474,7 @@ impl<'s, 't> CommitTx<'s, 't> {
         committed.without_run = TxRuns::without_run(self.names, &sums, &by_series);
         self.limits.merge_waiting(&mut self.meta, &self.names.accounts)?;
         committed.limits = self.limits.finish(&self.names.accounts)?;
+        committed.queue_notices(self.slot, self.write, self.read_at)?;
         committed.outcomes = self.outcomes;
         committed.posted = self.posted;
         Ok(committed)

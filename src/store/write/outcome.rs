@@ -8,6 +8,7 @@ use crate::model::{
     AccountId, Fired, Labels, LineCounts, Millis, Phase, Position, ResponseKey, RunId, WindowUpdate,
 };
 use crate::quota::lease::{LeaseUpdate, ProbeUpdate};
+use crate::quota::notice::{Notice, NoticeUpdate};
 
 /// Result of one posted record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct RunChange {
 pub struct LimitChanges {
     pub windows: Vec<WindowUpdate>,
     pub fired: Vec<Fired>,
+    /// Events for the outbox.
+    pub notices: Vec<Notice>,
 }
 
 /// A run was started or stopped.
@@ -85,6 +88,8 @@ pub struct Committed {
     pub events: Vec<RunEvent>,
     pub leases: Vec<LeaseUpdate>,
     pub probes: Vec<ProbeUpdate>,
+    /// Changes of the outbox.
+    pub notices: Vec<NoticeUpdate>,
     /// One for each posted record, in order.
     pub posted: Vec<PostOutcome>,
     /// The changes by posted records of no run, one for each account.

@@ -93,11 +93,13 @@ impl Writer {
                 }
             }
             limits.merge_waiting(&mut meta, &names.accounts)?;
-            Ok(Committed {
+            let mut committed = Committed {
                 sequence: next_sequence(&mut meta)?,
                 limits: limits.finish(&names.accounts)?,
                 ..Committed::default()
-            })
+            };
+            committed.queue_notices(&slot, write, now)?;
+            Ok(committed)
         })
     }
 }

@@ -5,6 +5,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use redb::WriteTransaction;
 
@@ -18,6 +19,7 @@ use crate::dedup::Totals;
 use crate::model::{AccountId, Labels, Millis, Phase, RunId, RunNumber, StopReason};
 use crate::quota::lease::{LeaseNumber, LeaseUpdate};
 use crate::store::StoreError;
+use crate::store::database::DatabaseSlot;
 use crate::store::error::DbError;
 use crate::store::schema::{
     FILES, FORGOTTEN, FORGOTTEN_RUNS, ForgottenRow, META, PATHS, RunInfoRow, RunTotalsRow,
@@ -75,6 +77,7 @@ impl Writer {
         backlog: bool,
         now: Millis,
     ) -> Result<(Vec<Started>, Committed), StoreError> {
+        let slot = Arc::clone(self.slot());
         self.transact_named(|write, names| {
             let mut registry = Registry::new(write)?;
             let mut leases = LeaseTables::new(write)?;
@@ -87,7 +90,7 @@ impl Writer {
                 }
                 started.push(outcome);
             }
-            Ok((started, numbered(write, events, leases.updates)?))
+            Ok((started, numbered(&slot, write, events, leases.updates, now)?))
         })
     }
 
@@ -122,6 +125,7 @@ impl Writer {
         runs: &[(RunId, StopReason)],
         now: Millis,
     ) -> Result<(Vec<bool>, Option<Committed>), StoreError> {
+        let slot = Arc::clone(self.slot());
         self.transact(|write| {
             let (mut stopped, mut events) = (Vec::with_capacity(runs.len()), Vec::new());
             let mut leases = LeaseTables::new(write)?;
@@ -149,7 +153,10 @@ impl Writer {
             if !stopped.contains(&true) {
                 return Ok((stopped, None));
             }
-            Ok((stopped, Some(numbered(write, events, leases.updates)?)))
+            Ok((
+                stopped,
+                Some(numbered(&slot, write, events, leases.updates, now)?),
+            ))
         })
     }
 
@@ -163,6 +170,7 @@ impl Writer {
         runs: &[ForgetRun],
         now: Millis,
     ) -> Result<(Vec<bool>, Option<Committed>), StoreError> {
+        let slot = Arc::clone(self.slot());
         self.transact_named(|write, names| {
             let (mut known, mut events) = (Vec::with_capacity(runs.len()), Vec::new());
             let mut leases = LeaseTables::new(write)?;
@@ -175,7 +183,7 @@ impl Writer {
             if events.is_empty() {
                 return Ok((known, None));
             }
-            Ok((known, Some(numbered(write, events, leases.updates)?)))
+            Ok((known, Some(numbered(&slot, write, events, leases.updates, now)?)))
         })
     }
 
@@ -341,9 +349,11 @@ fn forget_files(write: &WriteTransaction, run: RunNumber) -> Result<(), DbError>
 
 /// Result of a transaction with events only; without any it takes no number.
 fn numbered(
+    slot: &DatabaseSlot,
     write: &WriteTransaction,
     events: Vec<RunEvent>,
     leases: Vec<LeaseUpdate>,
+    now: Millis,
 ) -> Result<Committed, DbError> {
     let mut committed = Committed {
         leases,
@@ -354,5 +364,6 @@ fn numbered(
         committed.sequence = next_sequence(&mut meta)?;
     }
     committed.events = events;
+    committed.queue_notices(slot, write, now)?;
     Ok(committed)
 }

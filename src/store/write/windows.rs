@@ -15,6 +15,8 @@ use super::outcome::LimitChanges;
 use crate::model::{
     AccountId, DAY_MS, HOUR_MS, LimitStatus, MINUTE_MS, Millis, Observation, QUARTER_MS, WindowUpdate,
 };
+use crate::quota::notice::Notice;
+use crate::quota::notice::causes::{WindowSubject, of_window};
 use crate::quota::overage::Overage;
 use crate::quota::window::{RESET_JITTER_MS, merge};
 use crate::quota::window_name;
@@ -78,6 +80,10 @@ pub struct WindowChanges<'s, 't> {
     /// Accounts whose row in `accounts` changed.
     accounts_changed: BTreeSet<(u32, &'static str)>,
     newly_fired: Vec<(u64, FiredRow)>,
+    /// Events for the outbox.
+    notices: Vec<Notice>,
+    /// True if there is a target for them.
+    has_targets: bool,
     /// Observations of windows beyond [`WINDOWS_PER_ACCOUNT_MAX`].
     left_out: u64,
 }
@@ -101,6 +107,8 @@ impl<'s, 't> WindowChanges<'s, 't> {
             accounts: open!(ACCOUNT_LIMITS),
             accounts_changed: BTreeSet::new(),
             newly_fired: Vec::new(),
+            notices: Vec::new(),
+            has_targets: !slot.targets().is_empty(),
             left_out: 0,
         })
     }
@@ -195,6 +203,17 @@ impl<'s, 't> WindowChanges<'s, 't> {
             at,
             &thresholds,
         );
+        if self.has_targets
+            && let Some(account) = accounts.get(account as usize)
+        {
+            self.notices.extend(of_window(
+                WindowSubject { account, name },
+                known.as_ref().map(|open| &open.row.track.state),
+                &merged.track.state,
+                (merged.rolled_over, &merged.crossed),
+                at,
+            ));
+        }
         let mut open = match known {
             Some(mut open) => {
                 open.changed |= open.row.track != merged.track;
@@ -428,7 +447,10 @@ impl<'s, 't> WindowChanges<'s, 't> {
     /// Writes the changes and returns them.
     pub fn finish(mut self, accounts: &[AccountId]) -> Result<LimitChanges, DbError> {
         let id = |account: u32| accounts.get(account as usize).cloned().unwrap_or_default();
-        let mut changes = LimitChanges::default();
+        let mut changes = LimitChanges {
+            notices: std::mem::take(&mut self.notices),
+            ..LimitChanges::default()
+        };
         if self.left_out > 0 && self.slot.leave_out_windows(self.left_out) == 0 {
             tracing::warn!(
                 "an account has more than {WINDOWS_PER_ACCOUNT_MAX} windows of uncommon names; what logs say of further \

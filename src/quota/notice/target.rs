@@ -1,0 +1,136 @@
+//! Targets: who gets which events, and how.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
+
+use super::{Notice, NoticeKind};
+use crate::model::Millis;
+
+/// The form of a webhook's body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoStaticStr, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase", const_into_str)]
+pub enum NoticeFormat {
+    /// Standard Webhooks.
+    #[default]
+    Standard,
+    /// The webhook of Alertmanager, version 4.
+    Alertmanager,
+    Ntfy,
+    /// Slack, Mattermost, and others that take `text`.
+    Slack,
+}
+
+/// The way to a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoticeRoute {
+    Url(Box<str>),
+    /// A program by its absolute path, and its arguments.
+    Exec(Vec<String>),
+}
+
+impl NoticeRoute {
+    /// The way as shown: the path and the query of an address may be a secret.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Url(url) => shown_url(url),
+            Self::Exec(words) => words.first().cloned().unwrap_or_default(),
+        }
+    }
+}
+
+/// An address up to its host, with `/...` for what follows.
+#[must_use]
+pub fn shown_url(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let more = if rest.len() > host.len() { "/..." } else { "" };
+    format!("{scheme}://{host}{more}")
+}
+
+/// Conditions on events. Each applies to the events that have the property, and to no other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NoticeMatch {
+    pub provider: Option<Box<str>>,
+    pub account: Option<Box<str>>,
+    pub bucket: Option<Box<str>>,
+    pub run: Option<Box<str>>,
+    /// The least threshold, in percent.
+    pub threshold: Option<u8>,
+}
+
+/// A configured target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoticeTarget {
+    pub name: Box<str>,
+    /// Names of events; `account.*` stands for all that begin so, `*` for all.
+    pub events: Vec<Box<str>>,
+    pub matches: NoticeMatch,
+    pub route: NoticeRoute,
+    pub secret_file: Option<PathBuf>,
+    pub format: NoticeFormat,
+    /// Of one try as a whole.
+    pub timeout: Duration,
+    /// Age at which an event is dropped, in milliseconds.
+    pub max_age: Millis,
+}
+
+impl NoticeTarget {
+    /// True if the target gets this event.
+    #[must_use]
+    pub fn wants(&self, notice: &Notice) -> bool {
+        // What a target lost is said to it whatever it asked for.
+        if notice.kind == NoticeKind::NotifyDropped {
+            return true;
+        }
+        let account = notice.account.as_ref();
+        let fits = |pattern: &Option<Box<str>>, value: Option<&str>| match (pattern, value) {
+            (Some(pattern), Some(value)) => fits(pattern, value),
+            _ => true,
+        };
+        let rules = &self.matches;
+        self.events.iter().any(|pattern| names(pattern, notice.kind))
+            && fits(&rules.provider, account.map(|id| &*id.provider))
+            && fits(&rules.account, account.map(|id| &*id.name))
+            && fits(&rules.bucket, notice.bucket.as_deref())
+            && fits(&rules.run, notice.run.as_deref())
+            && (rules.threshold.zip(notice.threshold)).is_none_or(|(least, is)| is >= least)
+    }
+}
+
+/// True if a pattern names a kind. `run.stopped` is named by its full name alone.
+#[must_use]
+pub fn names(pattern: &str, kind: NoticeKind) -> bool {
+    let name = kind.into_str();
+    match pattern.strip_suffix('*') {
+        None => pattern == name,
+        Some(_) if kind == NoticeKind::RunStopped => false,
+        Some(prefix) => name.starts_with(prefix),
+    }
+}
+
+/// True if a value fits a pattern, in which `*` stands for any characters.
+fn fits(pattern: &str, value: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| value.strip_prefix(first)) else {
+        return false;
+    };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        let Some(at) = rest.find(part) else {
+            return false;
+        };
+        rest = &rest[at + part.len()..];
+    }
+    true
+}

@@ -1,0 +1,199 @@
+//! The thread of one try: it reads the first event that waits, delivers it, and commits what came of it.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::body::OutgoingNotice;
+use super::delivery::{DeliveryContext, deliver};
+use super::schedule::TryResult;
+use crate::committer::handle::WeakCommitterHandle;
+use crate::model::Millis;
+use crate::quota::notice::target::NoticeTarget;
+use crate::quota::notice::{NoticeKind, NoticePhase, NumberedNotice};
+use crate::store::{OutboxChange, Reader, StoreError};
+use crate::sync::lock;
+
+/// Ids kept of events that were sent from memory.
+const EARLY_IDS_MAX: usize = 256;
+
+/// Events that were sent from memory: their rows are not sent again.
+#[derive(Debug, Default)]
+pub(super) struct EarlyIds(VecDeque<(Box<str>, Box<str>)>);
+
+impl EarlyIds {
+    fn note(&mut self, target: &str, id: &str) {
+        if self.0.len() >= EARLY_IDS_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((target.into(), id.into()));
+    }
+
+    fn has(&self, target: &str, id: &str) -> bool {
+        self.0.iter().any(|(of, known)| **of == *target && **known == *id)
+    }
+}
+
+/// What a thread needs.
+pub(super) struct LaneParts {
+    pub target: NoticeTarget,
+    /// An event from memory; else the first of the outbox.
+    pub early: Option<NumberedNotice>,
+    pub delivered_early: Arc<Mutex<EarlyIds>>,
+    pub context: DeliveryContext,
+    pub store: Reader,
+    pub writes: WeakCommitterHandle,
+    pub reports: mpsc::Sender<LaneReport>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum LaneEnd {
+    /// Nothing waits.
+    Nothing,
+    /// It was sent from memory before.
+    Repeated,
+    /// Old events were dropped.
+    Dropped,
+    Sent,
+    Retry {
+        why: String,
+        after: Option<Millis>,
+    },
+    Failed(String),
+    Store(StoreError),
+}
+
+/// The report of a thread.
+#[derive(Debug)]
+pub(super) struct LaneReport {
+    pub target: Box<str>,
+    /// The event from memory.
+    pub early: Option<Box<str>>,
+    pub id: Box<str>,
+    pub end: LaneEnd,
+}
+
+/// Starts the thread; false if the system refuses one.
+pub(super) fn start(parts: LaneParts) -> bool {
+    let runtime = Handle::current();
+    let name = format!("notify-{}", parts.target.name);
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        let (id, end) = parts.work(&runtime);
+        let report = LaneReport {
+            target: parts.target.name.clone(),
+            early: parts.early.as_ref().map(|numbered| numbered.id.clone()),
+            id,
+            end,
+        };
+        // After a shutdown nobody listens.
+        let _ = parts.reports.blocking_send(report);
+    });
+    if let Err(error) = &thread {
+        tracing::warn!(%error, "no thread for a notification");
+    }
+    thread.is_ok()
+}
+
+/// Drops the rows of targets that are not configured any more, if there are any.
+pub(super) fn drop_unknown(known: BTreeSet<Box<str>>, store: Reader, writes: WeakCommitterHandle) {
+    let runtime = Handle::current();
+    let thread = std::thread::Builder::new()
+        .name("notify-drop".to_owned())
+        .spawn(move || {
+            let waiting = store.snapshot().and_then(|snapshot| snapshot.waiting_notices());
+            let is_unknown = waiting.is_ok_and(|waiting| waiting.keys().any(|name| !known.contains(name)));
+            drop(store);
+            if is_unknown {
+                // Without a committer there is no next event.
+                let _ = runtime.block_on(writes.change_outbox(OutboxChange::DropUnknown));
+            }
+        });
+    if let Err(error) = thread {
+        tracing::warn!(%error, "events of targets that are not configured stay until the next start");
+    }
+}
+
+impl LaneParts {
+    fn work(&self, runtime: &Handle) -> (Box<str>, LaneEnd) {
+        if let Some(numbered) = &self.early {
+            return (numbered.id.clone(), self.send_early(numbered));
+        }
+        let first = self
+            .store
+            .snapshot()
+            .and_then(|snapshot| snapshot.first_notice(&self.target.name));
+        let (place, numbered) = match first {
+            Ok(Some(first)) => first,
+            Ok(None) => return ("".into(), LaneEnd::Nothing),
+            Err(error) => return ("".into(), LaneEnd::Store(error)),
+        };
+        let change = |change| {
+            // Without an answer the row stays, and is sent again by the next collector.
+            let _ = runtime.block_on(self.writes.change_outbox(change));
+        };
+        let target = || self.target.name.clone();
+        let before = self.context.clock.now().saturating_sub(self.target.max_age);
+        if numbered.notice.at < before && numbered.notice.kind != NoticeKind::NotifyDropped {
+            change(OutboxChange::DropOlder {
+                target: target(),
+                before,
+            });
+            return (numbered.id, LaneEnd::Dropped);
+        }
+        let finish = |phase| {
+            change(OutboxChange::Finish {
+                target: target(),
+                place,
+                phase,
+            });
+        };
+        if lock(&self.delivered_early).has(&self.target.name, &numbered.id) {
+            finish(NoticePhase::Sent);
+            return (numbered.id, LaneEnd::Repeated);
+        }
+        let end = self.send(&numbered, Some(place.0));
+        match &end {
+            LaneEnd::Sent => finish(NoticePhase::Sent),
+            LaneEnd::Failed(_) => finish(NoticePhase::Failed),
+            _ => {}
+        }
+        (numbered.id, end)
+    }
+
+    fn send_early(&self, numbered: &NumberedNotice) -> LaneEnd {
+        if lock(&self.delivered_early).has(&self.target.name, &numbered.id) {
+            return LaneEnd::Repeated;
+        }
+        let age = self.context.clock.now().saturating_sub(numbered.notice.at);
+        if age > self.target.max_age {
+            return LaneEnd::Dropped;
+        }
+        let end = self.send(numbered, None);
+        if matches!(end, LaneEnd::Sent | LaneEnd::Failed(_)) {
+            lock(&self.delivered_early).note(&self.target.name, &numbered.id);
+        }
+        end
+    }
+
+    fn send(&self, numbered: &NumberedNotice, sequence: Option<u64>) -> LaneEnd {
+        let outgoing = OutgoingNotice {
+            numbered,
+            sequence,
+            host: &self.context.host,
+            is_test: false,
+        };
+        tracing::debug!(
+            target = &*self.target.name,
+            id = &*numbered.id,
+            "sends a notification"
+        );
+        match deliver(&self.target, &outgoing, &self.context) {
+            TryResult::Sent => LaneEnd::Sent,
+            TryResult::Retry { why, after } => LaneEnd::Retry { why, after },
+            TryResult::Failed { why } => LaneEnd::Failed(why),
+        }
+    }
+}
