@@ -25,7 +25,7 @@ pub use series::{
 pub use tombstone::{KeyState, Tombstone, day_of};
 
 /// The version of the whole schema, in `meta`. A database with another one is refused.
-pub const SCHEMA_VERSION: u64 = 8;
+pub const SCHEMA_VERSION: u64 = 9;
 
 type Bytes = &'static [u8];
 

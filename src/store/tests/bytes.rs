@@ -84,7 +84,7 @@ const TABLES: [&str; 48] = [
     "lease_answers [u64] 0100000000000000 [&[u8]] 01016b0206027b7d",
     "lease_keys [&str] 6b [u64] 0100000000000000",
     "probes [(&str,&str,&str)] 0101706e6f707573 [&[u8]] 01010700000403040a",
-    "run_costs [(&str,&str,&str)] 0101706e [&[u8]] 010109010177000000000000e03f",
+    "run_costs [(&str,&str,&str)] 0101706e [&[u8]] 01010809010177000000000000e03f",
 ];
 
 fn hex(bytes: &[u8]) -> String {
@@ -430,6 +430,7 @@ fn probe(phase: ProbePhase) -> Probe {
 
 fn costs() -> CostHistory {
     CostHistory(vec![RunCost {
+        run: 8,
         tokens: 9,
         windows: costs_of_windows(),
     }])
