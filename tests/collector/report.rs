@@ -144,7 +144,6 @@ fn periods_and_filters_choose_what_is_summed() {
         ("daily --run b", 47),
         ("daily -p -srv-x", 1_501_200),
         ("daily --account claude/default", 1_501_247),
-        ("daily --account claude/other", 0),
         ("sessions --id s2", 47),
         ("daily -O", 1_501_247),
     ] {

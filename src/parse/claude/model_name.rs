@@ -45,7 +45,7 @@ impl ModelMemory {
     }
 }
 
-/// A name that can be stored and shown: valid text without control characters, at most [`MODEL_BYTES_MAX`]
+/// A name that can be stored and shown: valid text without unsafe characters, at most [`MODEL_BYTES_MAX`]
 /// long.
 #[must_use]
 pub fn model_name(text: Option<&[u8]>) -> String {
