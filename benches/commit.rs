@@ -155,6 +155,7 @@ fn batch(rng: &mut Rng, rows: usize) -> Batch {
     Batch {
         run,
         path: Path::new(&path).into(),
+        is_project: false,
         renamed_from: None,
         expect: None,
         cursor: Cursor {

@@ -231,6 +231,7 @@ fn batch(rng: &mut Rng, session: u64, size: &Size, count: u64) -> Batch {
     Batch {
         run: RunId::new(&format!("run-{}", session % size.runs)).expect("a run id"),
         path: Path::new(&path).into(),
+        is_project: false,
         renamed_from: None,
         expect: None,
         cursor: Cursor {

@@ -291,6 +291,7 @@ fn batch(rng: &mut Rng, run: &str, file: u64, count: u64, days: std::ops::Range<
     Batch {
         run: RunId::new(run).expect("a run id"),
         path: Path::new(&format!("mount/p/{file:032x}.jsonl")).into(),
+        is_project: false,
         renamed_from: None,
         expect: None,
         cursor: Cursor {

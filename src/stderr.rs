@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::model::format::length;
 use crate::sync::{lock, unpoisoned};
 
 /// Queue bound of lines of the log, in bytes. Lines beyond it are dropped and counted.
@@ -236,7 +237,7 @@ impl Queue {
             .writing_since
             .map(|since| now.saturating_duration_since(since));
         let why = match (&state.error, stuck.filter(|stuck| *stuck >= STUCK_AFTER)) {
-            (_, Some(stuck)) => format!("standard error has taken nothing for {} s", stuck.as_secs()),
+            (_, Some(stuck)) => format!("standard error has taken nothing for {}", length(stuck.as_secs())),
             (Some(error), None) => format!("standard error takes nothing: {error}"),
             (None, None) => return None,
         };

@@ -2,6 +2,7 @@
 
 use crate::api::document::time;
 use crate::api::wire;
+use crate::model::letters::is_unsafe;
 use crate::quota::window;
 use crate::store::KnownAccounts;
 use crate::tailer::status::RunStatuses;
@@ -54,7 +55,7 @@ pub fn line(health: &wire::Health, statuses: &RunStatuses, verdict: &str) -> Str
         parts.push(format!("reading the backlog, {mib} MiB left"));
     }
     parts.extend((!verdict.is_empty()).then(|| verdict.to_owned()));
-    let mut line = parts.join("; ").replace(char::is_control, " ");
+    let mut line = parts.join("; ").replace(is_unsafe, " ");
     line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
     line
 }

@@ -272,7 +272,7 @@ pub struct MarkArgs {
     /// The account: provider/name, or one of the two if only one account has it
     pub account: String,
 
-    /// `available` removes an earlier `exhausted`
+    /// `available` removes an earlier `exhausted`, and ends the steps in which leases are granted after a block
     pub state: MarkState,
 
     /// RFC 3339, or a length of time from now as in 2h [default: until the mark is removed]
@@ -313,7 +313,7 @@ pub struct MayStartArgs {
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
 
-    /// While the answer is `wait`, wait for another answer, at most for this long [default: without end]
+    /// While the answer is `wait` or `unknown`, wait for another one, at most for this long [default: without end]
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, value_parser = parse_length)]
     pub wait: Option<Option<Duration>>,
 }
@@ -337,7 +337,8 @@ Examples:
   tokentail may-start --model claude-opus-5 --json
   tokentail may-start --wait=30m && start-the-run
 
-Exits 0 for allow, 1 for wait and deny, 2 for unknown, 69 if no collector answers, 75 if --wait ran out.";
+Exits 0 for allow, 1 for wait and deny, 2 for unknown, also if --wait ran out, 69 if no collector answers, 75 if --wait ran
+out before a place was free.";
 
 const SERVE_EXAMPLES: &str = "\
 Examples:

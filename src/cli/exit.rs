@@ -69,11 +69,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// Between the sentences of a message on standard error.
+pub const LINE_BREAK: &str = "\n    ";
+
 /// A failure: one message for people, one exit code for scripts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub code: Exit,
-    /// The place, the cause and the remedy, without a newline at the end.
+    /// The place, the cause and the remedy, without a newline at the end; [`LINE_BREAK`] between sentences.
     pub message: String,
     /// A replacement of several lines for people.
     pub drawn: Option<String>,
@@ -87,6 +90,12 @@ impl Failure {
             message: message.into(),
             drawn: None,
         }
+    }
+
+    /// A failure of several sentences, each on a line of its own for people.
+    #[must_use]
+    pub fn of_lines(code: Exit, lines: &[String]) -> Self {
+        Self::new(code, lines.join(LINE_BREAK))
     }
 
     /// A failed system call on a path: "cannot {verb} {path}: cause".
@@ -123,12 +132,13 @@ impl Failure {
             error: &'a str,
             code: u8,
         }
+        let message = self.message.replace(LINE_BREAK, "; ");
         // A string and a number always serialize; the plain message is the fallback.
         serde_json::to_string(&Document {
-            error: &self.message,
+            error: &message,
             code: self.code.code(),
         })
-        .unwrap_or_else(|_| self.message.clone())
+        .unwrap_or(message)
     }
 }
 
@@ -208,6 +218,17 @@ mod tests {
         assert_eq!(
             failure.while_doing("replay").message.split(':').next(),
             Some("replay")
+        );
+    }
+
+    #[test]
+    fn each_sentence_has_a_line_of_its_own() {
+        let failure = Failure::of_lines(Exit::No, &["no place".to_owned(), "later".to_owned()]);
+        let failure = failure.while_doing("run x");
+        assert_eq!(failure.message, "run x: no place\n    later");
+        assert_eq!(
+            failure.to_json(),
+            r#"{"error":"run x: no place; later","code":1}"#
         );
     }
 

@@ -121,7 +121,10 @@ const EXIT_STATUS: [Term; 17] = [
     ("69", "No collector answers."),
     ("70", "A bug in this program."),
     ("74", "Reading or writing failed."),
-    ("75", "A retry may succeed; may-start: --wait ran out."),
+    (
+        "75",
+        "A retry may succeed; may-start: --wait ran out before a place was free.",
+    ),
     ("77", "Not permitted."),
     ("78", "The configuration is invalid."),
     (

@@ -149,8 +149,10 @@ fn report(failure: &Failure, json: bool) {
     let said = if json {
         failure.to_json()
     } else {
-        let shown = failure.drawn.as_ref().unwrap_or(&failure.message);
-        format!("tokentail: {}", print::text::message(shown))
+        match &failure.drawn {
+            Some(picture) => format!("tokentail: {}", print::text::message(picture)),
+            None => print::output::fitted(&format!("tokentail: {}", print::text::message(&failure.message))),
+        }
     };
     stderr::print((log::failure(&said) + "\n").as_bytes());
 }

@@ -1,11 +1,12 @@
 //! AnswerWait for another answer of the collector: the pauses between two questions, and the end of the wait.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::client;
+use super::exit::Exit;
+use super::print::numbers::time;
+use super::print::{output, text};
 use crate::api::wire;
 use crate::clock::Clock;
 
@@ -14,9 +15,20 @@ use crate::clock::Clock;
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Shortest pause between two questions.
 const ASK_AGAIN_MIN: Duration = Duration::from_millis(100);
+/// A retry earlier than this is not worth a word about a change before it, in seconds.
+const SOON_S: u64 = 6;
+
+/// What follows from an answer that does not allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterAnswer {
+    /// Another question, after this pause.
+    AskAgain(Duration),
+    /// Nothing; the code says why.
+    End(Exit),
+}
 
 /// A wait that has begun.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct AnswerWait {
     clock: Clock,
     began: Instant,
@@ -26,22 +38,46 @@ pub struct AnswerWait {
         reason = "wait not at all, without end, or for so long"
     )]
     limit: Option<Option<Duration>>,
+    json: bool,
+    /// Names what waits, in messages.
+    subject: String,
+    /// The reason for the wait that was printed last.
+    said: Option<String>,
 }
 
 impl AnswerWait {
     #[must_use]
-    pub fn new(limit: Option<Option<Duration>>) -> Self {
+    pub fn new(limit: Option<Option<Duration>>, json: bool, subject: String) -> Self {
         Self {
             clock: Clock::SYSTEM,
             began: Instant::now(),
             limit,
+            json,
+            subject,
+            said: None,
         }
     }
 
-    /// True if there is to be any wait.
-    #[must_use]
-    pub fn is_wanted(&self) -> bool {
-        self.limit.is_some()
+    /// Decides what follows from an answer that does not allow, and prints the reason for a wait. `wait` and `unknown` may
+    /// change by themselves, `deny` does not.
+    pub fn after(&mut self, answer: &wire::MayStart, by: Option<&str>) -> AfterAnswer {
+        let (unasked, over) = match answer.decision.as_str() {
+            "wait" => (Exit::No, Exit::TryLater),
+            "unknown" => (Exit::Unknown, Exit::Unknown),
+            _ => return AfterAnswer::End(Exit::No),
+        };
+        if self.limit.is_none() {
+            return AfterAnswer::End(unasked);
+        }
+        let Some(pause) = self.pause(answer.retry_at.as_deref()) else {
+            return AfterAnswer::End(over);
+        };
+        self.say(&format!("{}/{by:?}", answer.reason), || {
+            let mut lines = text::sentences(&format!("waits: {}", answer.sentence));
+            lines.extend(next_attempt(answer));
+            lines
+        });
+        AfterAnswer::AskAgain(pause)
     }
 
     /// The pause before the next question, given the time in the answer; `None` if the wait is over.
@@ -62,14 +98,29 @@ impl AnswerWait {
         }
     }
 
-    /// True if the collector is still starting, so that waiting alone may change an answer `unknown`.
-    pub async fn is_still_reading(&self, socket: &Path) -> bool {
-        if !self.is_wanted() {
-            return false;
+    /// Prints the reason for the wait, once for each reason. The first line begins with what waits.
+    pub fn say(&mut self, reason: &str, lines: impl FnOnce() -> Vec<String>) {
+        if self.said.as_deref() != Some(reason) {
+            let mut lines = lines();
+            if let Some(first) = lines.first_mut() {
+                *first = format!("{} {first}", self.subject);
+            }
+            output::warn_lines(self.json, &lines);
+            self.said = Some(reason.to_owned());
         }
-        let health = client::get_json::<wire::Health>(socket, "/healthz", client::TIMEOUT);
-        health.await.is_ok_and(|health| !health.backlog_done)
     }
+}
+
+/// The time of the next attempt, in words.
+fn next_attempt(answer: &wire::MayStart) -> Option<String> {
+    let at = time(answer.retry_at.as_deref()?);
+    let is_soon = answer.retry_in_s.is_none_or(|seconds| seconds <= SOON_S);
+    let before = if is_soon {
+        ""
+    } else {
+        ", or earlier if a place is given back"
+    };
+    Some(format!("next attempt at {at}{before}"))
 }
 
 #[cfg(test)]
@@ -77,19 +128,47 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_wait_goes_on_until_the_answer_is_known_or_the_time_is_over() {
+        let begun = |limit| AnswerWait::new(limit, false, "test".to_owned());
+        let after = |limit, decision: &str| {
+            let answer = wire::MayStart {
+                decision: decision.to_owned(),
+                ..wire::MayStart::default()
+            };
+            begun(limit).after(&answer, None)
+        };
+        let (not_at_all, over, long) = (None, Some(Some(Duration::ZERO)), Some(Some(Duration::MAX)));
+        for (limit, decision, expected) in [
+            (not_at_all, "unknown", AfterAnswer::End(Exit::Unknown)),
+            (not_at_all, "wait", AfterAnswer::End(Exit::No)),
+            (not_at_all, "deny", AfterAnswer::End(Exit::No)),
+            (over, "unknown", AfterAnswer::End(Exit::Unknown)),
+            (over, "wait", AfterAnswer::End(Exit::TryLater)),
+            (over, "deny", AfterAnswer::End(Exit::No)),
+            (long, "unknown", AfterAnswer::AskAgain(ASK_AGAIN_AFTER)),
+            (long, "wait", AfterAnswer::AskAgain(ASK_AGAIN_AFTER)),
+            (long, "deny", AfterAnswer::End(Exit::No)),
+            (Some(None), "unknown", AfterAnswer::AskAgain(ASK_AGAIN_AFTER)),
+        ] {
+            assert_eq!(after(limit, decision), expected, "{limit:?} {decision}");
+        }
+    }
+
+    #[test]
     fn a_pause_ends_with_the_wait_and_is_never_longer_than_five_seconds() {
-        let ever = AnswerWait::new(Some(None));
+        let begun = |limit| AnswerWait::new(limit, false, "test".to_owned());
+        let ever = begun(Some(None));
         assert_eq!(ever.pause(None), Some(ASK_AGAIN_AFTER));
         assert_eq!(ever.pause(Some("2999-01-01T00:00:00Z")), Some(ASK_AGAIN_AFTER));
         assert_eq!(ever.pause(Some("1999-01-01T00:00:00Z")), Some(ASK_AGAIN_AFTER));
         assert_eq!(ever.pause(Some("soon")), Some(ASK_AGAIN_AFTER));
-        let short = AnswerWait::new(Some(Some(Duration::from_secs(2))));
+        let short = begun(Some(Some(Duration::from_secs(2))));
         assert!(
             short
                 .pause(None)
                 .is_some_and(|pause| pause <= Duration::from_secs(2))
         );
-        assert_eq!(AnswerWait::new(Some(Some(Duration::ZERO))).pause(None), None);
-        assert_eq!(AnswerWait::new(None).pause(None), None);
+        assert_eq!(begun(Some(Some(Duration::ZERO))).pause(None), None);
+        assert_eq!(begun(None).pause(None), None);
     }
 }

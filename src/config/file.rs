@@ -26,6 +26,8 @@ pub(super) struct FileLayer<T = Partial> {
     pub partial: T,
     /// Mistakes of the file alone.
     pub mistakes: Mistakes,
+    /// True if the header of a table is broken: keys may be missing in others.
+    pub(super) has_lost_tables: bool,
     text: String,
     spots: Spots,
 }
@@ -84,8 +86,14 @@ impl<T: Default + DeserializeOwned> FileLayer<T> {
         let mut values = BTreeSet::new();
         let breaks: Vec<usize> = memchr::memchr_iter(b'\n', text.as_bytes()).collect();
         let line_of = |at: usize| breaks.partition_point(|newline| *newline < at);
+        let starts = broken.iter().map(|error| error.span().unwrap_or_default().start);
+        let lost = lost_lines(&text, &breaks, starts.map(line_of));
+        let is_lost = |at: usize| lost.iter().any(|lines| lines.contains(&line_of(at)));
         for error in broken {
             let span = error.span().unwrap_or_default();
+            if is_lost(span.start) {
+                continue;
+            }
             let value = spots.at(span.start);
             let is_new_line = lines.insert(line_of(span.start));
             let is_new_value = value.is_none_or(|spot| values.insert(spot.span.start));
@@ -105,7 +113,8 @@ impl<T: Default + DeserializeOwned> FileLayer<T> {
         let mut sieve = Sieve::default();
         let left = sieve.sift::<T>(&root, "", &|value| value);
         let values = sieve.found.into_iter();
-        found.extend(values.filter(|(span, ..)| !lines.contains(&line_of(span.start))));
+        let follows = |at: usize| lines.contains(&line_of(at)) || is_lost(at);
+        found.extend(values.filter(|(span, ..)| !follows(span.start)));
         found.sort_by_key(|(span, ..)| span.start);
         let mut mistakes = Mistakes::default();
         for (span, key, error) in found {
@@ -123,6 +132,7 @@ impl<T: Default + DeserializeOwned> FileLayer<T> {
             path: path.to_owned(),
             partial: partial.unwrap_or_default(),
             mistakes,
+            has_lost_tables: !lost.is_empty(),
             spots,
             text,
         }
@@ -139,6 +149,26 @@ impl<T: Default + DeserializeOwned> FileLayer<T> {
     pub(super) fn span(&self, place: &str) -> Range<usize> {
         self.spots.find(place).map_or(0..0, |spot| spot.span.clone())
     }
+}
+
+/// The lines below each broken header up to the next one, given the lines with errors: it is not known which table they
+/// are of.
+fn lost_lines(text: &str, breaks: &[usize], broken: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
+    let is_header = |line: usize| {
+        let start = line.checked_sub(1).map_or(0, |before| breaks[before] + 1);
+        text.get(start..)
+            .is_some_and(|rest| rest.trim_start_matches([' ', '\t']).starts_with('['))
+    };
+    let after_last = breaks.len() + 1;
+    broken
+        .filter(|line| is_header(*line))
+        .map(|line| {
+            line + 1
+                ..(line + 1..after_last)
+                    .find(|next| is_header(*next))
+                    .unwrap_or(after_last)
+        })
+        .collect()
 }
 
 impl Environment {

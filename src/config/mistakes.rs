@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::model::letters::safe;
+
 /// The largest configuration file, in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// Most mistakes that are kept; further ones are counted.
@@ -86,10 +88,7 @@ impl MistakeText {
     /// A problem on one line; long quotes are cut.
     pub(super) fn new(what: &str, hint: Option<String>) -> Self {
         // A key may contain a line break, which would look like a log line.
-        let what: String = what
-            .chars()
-            .map(|letter| if letter.is_control() { '\u{fffd}' } else { letter })
-            .collect();
+        let what: String = what.chars().map(safe).collect();
         let parts = what.split_inclusive(['`', '"']).enumerate();
         // Every second part is inside quotation marks.
         let short: String = parts

@@ -200,7 +200,8 @@ pub fn read_prices(path: &Path) -> Result<OperatorPrices, Mistakes> {
     let mut prices = OperatorPrices::default();
     for (name, table) in &document.model {
         let place = format!("model.{name}");
-        if mistakes.is_about(&place) {
+        // What is missing in a table may be below a broken header.
+        if mistakes.is_about(&place) || file.has_lost_tables {
             continue;
         }
         let mut refuse = |what: String| mistakes.push(file.error(&place, MistakeText::from(what)));
@@ -370,6 +371,41 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_broken_header_is_one_mistake() {
+        const A: &str = "[model.a]\ninput = 1\noutput = 2\ncache_read = 0.1\n";
+        for (text, at) in [
+            (
+                "[model.m\ninput = 1\noutput = 2\ncache_read = 0.1\n".to_owned(),
+                "1:",
+            ),
+            (
+                "model.m]\ninput = 1\noutput = 2\ncache_read = 0.1\n".to_owned(),
+                "1:",
+            ),
+            (
+                format!("{A}[model.m\ninput = 1\noutput = 2\ncache_read = 0.1\n"),
+                "5:",
+            ),
+            (
+                format!("[model.m]]\ninput = 1\noutput = 2\ncache_read = 0.1\n{A}"),
+                "1:",
+            ),
+            (
+                format!("[model.\"m]\ninput = 1\noutput = 2\ncache_read = 0.1\n{A}"),
+                "1:",
+            ),
+        ] {
+            let mistakes = read(&text).unwrap_err();
+            let said: Vec<String> = mistakes.list.iter().map(ToString::to_string).collect();
+            assert_eq!(said.len(), 1, "{text}: {said:?}");
+            assert!(said[0].contains(&format!("prices.toml:{at}")), "{text}: {said:?}");
+        }
+        // One of another table is said too.
+        let mistakes = read("[model.m\ninput = 1\n[model.b]\ninpt = 1\n").unwrap_err();
+        assert_eq!(mistakes.list.len(), 2, "{mistakes}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod account;
 mod cursor;
 mod dialect;
 pub mod format;
+pub mod letters;
 mod place;
 mod posted;
 mod price;

@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::path::{Component, Path};
 
 use super::dialect::Dialect;
+use super::letters::{is_unsafe, safe};
 
 /// Maximum length of the name of a session or a project, in bytes; the rest is cut.
 pub const PLACE_NAME_BYTES_MAX: usize = 256;
@@ -108,16 +109,15 @@ fn is_uuid(text: &str) -> bool {
         })
 }
 
-/// A name as text of bounded length: invalid UTF-8 and control characters are replaced.
+/// A name as text of bounded length: invalid UTF-8 and unsafe characters are replaced.
 fn text(name: &OsStr) -> Box<str> {
     let text = name.to_string_lossy();
-    let is_plain = text.len() <= PLACE_NAME_BYTES_MAX && !text.chars().any(char::is_control);
+    let is_plain = text.len() <= PLACE_NAME_BYTES_MAX && !text.chars().any(is_unsafe);
     if is_plain {
         return text.into();
     }
     let end = text.floor_char_boundary(PLACE_NAME_BYTES_MAX);
-    let replaced = |letter: char| if letter.is_control() { '\u{fffd}' } else { letter };
-    let text: String = text[..end].chars().map(replaced).collect();
+    let text: String = text[..end].chars().map(safe).collect();
     // A replacement is longer than the character that it replaces.
     text[..text.floor_char_boundary(PLACE_NAME_BYTES_MAX)].into()
 }

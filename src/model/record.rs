@@ -137,6 +137,8 @@ impl LineCounts {
 pub struct Batch {
     pub run: RunId,
     pub path: RelativePath,
+    /// The run's directory is that of a project, which paths below it do not name.
+    pub is_project: bool,
     /// The previous path of this file, if it was renamed.
     pub renamed_from: Option<RelativePath>,
     /// The stored cursor that this batch continues, `None` for a new file. If the store has another, the

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use strum::IntoStaticStr;
 
+use super::letters::is_unsafe;
+
 /// Maximum length of a run id, in bytes.
 pub const RUN_ID_BYTES_MAX: usize = 128;
 
@@ -94,9 +96,9 @@ pub fn check_label(name: &str, value: &str) -> Result<(), String> {
             "{name:?} is no name: 1 to {LABEL_NAME_BYTES_MAX} of A-Z a-z 0-9 . _ - /"
         ));
     }
-    if value.len() > LABEL_VALUE_BYTES_MAX || value.chars().any(char::is_control) {
+    if value.len() > LABEL_VALUE_BYTES_MAX || value.chars().any(is_unsafe) {
         return Err(format!(
-            "the value of {name:?} is longer than {LABEL_VALUE_BYTES_MAX} bytes or has control characters"
+            "the value of {name:?} is longer than {LABEL_VALUE_BYTES_MAX} bytes or has control characters or marks of direction"
         ));
     }
     Ok(())

@@ -47,7 +47,7 @@ pub fn is_fixed(name: &str) -> bool {
 
 /// Every name of a window of the provider's, and the other spellings.
 pub fn known() -> impl Iterator<Item = &'static str> {
-    const SPELLINGS: [&str; 7] = [
+    const SPELLINGS: [&str; 9] = [
         "5h",
         "7d",
         "weekly",
@@ -55,6 +55,8 @@ pub fn known() -> impl Iterator<Item = &'static str> {
         "7d_sonnet",
         "sonnet_weekly",
         "7d_oi",
+        "codex_primary",
+        "codex_secondary",
     ];
     FIXED.into_iter().filter(|name| *name != UNKNOWN).chain(SPELLINGS)
 }
@@ -102,6 +104,18 @@ pub fn length(name: &str) -> Option<Millis> {
 fn minutes_in(name: &str) -> Option<&str> {
     name.strip_suffix('m')
         .filter(|count| !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// True for the name of a window that is named by its length only: `4320m`.
+#[must_use]
+pub fn is_length(name: &str) -> bool {
+    minutes_in(name).is_some()
+}
+
+/// True for the name of a window of one family of models, or of a further limit of Codex: these have any name.
+#[must_use]
+pub fn is_scoped(name: &str) -> bool {
+    family(name).is_some() || name.starts_with("codex:") && length(name).is_some()
 }
 
 /// The runs that a window can block.

@@ -44,6 +44,8 @@ pub struct ReadOptions {
     pub until: u64,
     /// Skip lines with a later time, and lines without a time that follow one.
     pub lines_until: Option<Millis>,
+    /// The run's directory is that of a project.
+    pub is_project: bool,
     /// The accounts of the limits and responses.
     pub accounts: Arc<RunAccounts>,
     /// The time of reading. Times of lines more than a day later are ignored.
@@ -154,6 +156,7 @@ impl ReadChunk {
         Batch {
             run,
             path,
+            is_project: reading.is_project,
             renamed_from: None,
             expect,
             cursor: self.cursor,

@@ -20,6 +20,7 @@ fn reading(line_bytes_max: usize, turn_bytes_max: u64) -> ReadOptions {
         until: u64::MAX,
         lines_until: None,
         waits_for_holes: true,
+        is_project: false,
         accounts: Arc::default(),
         now: NOW,
     }

@@ -32,6 +32,8 @@ pub struct Source {
     pub unread: Mutex<Unread>,
     /// It is one file that was named itself.
     pub is_named_file: bool,
+    /// Its directory is that of a project, beside others.
+    pub is_project: bool,
 }
 
 impl Source {
@@ -154,8 +156,12 @@ fn content(
             defaults(layout.include_default())?
         };
         let runs = runs_in(&directory, layout, warnings)?;
+        let mut sources = runs_below(&runs, &globs, options)?;
+        for source in &mut sources {
+            source.is_project = layout == Layout::Projects;
+        }
         return Ok(PathContent {
-            sources: runs_below(&runs, &globs, options)?,
+            sources,
             patterns: globs.patterns,
             is_tree: false,
         });
@@ -189,6 +195,7 @@ fn named_file(
         files: files.collect(),
         unread: Mutex::default(),
         is_named_file: true,
+        is_project: false,
     })
 }
 
@@ -319,6 +326,7 @@ fn directory_source(
         files: files.collect(),
         unread: Mutex::new(unread),
         is_named_file: false,
+        is_project: false,
     })
 }
 

@@ -137,6 +137,7 @@ fn read_file(
         until: u64::MAX,
         lines_until: options.until,
         waits_for_holes: false,
+        is_project: task.source.is_project,
         accounts: Arc::clone(&task.accounts),
         now: options.now,
     };

@@ -1,9 +1,10 @@
-//! The official client as a command: it runs in a process group of its own, which is killed if it hangs.
+//! The official client as a command: it runs in a process group of its own, which ends with it, or is killed if it hangs.
 
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -18,15 +19,33 @@ const OWN_VARIABLES: [&str; 5] = [
     "LISTEN_PID",
 ];
 
-/// Kills a process group when it goes out of scope: after a timeout, or where the collector stops meanwhile.
-struct ProcessGroup(Option<Pid>);
+/// Kills a process group when it goes out of scope: after the end of its leader, which may have left others behind, after
+/// a timeout, or where the collector stops meanwhile. **Invariant**: its leader's status is not read before, so the number
+/// is no other group's.
+struct ProcessGroup(Pid);
+
+impl ProcessGroup {
+    /// Waits until the leader has ended, and leaves its status to be read.
+    async fn leader_ended(&self) -> std::io::Result<()> {
+        let leader = self.0;
+        let (tell, ended) = tokio::sync::oneshot::channel();
+        // A thread of its own: it ends with the leader, at the latest when the group is killed.
+        let thread = std::thread::Builder::new().name("poll-command".to_owned());
+        thread.spawn(move || {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            // Without a process there is nothing to wait for.
+            let _ = retry_on_intr(|| waitid(WaitId::Pid(leader), options));
+            let _ = tell.send(());
+        })?;
+        let _ = ended.await;
+        Ok(())
+    }
+}
 
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // It may have ended already.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
+        // It may have ended already.
+        let _ = kill_process_group(self.0, Signal::KILL);
     }
 }
 
@@ -47,22 +66,22 @@ pub async fn run(words: &[String]) -> Result<(), String> {
     let mut child = command
         .spawn()
         .map_err(|error| format!("cannot run {program:?}: {error}"))?;
+    let cannot_wait = |error: std::io::Error| format!("cannot wait for {program:?}: {error}");
     let id = child.id().and_then(|id| i32::try_from(id).ok());
-    let mut group = ProcessGroup(id.and_then(Pid::from_raw));
-    let ended = timeout(COMMAND_WITHIN, child.wait()).await;
-    if ended.is_ok() {
-        // Its number may be another's from now on.
-        group.0 = None;
+    let group = ProcessGroup(id.and_then(Pid::from_raw).ok_or("the command has no process")?);
+    let Ok(ended) = timeout(COMMAND_WITHIN, group.leader_ended()).await else {
+        let seconds = COMMAND_WITHIN.as_secs();
+        return Err(format!(
+            "{program:?} did not end within {seconds} s and was killed"
+        ));
+    };
+    ended.map_err(cannot_wait)?;
+    drop(group);
+    let status = child.wait().await.map_err(cannot_wait)?;
+    if status.success() {
+        return Ok(());
     }
-    match ended {
-        Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => Err(format!("{program:?} ended with {status}")),
-        Ok(Err(error)) => Err(format!("cannot wait for {program:?}: {error}")),
-        Err(_) => Err(format!(
-            "{program:?} did not end within {} s and was killed",
-            COMMAND_WITHIN.as_secs()
-        )),
-    }
+    Err(format!("{program:?} ended with {status}"))
 }
 
 #[cfg(test)]
@@ -96,18 +115,37 @@ mod tests {
         assert_eq!(why, "\"sleep\" did not end within 60 s and was killed");
     }
 
-    #[tokio::test]
-    async fn what_a_command_started_ends_with_the_poll() {
+    /// A directory with a FIFO in it.
+    fn fifo() -> (tempfile::TempDir, std::path::PathBuf) {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+
         let directory = tempfile::tempdir().unwrap();
         let fifo = directory.path().join("pid");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &fifo,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::RWXU,
-            0,
-        )
-        .unwrap();
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        (directory, fifo)
+    }
+
+    #[tokio::test]
+    async fn what_a_command_left_running_ends_with_it() {
+        for (end, result) in [
+            (0, Ok(())),
+            (3, Err("\"sh\" ended with exit status: 3".to_owned())),
+        ] {
+            let (_directory, fifo) = fifo();
+            // The sleeper holds the FIFO open as long as it lives.
+            let script = format!(
+                "exec 3>{}; sleep 1000 & echo started >&3; exit {end}",
+                fifo.display()
+            );
+            let read = tokio::task::spawn_blocking(move || fs::read(fifo).unwrap());
+            assert_eq!(run(&words(&["sh", "-c", &script])).await, result);
+            assert_eq!(read.await.unwrap(), b"started\n");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_command_started_ends_with_the_poll() {
+        let (_directory, fifo) = fifo();
         // The sleeper holds the FIFO open as long as it lives.
         let script = format!("exec 3>{0}; sleep 1000 & echo started >&3; wait", fifo.display());
         let command = words(&["sh", "-c", &script]);

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::files::Credential;
@@ -102,12 +103,32 @@ fn exchange(
         return Err(PollOutcome::of_status(status, is_codex, retry_at, has_id));
     }
     let body = answer.text(BODY_BYTES_MAX).map_err(failed)?;
+    let login = credential.account_id.as_deref().filter(|_| is_codex);
+    if login.is_some_and(|login| is_of_another(&body, login)) {
+        let detail = format!("the answer of {host} is of another account than the login");
+        return Err(PollOutcome::failed(PollErrorKind::OtherAccount, detail));
+    }
     let observations = reported(ReportSource::Usage(&body), clock.now());
     if observations.is_empty() {
         let detail = format!("the answer of {host} has no reading of a limit");
         return Err(PollOutcome::failed(PollErrorKind::BadAnswer, detail));
     }
     Ok(observations)
+}
+
+#[derive(Deserialize)]
+struct CodexAnswer {
+    account_id: Option<String>,
+}
+
+/// True if an answer of Codex names another account than the login. Only ids of the same form can be compared: some
+/// answers have a user's id in its place.
+fn is_of_another(body: &str, login: &str) -> bool {
+    let form = |id: &str| -> Vec<usize> { id.split('-').map(str::len).collect() };
+    let answer: Option<CodexAnswer> = serde_json::from_str(body).ok();
+    answer
+        .and_then(|answer| answer.account_id)
+        .is_some_and(|id| form(&id) == form(login) && !id.eq_ignore_ascii_case(login))
 }
 
 #[cfg(test)]
@@ -146,6 +167,23 @@ mod tests {
             };
             assert_eq!(url(&settings), expected);
         }
+    }
+
+    #[test]
+    fn an_answer_of_another_account_is_found_where_ids_can_be_compared() {
+        const LOGIN: &str = "5f0c8a4e-1111-4a2b-8c3d-0123456789ab";
+        for (id, expected) in [
+            (format!("{LOGIN:?}"), false),
+            (format!("{:?}", LOGIN.to_uppercase()), false),
+            ("\"5f0c8a4e-2222-4a2b-8c3d-0123456789ab\"".to_owned(), true),
+            ("\"user-AbCdEf\"".to_owned(), false),
+            ("null".to_owned(), false),
+            ("7".to_owned(), false),
+        ] {
+            let body = format!("{{\"account_id\":{id},\"rate_limit\":{{}}}}");
+            assert_eq!(is_of_another(&body, LOGIN), expected, "{body}");
+        }
+        assert!(!is_of_another("{}", LOGIN) && !is_of_another("<html>", LOGIN));
     }
 
     #[test]

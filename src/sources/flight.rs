@@ -6,7 +6,8 @@ use tokio::time::Instant;
 
 use super::files::{Credential, CredentialRefusal};
 use super::{Sources, blocking, command, endpoint, files, span};
-use crate::model::{AccountId, Millis, Observation};
+use crate::model::format::length;
+use crate::model::{AccountId, HOUR_MS, Millis, Observation};
 use crate::quota::plausible::{AHEAD_MAX_MS, impossible};
 use crate::quota::poll::outcome::{PollErrorKind, PollOutcome};
 use crate::quota::poll::settings::{PollSettings, PollVia};
@@ -15,6 +16,10 @@ use crate::store::AccountObservations;
 
 /// Longest detail of an error, in bytes.
 const DETAIL_BYTES_MAX: usize = 512;
+
+/// Age of the reading in a client's cache from which it is reported that the client does not renew it, in milliseconds:
+/// its shorter window has ended by then.
+const QUIET_AFTER_MS: Millis = 6 * HOUR_MS;
 
 /// An answer before it is judged: readings with their time, or the failure.
 type PollReadings = Result<(Millis, Vec<Observation>), PollOutcome>;
@@ -74,6 +79,20 @@ impl Sources {
             Err(detail) => Err(PollOutcome::failed(PollErrorKind::Command, detail)),
         };
         let answered = match answered {
+            Ok((at, observations)) if settings.via == PollVia::CacheFile => {
+                let quiet = self.setup.clock.now().saturating_sub(at);
+                if quiet < QUIET_AFTER_MS.max(settings.interval.saturating_mul(2)) {
+                    Ok((at, observations))
+                } else {
+                    // It is old, and still the latest of its source.
+                    self.adopt_once(id, at, observations).await;
+                    let detail = format!(
+                        "the client's cache has not been renewed for {}",
+                        length(quiet.unsigned_abs() / 1000)
+                    );
+                    Err(PollOutcome::failed(PollErrorKind::Cache, detail))
+                }
+            }
             // The client's clock is this host's.
             Ok((at, _)) if settings.via == PollVia::ClaudeCli && at < began => {
                 let detail = "the command ended, and the client's cache is as old as before";
@@ -111,6 +130,17 @@ impl Sources {
         polled.cached_at = Some(at);
         polled.poll.adopt(at, &names, now);
         true
+    }
+
+    /// Adopts a reading that was not adopted before.
+    async fn adopt_once(&mut self, id: &AccountId, at: Millis, observations: Vec<Observation>) {
+        let is_news = (self.polls.get(id)).is_some_and(|polled| polled.cached_at < Some(at));
+        if is_news
+            && self.observe(id, observations).await
+            && let Some(polled) = self.polls.get_mut(id)
+        {
+            polled.cached_at = Some(at);
+        }
     }
 
     async fn cached(&self, settings: &PollSettings) -> PollReadings {

@@ -113,6 +113,7 @@ fn batch(run: &str, path: &str, from: Option<u64>, to: u64, records: Vec<Record>
     Batch {
         run: RunId::new(run).unwrap(),
         path: Path::new(path).into(),
+        is_project: false,
         renamed_from: None,
         expect: from.map(cursor),
         cursor: cursor(to),

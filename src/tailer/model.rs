@@ -590,6 +590,7 @@ impl Model {
             until: u64::MAX,
             lines_until: None,
             waits_for_holes: true,
+            is_project: false,
             accounts: Arc::clone(&self.accounts),
             now,
         }

@@ -6,6 +6,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::shared::JobKind;
 use super::{Tailer, TailerError};
+use crate::globs::layout::Layout;
 use crate::model::Batch;
 use crate::reader::ReadOptions;
 use crate::store::Outcome;
@@ -35,6 +36,7 @@ impl Tailer {
                     accounts,
                     now: clock.now(),
                     waits_for_holes: true,
+                    is_project: settings.runs.layout == Layout::Projects && !tree.has_own_directory(),
                 };
                 let batches = tree.read_share(&reading, &mut buffer);
                 ((batches, buffer), tree)

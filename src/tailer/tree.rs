@@ -214,6 +214,12 @@ pub struct Tree {
 }
 
 impl Tree {
+    /// True if the run's directory is not in the runs directory.
+    #[must_use]
+    pub fn has_own_directory(&self) -> bool {
+        self.home.is_own
+    }
+
     /// The tree of a run's directory, with its stored positions.
     #[must_use]
     pub fn new(run: RunId, home: RunDir, positions: BTreeMap<RelativePath, Position>) -> Self {

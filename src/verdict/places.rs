@@ -1,10 +1,11 @@
 //! The places in which a run may start, for leases: accounts with their verdicts and what their windows say of
 //! each scope.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{AdmissionQuestion, EvalContext, admission_of, candidates};
-use crate::model::AccountId;
+use crate::config::{did_you_mean, near};
+use crate::model::{AccountId, window_name};
 use crate::quota::account::{Account, StartRules};
 use crate::quota::admission::{Admission, Verdict};
 use crate::quota::lease::capacity::Place;
@@ -29,6 +30,51 @@ impl AskedAccounts {
             admission: admission_of(known, context, question, &rules),
             rules: rules.into_iter().map(std::borrow::Cow::into_owned).collect(),
         }
+    }
+
+    /// Checks the class of a request. A misspelt one would be one without a reserve, so a class is one that the accounts
+    /// name in `reserve`; where none of them has a reserve, any class will do.
+    ///
+    /// # Errors
+    /// No account names it; the message has those that are named.
+    pub fn check_class(&self, class: Option<&str>) -> Result<(), String> {
+        let reserves = self.rules.iter().flat_map(|rules| rules.start.reserve.keys());
+        let named: BTreeSet<&str> = reserves.map(|class| &**class).collect();
+        let Some(class) = class.filter(|class| !named.is_empty() && !named.contains(class)) else {
+            return Ok(());
+        };
+        let hint = near(class, named.iter().copied()).map(did_you_mean);
+        let all = || {
+            format!(
+                "those are {}",
+                named.iter().copied().collect::<Vec<_>>().join(", ")
+            )
+        };
+        Err(format!(
+            "no account has a reserve for the class {class:?}; {}; a class without one is named with 0, as in \
+             reserve = {{ {class} = 0 }}",
+            hint.unwrap_or_else(all)
+        ))
+    }
+
+    /// Checks the names of windows in a request: those of a provider, those that were observed, and those that the
+    /// accounts name.
+    ///
+    /// # Errors
+    /// There is no window of this name.
+    pub fn check_windows<'n>(
+        &self,
+        known: &KnownAccounts,
+        mut names: impl Iterator<Item = &'n str>,
+    ) -> Result<(), String> {
+        let observed = known.values().flat_map(|sums| sums.windows.keys());
+        let costs = self.rules.iter().flat_map(|rules| rules.start.cost.keys());
+        let minimums = self.rules.iter().flat_map(|rules| &rules.minimum_left);
+        let minimums = minimums.map(|minimum| &minimum.window);
+        let there: BTreeSet<&str> = (observed.chain(costs).chain(minimums))
+            .map(|name| window_name::canonical(name))
+            .collect();
+        names.try_for_each(|name| check_window(name, &there))
     }
 
     /// The accounts in the order of preference: the chosen one, then others that are free, then the rest. `live` are
@@ -59,6 +105,28 @@ impl AskedAccounts {
         };
         order.into_iter().map(place).collect()
     }
+}
+
+/// Checks the name of a window; `there` are those that some account has.
+fn check_window(name: &str, there: &BTreeSet<&str>) -> Result<(), String> {
+    let every = || {
+        there
+            .iter()
+            .copied()
+            .chain(window_name::known().map(|name| name as &str))
+    };
+    // A family may have any name, but rather not nearly that of a known one.
+    let meant = near(name, every());
+    let is_there =
+        there.contains(window_name::canonical(name)) || window_name::known().any(|known| known == name);
+    if is_there || window_name::is_length(name) || window_name::is_scoped(name) && meant.is_none() {
+        return Ok(());
+    }
+    let hint = meant.map_or_else(
+        || "as five_hour, seven_day, seven_day_opus or 300m".to_owned(),
+        did_you_mean,
+    );
+    Err(format!("no window is named {name:?}; {hint}"))
 }
 
 /// The rules and the scopes of each configured account, and of others that were observed.
@@ -118,4 +186,87 @@ pub fn swept(book: &LeaseBook, known: &KnownAccounts, context: &EvalContext<'_>)
         .map(|(account, rules, scopes)| (*account, rules, scopes.as_slice()))
         .collect();
     book.sweep(&facts, context.now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::admission::admit;
+
+    fn asked(reserves: &[&[(&str, f64)]]) -> AskedAccounts {
+        let rules = reserves.iter().map(|reserve| {
+            let mut account = Account::new(AccountId::default());
+            account.start.reserve = reserve
+                .iter()
+                .map(|(class, share)| ((*class).into(), *share))
+                .collect();
+            account
+        });
+        AskedAccounts {
+            rules: rules.collect(),
+            admission: admit(Vec::new(), None, 0),
+        }
+    }
+
+    #[test]
+    fn a_class_is_one_that_has_a_reserve_unless_there_is_none() {
+        let free = asked(&[&[], &[]]);
+        for class in [None, Some("high"), Some("anything")] {
+            assert_eq!(free.check_class(class), Ok(()), "{class:?}");
+        }
+        let kept = asked(&[&[("high", 0.1)], &[], &[("night", 0.0)]]);
+        for class in [None, Some("high"), Some("night")] {
+            assert_eq!(kept.check_class(class), Ok(()), "{class:?}");
+        }
+        for (class, hint) in [
+            ("hihg", "did you mean `high`?"),
+            ("batch", "those are high, night"),
+        ] {
+            let why = kept.check_class(Some(class)).unwrap_err();
+            let expected = format!(
+                "no account has a reserve for the class {class:?}; {hint}; a class without one is named with 0, as in \
+                 reserve = {{ {class} = 0 }}"
+            );
+            assert_eq!(why, expected);
+        }
+    }
+
+    #[test]
+    fn the_window_of_a_cost_exists() {
+        let there = BTreeSet::from(["slow-5h", "weekly_scoped:own"]);
+        let check = |name: &str| check_window(name, &there);
+        for name in [
+            "five_hour",
+            "5h",
+            "weekly",
+            "tokens",
+            "seven_day_opus",
+            "seven_day_haiku",
+            "weekly_scoped:Claude Opus",
+            "weekly_scoped:own",
+            "codex_primary",
+            "codex:spark:seven_day",
+            "codex:spark:90m",
+            "300m",
+            "slow-5h",
+        ] {
+            assert_eq!(check(name), Ok(()), "{name}");
+        }
+        for (name, hint) in [
+            ("five_huor", "did you mean `five_hour`?"),
+            ("fivehour", "did you mean `five_hour`?"),
+            ("seven_days", "did you mean `seven_day`?"),
+            ("seven_day_opuss", "did you mean `seven_day_opus`?"),
+            ("slow-5hr", "did you mean `slow-5h`?"),
+            (
+                "codex:spark:week",
+                "as five_hour, seven_day, seven_day_opus or 300m",
+            ),
+            ("m", "as five_hour, seven_day, seven_day_opus or 300m"),
+            ("\u{202e}x", "as five_hour, seven_day, seven_day_opus or 300m"),
+        ] {
+            let expected = format!("no window is named {name:?}; {hint}");
+            assert_eq!(check(name), Err(expected), "{name}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::VerifyReport;
 use crate::dedup::{Response, Totals};
+use crate::model::format::grouped;
 use crate::store::schema::{Tombstone, day_of};
 use crate::store::{Horizons, Recorded, SummaryFigures, day_name};
 
@@ -23,6 +24,8 @@ struct PrunedDay {
 pub(super) struct PrunedRecount {
     horizons: Horizons,
     days: BTreeMap<u32, PrunedDay>,
+    /// Responses of the logs whose sums were removed together with all others.
+    removed: u64,
 }
 
 impl PrunedRecount {
@@ -61,6 +64,8 @@ impl PrunedRecount {
 
     fn note_tombstone(&mut self, tombstone: Tombstone, counted: Option<&Response>) {
         if !tombstone.is_counted {
+            // One without figures never was in a sum.
+            self.removed += u64::from(counted.is_some_and(|counted| Totals::of(counted).messages > 0));
             return;
         }
         let day = self.days.entry(tombstone.day).or_default();
@@ -98,6 +103,18 @@ impl PrunedRecount {
             report
                 .notes
                 .push(format!("sums before {} were removed", day_name(totals)));
+        }
+        if self.removed > 0 {
+            let one = self.removed == 1;
+            let (noun, verb) = if one {
+                ("response", "is")
+            } else {
+                ("responses", "are")
+            };
+            report.notes.push(format!(
+                "{} {noun} in the logs {verb} in no sum: `prune --all` removed everything that was counted until then",
+                grouped(self.removed)
+            ));
         }
         let (mut later, mut unknown) = (0u64, 0);
         for (number, day) in self.days.range(keys.max(totals)..details) {

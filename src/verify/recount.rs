@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::{Findings, VerifyError};
 use crate::config::Settings;
+use crate::globs::layout::Layout;
 use crate::logfile::run_dir::RunDir;
 use crate::logfile::walk::{WalkLimits, walk};
 use crate::logfile::{LogFile, LogFileError, Root, Tail};
@@ -223,6 +224,7 @@ impl RecountedRun<'_> {
                 .max(stored.skip_to.map_or(0, std::num::NonZeroU64::get)),
             lines_until: None,
             waits_for_holes: false,
+            is_project: self.settings.runs.layout == Layout::Projects && !self.home.is_own,
             accounts: Arc::clone(&self.accounts),
             now: self.now,
         };

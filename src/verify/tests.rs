@@ -117,6 +117,7 @@ impl Place {
             until: u64::MAX,
             lines_until: None,
             waits_for_holes: false,
+            is_project: false,
             accounts: Arc::default(),
             now: NOW,
         };

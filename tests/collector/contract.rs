@@ -111,7 +111,7 @@ const fn lease(route: &'static str, path: &'static str, body: &'static str, stat
     }
 }
 
-const ASKED: [Asked; 67] = [
+const ASKED: [Asked; 72] = [
     get("/v1/leases/{id}", "/v1/leases/1-2", 404),
     Asked {
         method: "PUT",

@@ -211,10 +211,27 @@ fn a_lease_begins_with_its_run_and_ends_with_it() {
     let (status, problem) = collector.acquire(&json!({"key": "twice", "runs": ["put"]}));
     assert_eq!((status, &problem["field"]), (409, &"runs".into()), "{problem}");
     // By a directory that appears, whose lease names the run.
-    let appears = collector.lease(&json!({"key": "appears", "runs": ["appears"]}));
+    let appears = collector.lease(&json!({"key": "appears", "runs": ["appears"], "class": "night"}));
     append(&place.log("appears", "a.jsonl"), response("1", 5, 1));
     let bound = phase(&mut events, "bound");
     assert_eq!(bound["lease"]["id"], appears.as_str());
+    assert_eq!(collector.get("/v1/runs/appears").1["labels"]["class"], "night");
+    // By a start that does not name it, and again by the same one.
+    collector.lease(&json!({"key": "named", "runs": ["named"], "class": "night"}));
+    for status in [201, 200] {
+        let (code, run) = collector.request("PUT", "/v1/runs/named", "");
+        assert_eq!(
+            (code, &run["labels"]["class"]),
+            (status, &"night".into()),
+            "{run}"
+        );
+    }
+    phase(&mut events, "bound");
+    assert_eq!(
+        collector.request("POST", "/v1/runs/named/stop?wait=true", "").0,
+        200
+    );
+    phase(&mut events, "run_ended");
     // Released while its run goes on, a lease leaves the run, which still counts.
     let open = collector.lease(&json!({"key": "open"}));
     assert_eq!(collector.free(), 0);
@@ -340,8 +357,9 @@ fn two_runs_with_one_place_run_one_after_the_other() {
         .spawn()
         .unwrap();
     let mut said = BufReader::new(second.stderr.take().unwrap());
-    let line = read_until(&mut said, "run two waits: no place is free");
-    assert!(line.contains("next attempt at 20"), "{line}");
+    // Each sentence has a line of its own.
+    let lines = read_until(&mut said, "\n    next attempt at 20");
+    assert!(lines.contains("run two waits: no place is free"), "{lines}");
     // A third one gives up on a signal.
     let mut third = admitted(&place, "three", "--admit=50s", "echo three >>order")
         .spawn()
@@ -530,5 +548,43 @@ fn who_waits_for_a_probe_is_told_to_wait_whatever_is_known_of_the_account() {
         let (status, problem) = collector.acquire(&json!({"key": "model", "model": model}));
         assert_eq!((status, &problem["field"]), (400, &"model".into()), "{problem}");
     }
+    collector.stop_cleanly();
+}
+
+#[test]
+fn a_class_or_a_window_that_does_not_exist_is_refused_with_the_one_that_was_meant() {
+    let place = Place::new();
+    let collector = place.serve_with(&format!("{}reserve = {{ high = 0.1, batch = 0 }}\n", places(9)));
+    let refused = |field: &str, body: &Value| {
+        let (status, problem) = collector.acquire(body);
+        assert_eq!((status, &problem["field"]), (400, &field.into()), "{problem}");
+        problem["detail"].as_str().unwrap().to_owned()
+    };
+    let why = refused("class", &json!({"key": "a", "class": "hihg"}));
+    assert!(why.contains("did you mean `high`?"), "{why}");
+    for name in ["five_huor", "fivehour", "\u{202e}", "two words"] {
+        let why = refused("cost", &json!({"key": "a", "cost": {name: 0.1}}));
+        assert!(why.contains("five_hour") || name == "\u{202e}", "{why}");
+    }
+    let why = refused(
+        "cost",
+        &json!({"key": "a", "cost": {"5h": 0.1, "five_hour": 0.1}}),
+    );
+    assert!(why.contains("five_hour is there twice"), "{why}");
+    assert_eq!(collector.leases(), json!([]));
+    for (key, class) in [("b", "high"), ("c", "batch")] {
+        collector
+            .lease(&json!({"key": key, "class": class, "cost": {"5h": 0.01, "weekly_scoped:opus": 0.01}}));
+    }
+    for words in [
+        &["lease", "acquire", "--class", "hihg"][..],
+        &["run", "--admit", "--class", "hihg", "r", "--", "touch", "never"],
+        &["capacity", "--class", "hihg"],
+    ] {
+        let said = code(&place.run(words), 64);
+        assert!(said.contains("did you mean `high`?"), "{said}");
+    }
+    let cost = place.run(&["lease", "acquire", "--cost", "five_huor=0.1"]);
+    assert!(code(&cost, 64).contains("did you mean `five_hour`?"));
     collector.stop_cleanly();
 }

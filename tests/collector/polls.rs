@@ -274,6 +274,27 @@ fn a_refused_token_is_used_again_by_nobody_and_another_one_at_once() {
 }
 
 #[test]
+fn a_login_that_is_over_is_asked_with_again_once_its_end_moves() {
+    let (place, provider) = (Place::new(), Provider::start());
+    let login = place.path("login.json");
+    let ends = |at: i64| {
+        let login = json!({"accessToken": TOKEN, "expiresAt": at, "scopes": may_ask()});
+        json!({ "claudeAiOauth": login }).to_string()
+    };
+    replace(&login, &ends(1));
+    let base = provider.plays("a", vec![Answer::ok(&usage(20.0))]);
+    let mut collector = place.serve_with(&by_usage_api("a", &login, &base));
+    let poll = fails_with(&mut collector, "a", "expired");
+    assert_eq!(poll["state"], "expired");
+    assert!(provider.further().is_empty());
+    replace(&login, &ends(4_000_000_000_000));
+    wait_for(&mut collector, "the windows", |quota| {
+        poll_of(quota, "a")["last_ok"].is_string()
+    });
+    collector.stop_cleanly();
+}
+
+#[test]
 fn an_answer_to_a_token_that_was_replaced_meanwhile_is_dropped() {
     let (place, provider) = (Place::new(), Provider::start());
     let login = log_in(&place, "login.json", TOKEN, &may_ask());
@@ -433,6 +454,38 @@ fn codex_is_asked_with_its_own_login() {
     collector.stop_cleanly();
 }
 
+#[test]
+fn an_answer_of_another_account_than_the_login_is_not_taken() {
+    let (place, provider) = (Place::new(), Provider::start());
+    let login = place.path("auth.json");
+    let own = "5f0c8a4e-1111-4a2b-8c3d-0123456789ab";
+    replace(
+        &login,
+        &json!({"tokens": {"access_token": TOKEN, "account_id": own}}).to_string(),
+    );
+    let of_account = |(name, id): (&str, &str)| {
+        let window = json!({"used_percent": 19, "limit_window_seconds": 604_800, "reset_after_seconds": 60});
+        let body = json!({"account_id": id, "rate_limit": {"primary_window": window}});
+        let base = provider.plays(name, vec![Answer::ok(&body.to_string())]);
+        format!(
+            "[[account]]\nprovider = \"codex\"\nname = \"{name}\"\nruns = []\n[account.poll]\nvia = \"wham\"\n\
+             credentials = \"{}\"\nbase_url = \"{base}/backend-api\"\n",
+            login.display()
+        )
+    };
+    let other = "5f0c8a4e-2222-4a2b-8c3d-0123456789ab";
+    let settings: String = [("a", other), ("b", own)].map(of_account).concat();
+    let mut collector = place.serve_with(&settings);
+    let poll = fails_with(&mut collector, "a", "other_account");
+    assert_eq!(poll["state"], "backoff");
+    let quota = wait_for(&mut collector, "the windows of the login", |quota| {
+        poll_of(quota, "b")["last_ok"].is_string()
+    });
+    assert_eq!(share(&quota, "a", "seven_day"), Value::Null);
+    assert_eq!(share(&quota, "b", "seven_day"), json!(0.19));
+    collector.stop_cleanly();
+}
+
 /// The client's file with a cache fetched at this time.
 fn cache(at: i64, percent: f64) -> String {
     let body: Value = serde_json::from_str(&usage(percent)).unwrap();
@@ -442,6 +495,27 @@ fn cache(at: i64, percent: f64) -> String {
 
 fn now() -> i64 {
     Clock::SYSTEM.timestamp().as_millisecond()
+}
+
+#[test]
+fn a_cache_that_is_not_renewed_is_said_and_its_reading_is_kept() {
+    let place = Place::new();
+    let file = place.path("claude.json");
+    replace(&file, &cache(now() - 7 * 3_600_000 - 60_000, 55.0));
+    let settings = account(
+        "a",
+        &format!("via = \"cache-file\"\ncache = \"{}\"", file.display()),
+    );
+    let mut collector = place.serve_with(&settings);
+    let poll = fails_with(&mut collector, "a", "cache");
+    let detail = poll["last_error"]["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("the client's cache has not been renewed for 7 h"),
+        "{detail}"
+    );
+    let quota = collector.get("/v1/quota").1;
+    assert_eq!(share(&quota, "a", "five_hour"), json!(0.55));
+    collector.stop_cleanly();
 }
 
 #[test]

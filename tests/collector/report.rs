@@ -144,7 +144,6 @@ fn periods_and_filters_choose_what_is_summed() {
         ("daily --run b", 47),
         ("daily -p -srv-x", 1_501_200),
         ("daily --account claude/default", 1_501_247),
-        ("daily --account claude/other", 0),
         ("sessions --id s2", 47),
         ("daily -O", 1_501_247),
     ] {
@@ -459,4 +458,96 @@ Usage, all time, instance inst1
     assert_eq!(document["totals"]["total_tokens"], 45_600_000 + 1_501_297);
     collector.stop_cleanly();
     place.assert_verified();
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_said_in_every_report() {
+    let (place, collector) = story();
+    let refused = |words: &[&str]| {
+        let output = place.run(&[&["report"], words].concat());
+        assert_eq!(
+            output.status.code(),
+            Some(66),
+            "{words:?}: {}",
+            text(&output.stdout)
+        );
+        assert_eq!(text(&output.stdout), "", "{words:?}");
+        text(&output.stderr)
+    };
+    for (words, said) in [
+        (
+            &["--run", "nope"][..],
+            "--run nope: there is no such run; known: a, b",
+        ),
+        (&["models", "--run", "nope", "--json"], "there is no such run"),
+        (
+            &["runs", "--account", "claude/defualt"],
+            "there is no such account; did you mean `claude/default`?",
+        ),
+        (
+            &["blocks", "--account", "claude/defualt"],
+            "there is no such account; did you mean `claude/default`?",
+        ),
+        (
+            &["weekly", "--model", "claude-opus-55"],
+            "there is no such model; did you mean `claude-opus-5`?",
+        ),
+        (
+            &["--model", "gpt-*", "--csv"],
+            "--model gpt-*: there is no such model",
+        ),
+        (
+            &["sessions", "--project", "-srv-z"],
+            "there is no such project; did you mean `-srv-",
+        ),
+        (&["--id", "s3"], "there is no such session; known: s1, s2"),
+        (&["routes", "--instance", "one"], "there is no such instance"),
+    ] {
+        let stderr = refused(words);
+        assert!(stderr.contains(said), "{words:?}: {stderr}");
+    }
+    // What exists and was not used then has no usage; so has a run that was only started.
+    assert_eq!(collector.request("PUT", "/v1/runs/started", "").0, 201);
+    for words in [
+        "2020-01 --run a",
+        "--run started",
+        "2020-01 --model claude-*",
+        "--run a --model no-such-model",
+    ] {
+        let shown = report(&place, words);
+        assert!(shown.contains("no usage"), "{words}: {shown}");
+    }
+    collector.stop_cleanly();
+    assert!(refused(&["--run", "nope"]).contains("there is no such run; known: a, b"));
+    assert!(report(&place, "--run started").contains("no usage"));
+}
+
+#[test]
+fn a_project_has_its_name_whatever_it_begins_with() {
+    let place = Place::new();
+    let projects = place.path("projects");
+    for (project, id) in [("alpha", "1"), ("-srv-x", "2")] {
+        fs::create_dir_all(projects.join(project)).unwrap();
+        let log = projects.join(project).join(format!("s{id}.jsonl"));
+        append(&log, line(id, 10, "2026-10-05T09:10:00.000Z", BIG));
+    }
+    let names = |words: &[&str]| -> Vec<String> {
+        let output = place.run(&[&["report", "projects", "--csv", "--no-cost"], words].concat());
+        let csv = printed(&output);
+        let mut names: Vec<String> = (csv.lines().skip(1))
+            .map(|row| row.split(',').next().unwrap().trim_start_matches('\'').to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    let both = ["-srv-x", "alpha"];
+    assert_eq!(names(&["--logs", projects.to_str().unwrap()]), both);
+    // A collector of such a directory has them too, and a recount finds the same.
+    let mut serve = place.command(&["serve"]);
+    serve.args(["--runs-dir".as_ref(), projects.as_os_str()]);
+    serve.env("TOKENTAIL__RUNS__LAYOUT", "projects");
+    let mut collector = place.start(serve);
+    collector.wait_for_messages(2);
+    assert_eq!(names(&[]), both);
+    collector.stop_cleanly();
 }

@@ -240,6 +240,11 @@ fn everything_goes_with_yes_and_is_not_counted_again() {
     collector.wait_until("the fork is read", |summary| summary["lines"]["read"] == 4);
     collector.stop_cleanly();
     place.assert_verified();
+    let verified = text(&place.run(&["verify"]).stdout);
+    assert!(
+        verified.contains("2 responses in the logs are in no sum: `prune --all` removed"),
+        "{verified}"
+    );
     let mut collector = place.serve();
     let summary = collector.wait_for_messages(1);
     assert_eq!(summary["totals"]["output_tokens"], 1);

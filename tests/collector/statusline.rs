@@ -20,7 +20,7 @@ name = "default"
 
 /// The input of a status line, with a share of the five hours.
 fn input(share: f64) -> Value {
-    let reset = Clock::SYSTEM.timestamp().as_second() + 7_200 + 59;
+    let reset = Clock::SYSTEM.timestamp().as_second() + 7_200;
     json!({
         "session_id": SESSION,
         "model": {"id": "claude-opus-5", "display_name": "Opus 5"},

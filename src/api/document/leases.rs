@@ -4,7 +4,7 @@ use crate::api::document::time;
 use crate::api::wire;
 use crate::model::{AccountId, Millis};
 use crate::quota::account::StartRules;
-use crate::quota::lease::capacity::Capacity;
+use crate::quota::lease::capacity::{Capacity, CapacityLimit};
 use crate::quota::lease::probe::{self, Probe, ProbePhase, ProbeState, ScopeFacts};
 use crate::quota::lease::{Lease, LeaseBook, LeaseNumber, ProbeKey};
 
@@ -86,9 +86,14 @@ pub fn recoveries(
             ProbeState::HalfOpen => (probe.and_then(|probe| probe.deadline(lease)), None),
             ProbeState::Ramp { cap, step_at, .. } => (Some(step_at), Some(cap)),
         };
+        let by = match state {
+            ProbeState::Open { kind, .. } => Some(CapacityLimit::from(kind).into_str().to_owned()),
+            _ => None,
+        };
         Some(wire::Recovery {
             scope: facts.scope.to_string(),
             state: state.into_str().to_owned(),
+            by,
             until: until.map(time),
             cap,
             failures: probe.map_or(0, |probe| probe.failures),

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::api::document::{leases, time};
 use crate::api::wire;
+use crate::model::letters::is_unsafe;
 use crate::model::{AccountId, Fired, LimitStatus, Millis};
 use crate::quota::admission::{Admission, Assessment, BlockReason};
 use crate::quota::exhaustion::{Cause, UNTIL_TAKEN_BACK};
@@ -101,7 +102,7 @@ pub fn cause_of(mark: &wire::Mark, now: Millis) -> Result<Option<Cause>, String>
         return Err("until: that time has passed".to_owned());
     }
     let reason = mark.reason.as_deref().unwrap_or("marked by an operator");
-    if reason.len() > REASON_BYTES_MAX || reason.chars().any(char::is_control) {
+    if reason.len() > REASON_BYTES_MAX || reason.chars().any(is_unsafe) {
         return Err(format!("reason: at most {REASON_BYTES_MAX} bytes on one line"));
     }
     Ok(Some(Cause {

@@ -20,7 +20,7 @@ use crate::api::quota::account::unknown_account;
 use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::config::{Period, check_account_name};
-use crate::model::{AccountId, Millis, RunId};
+use crate::model::{AccountId, Millis, RunId, window_name};
 use crate::quota::admission::{Admission, Unseen, Verdict};
 use crate::quota::lease::capacity::CapacityLimit;
 use crate::quota::lease::grant::{GRANT_MAX, Grant, LeaseRequest, grant};
@@ -132,6 +132,15 @@ fn decide(
     let asked = AskedAccounts::new(&known, &context, question);
     if asked.admission.candidates.is_empty() {
         return refused(unknown_account(question, asked.admission.sentence));
+    }
+    let named = asked.check_class(request.class.as_deref());
+    let costs = request.cost.keys().map(|window| &**window);
+    let named = named.map_err(|why| Problem::bad("class", why)).and_then(|()| {
+        let checked = asked.check_windows(&known, costs);
+        checked.map_err(|why| Problem::bad("cost", why))
+    });
+    if let Err(problem) = named {
+        return refused(problem);
     }
     let mut change = swept(book, &known, &context);
     let mut book = book.clone();
@@ -290,12 +299,18 @@ fn cost(given: &BTreeMap<String, f64>) -> Result<BTreeMap<Box<str>, f64>, Proble
     }
     let mut cost = BTreeMap::new();
     for (window, share) in given {
-        check_account_name(window).map_err(|why| Problem::bad("cost", why))?;
+        // What is no name of a window is refused where the observed ones are known.
+        let window: Box<str> = window_name::canonical(&line("cost", window)?).into();
         if !(*share > 0.0 && *share <= 1.0) {
             let detail = format!("{window}: {share} is not a share above 0 and up to 1, as 0.02 for 2 %");
             return Err(Problem::bad("cost", detail));
         }
-        cost.insert(window.as_str().into(), *share);
+        if cost.insert(window.clone(), *share).is_some() {
+            return Err(Problem::bad(
+                "cost",
+                format!("{window} is there twice, by two of its names"),
+            ));
+        }
     }
     Ok(cost)
 }

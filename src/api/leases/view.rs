@@ -8,7 +8,7 @@ use axum::extract::State;
 
 use crate::api::document::leases;
 use crate::api::health::{eval_context, snapshot_and_unseen};
-use crate::api::http::problem::{JsonAnswer, blocking};
+use crate::api::http::problem::{JsonAnswer, Problem, blocking};
 use crate::api::http::query::StrictQuery;
 use crate::api::openapi::{ItemErrors, QUOTA};
 use crate::api::quota::account::unknown_account;
@@ -162,6 +162,9 @@ pub async fn get_capacity(
             return Err(unknown_account(&question, asked.admission.sentence));
         }
         let class = query.class.as_deref();
+        asked
+            .check_class(class)
+            .map_err(|why| Problem::bad("class", why))?;
         let places = asked.places(&known, &context, &view.live);
         let document = places.iter().map(|place| {
             let cost = cost_of(place.account, &view.book, class, &BTreeMap::new());

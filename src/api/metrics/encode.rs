@@ -13,6 +13,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::model::letters::safe;
+
 /// Maximum length of a label's value, in bytes; a longer one is cut and ends with [`CUT`].
 const LABEL_BYTES_MAX: usize = 128;
 /// Replaces the rest of a label that was cut.
@@ -255,17 +257,10 @@ fn with_unit(name: &str) -> (&str, Option<Unit>) {
     }
 }
 
-/// A label's value without control characters for terminals, and not longer than [`LABEL_BYTES_MAX`].
+/// A label's value without characters that are unsafe in terminals, and not longer than [`LABEL_BYTES_MAX`].
 fn bounded(text: &str) -> String {
-    let clean = text.chars().map(|c| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    });
     let mut bounded = String::new();
-    for c in clean {
+    for c in text.chars().map(safe) {
         if bounded.len() + c.len_utf8() > LABEL_BYTES_MAX {
             while bounded.len() + CUT.len_utf8() > LABEL_BYTES_MAX {
                 bounded.pop();

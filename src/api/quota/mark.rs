@@ -16,6 +16,7 @@ use crate::api::quota::quota_at;
 use crate::api::state::{ApiState, RequestSnapshot, Shared};
 use crate::api::wire;
 use crate::model::AccountId;
+use crate::quota::lease::LeaseChange;
 
 /// The routes of this file.
 #[must_use]
@@ -28,7 +29,7 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 /// Mark an account
 ///
 /// Marks the account as exhausted, or removes the mark; answers as `GET /v1/quota`. A mark survives
-/// restarts.
+/// restarts. `available` also ends the steps of a recovery; a refusal of the provider stays.
 #[utoipa::path(
     post,
     path = "/v1/accounts/{provider}/{account}/mark",
@@ -98,6 +99,24 @@ async fn account_named(
 async fn set(api: Arc<ApiState>, account: AccountId, mark: &wire::Mark) -> JsonAnswer<wire::Quota> {
     let now = api.clock.now();
     let cause = quota::cause_of(mark, now).map_err(|why| Problem::bad("body", why))?;
-    api.writes.mark(account, cause).await?;
+    let is_available = cause.is_none();
+    api.writes.mark(account.clone(), cause).await?;
+    if is_available {
+        end_recovery(&api, account).await?;
+    }
     quota_at(api, now).await
+}
+
+/// Ends what is noted of an account's recovery: pauses after tries, the try under way, the ramp. What its windows say
+/// stays: a refusal is not the operator's to end.
+async fn end_recovery(api: &ApiState, account: AccountId) -> Result<(), Problem> {
+    let ended = api.writes.lease(move |_, book| {
+        let keys = book.probes.keys().filter(|key| key.account == account);
+        let change = LeaseChange {
+            probes: keys.map(|key| (key.clone(), None)).collect(),
+            ..LeaseChange::default()
+        };
+        Ok((change, ()))
+    });
+    Ok(ended.await?)
 }

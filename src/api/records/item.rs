@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::near;
+use crate::model::letters::{is_unsafe, safe};
 use crate::model::{
     AccountId, FailedAttempt, Millis, PROVIDER_DEFAULT, PostedRecord, RecordId, RouteNames, RunAccounts,
     RunId, Usage, believed_until, is_account_name,
@@ -95,7 +96,8 @@ impl<'v> RecordMembers<'v> {
                 Some(meant) => format!("did you mean {meant}?"),
                 None => format!("the members are {}", known.join(", ")),
             };
-            return Err(format!("{path}{}: there is no such member; {hint}", cut(unknown)));
+            let unknown: String = cut(unknown).chars().map(safe).collect();
+            return Err(format!("{path}{unknown}: there is no such member; {hint}"));
         }
         Ok(Self { object, path })
     }
@@ -114,8 +116,10 @@ impl<'v> RecordMembers<'v> {
             return Ok(None);
         };
         let text = value.as_str().ok_or_else(|| self.fail(name, "not a string"))?;
-        if !(1..=bytes_max).contains(&text.len()) || text.contains(char::is_control) {
-            let why = format!("1 to {bytes_max} bytes without control characters are allowed");
+        if !(1..=bytes_max).contains(&text.len()) || text.contains(is_unsafe) {
+            let why = format!(
+                "1 to {bytes_max} bytes without control characters and marks of direction are allowed"
+            );
             return Err(self.fail(name, why));
         }
         Ok(Some(text))
@@ -446,7 +450,7 @@ mod tests {
             (json!({"id": "1", "model": "m"}), "usage: it is missing"),
             (
                 with("id", json!("")),
-                "id: 1 to 128 bytes without control characters are allowed",
+                "id: 1 to 128 bytes without control characters and marks of direction are allowed",
             ),
             (with("id", json!(5)), "id: not a string"),
             (with("usage", json!([])), "usage: not an object"),
@@ -512,6 +516,16 @@ mod tests {
             ),
         ] {
             assert_eq!(checked(&value).unwrap_err(), expected, "{value}");
+        }
+        // They would turn the rest of a line around in a terminal.
+        for name in ["id", "source", "model", "profile", "route", "instance"] {
+            for bad in ["gpt\u{202e}5", "gpt\u{2066}5", "gpt\u{1b}[31m5", "gpt\u{200f}"] {
+                let refused = checked(&with(name, json!(bad))).unwrap_err();
+                assert!(
+                    refused.starts_with(&format!("{name}: 1 to 128 bytes without")),
+                    "{refused}"
+                );
+            }
         }
         let failed = json!({"id": "1", "outcome": "failed", "usage": {"input_tokens": 1}});
         assert!(

@@ -50,8 +50,8 @@ pub struct LeaseAnswer {
     pub may_start: MayStart,
     /// Empty if none was granted: then `retry_at` is the time of the next attempt.
     pub leases: Vec<Lease>,
-    /// What bounds the number: `concurrency`, `ramp`, `headroom`, `reserve`, `probe`, `refused`, `cool_down`,
-    /// `verdict` or `leases`; `null` if as many were granted as wanted.
+    /// What bounds the number: `concurrency`, `ramp`, `headroom`, `reserve`, `probe`, `no_evidence`, `refused`,
+    /// `cool_down`, `verdict` or `leases`; `null` if as many were granted as wanted.
     pub by: Option<String>,
 }
 

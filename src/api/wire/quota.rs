@@ -138,7 +138,7 @@ pub struct AccountPoll {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PollError {
     /// `expired`, `forbidden`, `missing_credentials`, `rate_limited`, `network`, `server`, `bad_answer`,
-    /// `command` or `cache`.
+    /// `other_account`, `command` or `cache`.
     pub code: String,
     #[schema(format = DateTime)]
     pub at: String,
@@ -156,6 +156,9 @@ pub struct Recovery {
     /// `open` (blocked), `due` (the next lease tries it), `half_open` (a lease is trying it) or `ramp` (let in step by
     /// step).
     pub state: String,
+    /// The reason for `open`, as in the answer to `POST /v1/leases`: `refused`, `cool_down`, `headroom`, or `no_evidence`, as
+    /// the runs that tried it showed nothing.
+    pub by: Option<String>,
     /// The end of `open`, the last time for an answer of `half_open`, or the next step of `ramp`.
     #[schema(format = DateTime)]
     pub until: Option<String>,

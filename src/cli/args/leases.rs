@@ -81,7 +81,7 @@ pub struct AcquireArgs {
     #[arg(long, value_name = "TEXT")]
     pub holder: Option<String>,
 
-    /// While no place is free, wait for one, at most for this long [default: without end]
+    /// While no place is free, or nothing is known, wait, at most for this long [default: without end]
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, value_parser = parse_length)]
     pub wait: Option<Option<Duration>>,
 }
@@ -170,8 +170,8 @@ Examples:
   tokentail lease acquire -n 5 --min 1 --key batch-7 --json
   tokentail lease acquire --run fix-42 --class high --cost five_hour=0.02 --wait=30m
 
-Exits 0 if leases were granted, also fewer than N; 1 for wait and deny, 2 for unknown, 69 if no collector answers, 75 if
---wait ran out, 64 if the key had another request, or a run has a lease already.";
+Exits 0 if leases were granted, also fewer than N; 1 for wait and deny, 2 for unknown, also if --wait ran out, 69 if no
+collector answers, 75 if --wait ran out before a place was free, 64 if the key had another request, or a run has a lease already.";
 
 pub(super) const CAPACITY_EXAMPLES: &str = "\
 Examples:

@@ -1,6 +1,5 @@
 //! Requests for leases, repeated with the same key until they are granted, are refused for good, or the wait is over.
 
-use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::time::Duration;
@@ -8,14 +7,11 @@ use std::time::Duration;
 use crate::api::wire;
 use crate::cli::client::{self, ClientError, Method, StatusCode};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::print::numbers::time;
-use crate::cli::print::{output, text};
-use crate::cli::waiting::AnswerWait;
+use crate::cli::print::text;
+use crate::cli::waiting::{AfterAnswer, AnswerWait};
 
 /// Longest exchange of one request: the collector answers within 10 s.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
-/// A retry earlier than this is not worth a word about a change before it.
-const SOON_S: u64 = 6;
 
 /// Result of one request.
 #[derive(Debug)]
@@ -32,32 +28,18 @@ pub struct Acquiring<'a> {
     socket: &'a Path,
     request: wire::AcquireLeases,
     waiting: AnswerWait,
-    json: bool,
-    /// Names what waits, in messages.
-    subject: String,
     /// True once the collector has answered.
     is_answered: bool,
-    /// The reason for the wait that was printed last.
-    said: Option<String>,
 }
 
 impl<'a> Acquiring<'a> {
     #[must_use]
-    pub fn new(
-        socket: &'a Path,
-        request: wire::AcquireLeases,
-        waiting: AnswerWait,
-        json: bool,
-        subject: String,
-    ) -> Self {
+    pub fn new(socket: &'a Path, request: wire::AcquireLeases, waiting: AnswerWait) -> Self {
         Self {
             socket,
             request,
             waiting,
-            json,
-            subject,
             is_answered: false,
-            said: None,
         }
     }
 
@@ -77,27 +59,12 @@ impl<'a> Acquiring<'a> {
         if !answer.leases.is_empty() {
             return Ok(LeaseAttempt::Granted(Box::new(answer)));
         }
-        let may_start = &answer.may_start;
-        let exit = match may_start.decision.as_str() {
-            "unknown" if !self.waiting.is_still_reading(self.socket).await => {
-                return Ok(LeaseAttempt::Refused(Box::new(answer), Exit::Unknown));
-            }
-            "unknown" => Exit::Unknown,
-            "wait" => Exit::No,
-            _ => return Ok(LeaseAttempt::Refused(Box::new(answer), Exit::No)),
-        };
-        if !self.waiting.is_wanted() {
-            return Ok(LeaseAttempt::Refused(Box::new(answer), exit));
-        }
-        match self.waiting.pause(may_start.retry_at.as_deref()) {
-            None => Ok(LeaseAttempt::Refused(Box::new(answer), Exit::TryLater)),
-            Some(pause) => {
-                self.say(&format!("{}/{:?}", may_start.reason, answer.by), || {
-                    waits(may_start)
-                });
-                Ok(LeaseAttempt::Later(pause))
-            }
-        }
+        Ok(
+            match self.waiting.after(&answer.may_start, answer.by.as_deref()) {
+                AfterAnswer::AskAgain(pause) => LeaseAttempt::Later(pause),
+                AfterAnswer::End(exit) => LeaseAttempt::Refused(Box::new(answer), exit),
+            },
+        )
     }
 
     /// After a request without an answer, or a refusal: while waiting, a restart of the collector is waited for too, and
@@ -110,37 +77,18 @@ impl<'a> Acquiring<'a> {
         let may_wait = is_held || error.may_pass() && (self.is_answered || !is_away);
         if let Some(pause) = self.waiting.pause(None).filter(|_| may_wait) {
             let reason = if is_held { "held" } else { "away" };
-            self.say(reason, || format!("waits: {error}"));
+            self.waiting.say(reason, || vec![format!("waits: {error}")]);
             return Ok(LeaseAttempt::Later(pause));
         }
         let may_be_granted = error.may_pass() && !is_away;
-        let mut failure = Failure::from(error);
-        if may_be_granted {
-            let key = text::name(&self.request.key);
-            let more = format!("; the same request with --key {key} gets what may have been granted");
-            failure.message.push_str(&more);
+        let failure = Failure::from(error);
+        if !may_be_granted {
+            return Err(failure);
         }
-        Err(failure)
+        let key = text::name(&self.request.key);
+        let more = format!("the same request with --key {key} gets what may have been granted");
+        Err(Failure::of_lines(failure.code, &[failure.message, more]))
     }
-
-    /// Prints the reason for the wait, once for each reason.
-    fn say(&mut self, reason: &str, words: impl FnOnce() -> String) {
-        if self.said.as_deref() != Some(reason) {
-            output::warn(self.json, &format!("{} {}", self.subject, words()));
-            self.said = Some(reason.to_owned());
-        }
-    }
-}
-
-fn waits(answer: &wire::MayStart) -> String {
-    let mut line = format!("waits: {}", text::one_line(&answer.sentence));
-    if let Some(at) = &answer.retry_at {
-        let _ = write!(line, "; next attempt at {}", time(at));
-        if answer.retry_in_s.is_some_and(|seconds| seconds > SOON_S) {
-            line += ", or earlier if a place is given back";
-        }
-    }
-    line
 }
 
 /// A random text, for a key that no other client has.

@@ -47,13 +47,8 @@ fn acquire(global: &Global, socket: &Path, wanted: &AcquireArgs) -> Result<Exit,
     let request = request(wanted)?;
     let key = request.key.clone();
     let subject = format!("lease request {}", text::name(&key));
-    let mut acquiring = Acquiring::new(
-        socket,
-        request,
-        AnswerWait::new(wanted.wait),
-        global.json,
-        subject,
-    );
+    let waiting = AnswerWait::new(wanted.wait, global.json, subject);
+    let mut acquiring = Acquiring::new(socket, request, waiting);
     let (answer, exit) = client::runtime(socket)?.block_on(async {
         loop {
             match acquiring.attempt().await? {

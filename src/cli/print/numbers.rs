@@ -48,10 +48,11 @@ pub fn compact_style(number: u64) -> String {
     scaled(number, 1_000, &COMPACT_SCALES).map_or_else(|| number.to_string(), |(value, unit)| value + unit)
 }
 
-/// A length of time in few columns: `2d4h`, `1h05m`, `12m`, `0m`.
+/// A length of time in few columns, minutes rounded up as in [`length`]: `2d4h`, `1h05m`, `12m`, `0m`.
 #[must_use]
 pub fn short_length(seconds: u64) -> String {
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    let minutes = seconds.div_ceil(60);
+    let (days, hours, minutes) = (minutes / 1_440, minutes / 60 % 24, minutes % 60);
     match (days, hours) {
         (0, 0) => format!("{minutes}m"),
         (0, _) => format!("{hours}h{minutes:02}m"),
@@ -172,11 +173,15 @@ mod tests {
         check(
             short_length,
             &[
-                (59, "0m"),
+                (0, "0m"),
+                (1, "1m"),
                 (60, "1m"),
-                (3_599, "59m"),
+                (118, "2m"),
+                (3_540, "59m"),
+                (3_599, "1h00m"),
                 (3_900, "1h05m"),
-                (86_399, "23h59m"),
+                (86_340, "23h59m"),
+                (86_399, "1d0h"),
                 (187_200, "2d4h"),
             ],
         );

@@ -7,7 +7,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use serde::Serialize;
 
 use super::text;
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::exit::{Exit, Failure, LINE_BREAK};
 use crate::cli::log;
 use crate::stderr;
 
@@ -94,10 +94,26 @@ pub fn warn(json: bool, warning: &str) {
         let said = if json {
             serde_json::json!({ "warning": warning }).to_string()
         } else {
-            format!("tokentail: {}", text::message(warning))
+            fitted(&format!("tokentail: {}", text::message(warning)))
         };
         writeln!(err, "{}", log::warning(&said))
     });
+}
+
+/// Prints a warning of several sentences, each on a line of its own; all of them in one document with `--json`.
+pub fn warn_lines(json: bool, lines: &[String]) {
+    warn(json, &lines.join(if json { "; " } else { LINE_BREAK }));
+}
+
+/// The lines of a message, broken so that they fit the terminal of standard error.
+#[must_use]
+pub fn fitted(message: &str) -> String {
+    let columns = Screen::stderr().columns;
+    let lines: Vec<String> = message
+        .split('\n')
+        .map(|line| text::wrapped(line, columns))
+        .collect();
+    lines.join("\n")
 }
 
 /// Prints one of many lines at once; `false` if standard output is closed.

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::model::letters::is_unsafe;
+
 /// Indentation of further lines of a paragraph.
 const INDENT: &str = "    ";
 
@@ -31,6 +33,12 @@ pub fn message(text: &str) -> Cow<'_, str> {
 #[must_use]
 pub fn one_line(text: &str) -> String {
     message(text).replace(['\n', '\t'], " ")
+}
+
+/// The parts of an answer's sentence, which has a part for each account.
+#[must_use]
+pub fn sentences(text: &str) -> Vec<String> {
+    one_line(text).split("; ").map(str::to_owned).collect()
 }
 
 /// At most `chars_max` characters, the last of them `…` if some were cut off.
@@ -96,11 +104,6 @@ pub fn wrapped(line: &str, columns: Option<usize>) -> String {
         used += width;
     }
     out
-}
-
-/// Control characters, line separators, and marks that change the direction of writing.
-fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

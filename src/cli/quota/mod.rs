@@ -12,7 +12,7 @@ use crate::cli::print::numbers::time;
 use crate::cli::print::{output, text};
 use crate::cli::settings::{self, CollectorAddress};
 use crate::cli::status;
-use crate::cli::waiting::AnswerWait;
+use crate::cli::waiting::{AfterAnswer, AnswerWait};
 use crate::clock::Clock;
 
 /// Prints the table, or runs a subcommand.
@@ -123,7 +123,7 @@ fn marked(account: Option<&wire::Account>, word: &str, mark: &wire::Mark) -> Vec
     );
     let name = text::name(&name);
     let done = if mark.state == "available" {
-        format!("{name}: the mark is removed")
+        format!("{name}: the mark is removed, and what was noted of a recovery")
     } else {
         let until = (mark.until.as_deref()).map_or_else(
             || "until the mark is removed".to_owned(),
@@ -184,10 +184,10 @@ fn meant(accounts: &[wire::Account], word: &str) -> Result<Option<(String, Strin
 pub fn may_start(global: &Global, command: &args::MayStartArgs) -> Result<Exit, Failure> {
     let socket = settings::asking(global)?.socket;
     let runtime = client::runtime(&socket)?;
-    let asking = Asking {
+    let mut asking = Asking {
         socket: &socket,
         path: path(command),
-        waiting: AnswerWait::new(command.wait),
+        waiting: AnswerWait::new(command.wait, global.json, "may-start".to_owned()),
     };
     let (answer, exit) = runtime.block_on(asking.answer())?;
     let width = output::Screen::stdout().columns;
@@ -204,23 +204,15 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    async fn answer(&self) -> Result<(wire::MayStart, Exit), Failure> {
+    async fn answer(&mut self) -> Result<(wire::MayStart, Exit), Failure> {
         let mut last = self.ask().await?;
         loop {
-            let exit = match last.decision.as_str() {
-                "allow" => return Ok((last, Exit::Ok)),
-                "unknown" if !self.waiting.is_still_reading(self.socket).await => {
-                    return Ok((last, Exit::Unknown));
-                }
-                "unknown" => Exit::Unknown,
-                "wait" => Exit::No,
-                _ => return Ok((last, Exit::No)),
-            };
-            if !self.waiting.is_wanted() {
-                return Ok((last, exit));
+            if last.decision == "allow" {
+                return Ok((last, Exit::Ok));
             }
-            let Some(pause) = self.waiting.pause(last.retry_at.as_deref()) else {
-                return Ok((last, Exit::TryLater));
+            let pause = match self.waiting.after(&last, None) {
+                AfterAnswer::AskAgain(pause) => pause,
+                AfterAnswer::End(exit) => return Ok((last, exit)),
             };
             tokio::time::sleep(pause).await;
             // While waiting, a restart of the collector is waited for too.
@@ -313,7 +305,10 @@ mod tests {
                 mark("exhausted", None, None),
                 "claude/max-1: marked as exhausted until the mark is removed",
             ),
-            (mark("available", None, None), "claude/max-1: the mark is removed"),
+            (
+                mark("available", None, None),
+                "claude/max-1: the mark is removed, and what was noted of a recovery",
+            ),
         ] {
             assert_eq!(marked(Some(&account), "max-1", &mark), [expected, now]);
         }

@@ -312,6 +312,9 @@ fn recovery_line(recovery: &Recovery) -> String {
     }
     let until = recovery.until.as_deref().map(time);
     let state = match (recovery.state.as_str(), recovery.cap, until) {
+        ("open", _, Some(until)) if recovery.by.as_deref() == Some("no_evidence") => {
+            format!("the runs that tried it showed nothing; the next may at {until}")
+        }
         ("open", _, Some(until)) => format!("blocked until {until}"),
         ("due", ..) => "the next lease tries it".to_owned(),
         ("half_open", _, until) => {
@@ -448,7 +451,17 @@ mod tests {
             cap: Some(2),
             ..recovery("ramp")
         };
+        let silent = Recovery {
+            by: Some("no_evidence".to_owned()),
+            failures: 1,
+            ..recovery("open")
+        };
         for (recovery, expected) in [
+            (
+                silent,
+                "  recovery: the runs that tried it showed nothing; the next may at 2026-11-30 16:00:30 UTC; \
+                 failed tries: 1",
+            ),
             (
                 failed,
                 "  recovery of opus: blocked until 2026-11-30 16:00:30 UTC; failed tries: 2",

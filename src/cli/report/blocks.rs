@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
 use super::document::print_csv;
+use super::names;
 use super::rows;
 use super::source::Asked;
 use super::table::{self, ModelNames};
@@ -79,6 +80,9 @@ pub fn ask(
         ..BlocksQuery::default()
     };
     let mut blocks = asked.source.blocks(&query)?;
+    if blocks.blocks.is_empty() && format != ReportFormat::Ccusage {
+        names::check(asked, args)?;
+    }
     let most = blocks.blocks.iter().filter(|block| !block.is_active);
     let most = most
         .map(|block| block.sums.totals.total_tokens)

@@ -3,6 +3,7 @@
 mod blocks;
 mod ccusage;
 mod document;
+mod names;
 mod routes;
 mod rows;
 mod source;
@@ -125,6 +126,10 @@ fn ask(
     groups.extend(by_model.then_some(MODEL));
     let query = query(args, span, &zone, week, &groups.join(","));
     let mut usage = asked.source.usage(&query)?;
+    // An empty document of ccusage's is what its readers expect.
+    if usage.rows.is_empty() && !is_ccusage {
+        names::check(asked, args)?;
+    }
     if is_by_route {
         routes::only_routed(&mut usage);
     }

@@ -7,14 +7,14 @@ use crate::api::http::problem::Problem;
 use crate::api::usage::{UsageQuery, usage_in};
 use crate::api::wire;
 use crate::cli::args::{Global, ReportArgs};
-use crate::cli::client::{self, ClientError};
+use crate::cli::client::{self, ClientError, StatusCode};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::print::output;
 use crate::cli::settings::{CollectorAddress, asking};
 use crate::cli::{replay, status};
 use crate::clock::Clock;
 use crate::config::{Environment, Settings};
-use crate::model::Millis;
+use crate::model::{Millis, RunId};
 use crate::prices::PriceList;
 use crate::store::Snapshot;
 
@@ -45,6 +45,28 @@ impl UsageSource<'_> {
                 prices,
                 now,
             } => usage_in(snapshot, query.clone(), prices, *now).map_err(refused),
+        }
+    }
+
+    /// True if there is a run of this name, also before it has used anything.
+    ///
+    /// # Errors
+    /// The collector or the database does not answer.
+    pub fn has_run(&self, run: &str) -> Result<bool, Failure> {
+        match self {
+            Self::Collector(socket) => {
+                let path = format!("/v1/runs/{}", client::escaped(run));
+                match client::get_json_blocking::<wire::RunDetail>(socket, &path, client::TIMEOUT) {
+                    Ok(_) => Ok(true),
+                    Err(ClientError::Status(StatusCode::NOT_FOUND, _)) => Ok(false),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Self::Store { snapshot, .. } => {
+                let run = RunId::new(run).ok();
+                let number = run.map(|run| snapshot.run_number(&run)).transpose()?;
+                Ok(number.flatten().is_some())
+            }
         }
     }
 

@@ -1,7 +1,6 @@
 //! The place of a run: acquired before it starts, released if it does not start.
 
 use std::convert::Infallible;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -51,13 +50,8 @@ pub async fn admit(
 ) -> Result<Result<RunPlace, Received>, Failure> {
     let limit = command.admit.flatten().map(Some);
     let subject = format!("run {}", start.run);
-    let mut acquiring = Acquiring::new(
-        socket,
-        request(command, start),
-        AnswerWait::new(limit),
-        json,
-        subject,
-    );
+    let waiting = AnswerWait::new(limit, json, subject);
+    let mut acquiring = Acquiring::new(socket, request(command, start), waiting);
     loop {
         match acquiring.attempt().await? {
             LeaseAttempt::Granted(answer) => {
@@ -69,7 +63,7 @@ pub async fn admit(
                     lease,
                 }));
             }
-            LeaseAttempt::Refused(answer, exit) => return Err(refused(&answer.may_start, exit)),
+            LeaseAttempt::Refused(answer, _) => return Err(refused(&answer.may_start, limit.is_some())),
             LeaseAttempt::Later(pause) => {
                 if let Some(signal) = stopped_during(pause, relay).await {
                     return Ok(Err(signal));
@@ -109,17 +103,18 @@ fn request(command: &RunArgs, start: &StartBody) -> wire::AcquireLeases {
 }
 
 /// The refusal, with what can be done.
-fn refused(answer: &wire::MayStart, exit: Exit) -> Failure {
-    let mut message = text::one_line(&answer.sentence);
-    if let Some(at) = &answer.retry_at {
-        let _ = write!(message, "; try again at {}", time(at));
+fn refused(answer: &wire::MayStart, has_waited: bool) -> Failure {
+    let mut lines = text::sentences(&answer.sentence);
+    lines.extend((answer.retry_at.as_deref()).map(|at| format!("try again at {}", time(at))));
+    if matches!(answer.decision.as_str(), "wait" | "unknown") {
+        let words = if has_waited {
+            "the time of --admit is over"
+        } else {
+            "--admit=30m waits up to 30 minutes for a place"
+        };
+        lines.push(words.to_owned());
     }
-    match (exit, answer.decision.as_str()) {
-        (Exit::TryLater, _) => message += "; the time of --admit is over",
-        (_, "wait") => message += "; --admit=30m waits up to 30 minutes for a place",
-        _ => {}
-    }
-    Failure::new(Exit::NotAdmitted, message)
+    Failure::of_lines(Exit::NotAdmitted, &lines)
 }
 
 impl RunPlace {

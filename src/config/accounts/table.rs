@@ -13,6 +13,7 @@ use super::super::units::{Count, List, Period, Share, within};
 use super::super::{Key, key};
 use super::poll::PollTable;
 use crate::globs::{Names, check_amount};
+use crate::model::letters::is_unsafe;
 use crate::model::window_name;
 use crate::model::{
     ACCOUNT_DEFAULT, ACCOUNT_NAME_BYTES_MAX, AccountId, Labels, PROVIDER_DEFAULT, check_label,
@@ -416,13 +417,12 @@ impl<'a> Table<'a> {
     }
 
     fn models(&mut self) -> BTreeMap<Box<str>, Box<str>> {
-        let is_model =
-            |name: &str| (1..=MODEL_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control);
+        let is_model = |name: &str| (1..=MODEL_BYTES_MAX).contains(&name.len()) && !name.contains(is_unsafe);
         let mut models = BTreeMap::new();
         for (asked, serves) in self.given.models.iter().flatten() {
             if let Some(bad) = [asked, serves].into_iter().find(|name| !is_model(name)) {
                 let problem = format!(
-                    "{bad:?} is not a model name: 1 to {MODEL_BYTES_MAX} bytes without control characters are allowed"
+                    "{bad:?} is not a model name: 1 to {MODEL_BYTES_MAX} bytes without control characters and marks of direction are allowed"
                 );
                 self.refuse(&format!("models.{asked}"), problem);
             }

@@ -268,7 +268,7 @@ fn a_mistake_in_an_account_has_its_place() {
         ),
         (
             "[[account]]\nmodels = { a = \"\" }\n",
-            "2:12: `account.models.a`: \"\" is not a model name: 1 to 256 bytes without control characters are allowed",
+            "2:12: `account.models.a`: \"\" is not a model name: 1 to 256 bytes without control characters and marks of direction are allowed",
         ),
         (
             "[[account]]\nmodels = { a = 3 }\n",

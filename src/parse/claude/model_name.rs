@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::model::letters::safe;
+
 /// Longest model name kept, in bytes; the rest is cut off.
 pub const MODEL_BYTES_MAX: usize = 128;
 /// The model of a response without a model name.
@@ -43,7 +45,7 @@ impl ModelMemory {
     }
 }
 
-/// A name that can be stored and shown: valid text without control characters, at most [`MODEL_BYTES_MAX`]
+/// A name that can be stored and shown: valid text without unsafe characters, at most [`MODEL_BYTES_MAX`]
 /// long.
 #[must_use]
 pub fn model_name(text: Option<&[u8]>) -> String {
@@ -57,11 +59,7 @@ pub fn model_name(text: Option<&[u8]>) -> String {
     }
     let lossy = String::from_utf8_lossy(text.unwrap_or_default());
     let mut name = String::new();
-    for c in lossy
-        .trim()
-        .chars()
-        .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
-    {
+    for c in lossy.trim().chars().map(safe) {
         // One replacement character for a run of bad bytes: a lone surrogate has three of them.
         if c != '\u{FFFD}' || !name.ends_with(c) {
             name.push(c);

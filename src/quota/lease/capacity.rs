@@ -55,6 +55,8 @@ pub enum CapacityLimit {
     Reserve,
     /// One run tries the account.
     Probe,
+    /// Tries of the account showed nothing.
+    NoEvidence,
     /// The provider refused.
     Refused,
     /// The provider refused without naming a window.
@@ -74,7 +76,7 @@ impl CapacityLimit {
             Self::Ramp => Some(Reason::Ramping),
             Self::Headroom => Some(Reason::HeadroomHeld),
             Self::Reserve => Some(Reason::Reserved),
-            Self::Probe => Some(Reason::Probing),
+            Self::Probe | Self::NoEvidence => Some(Reason::Probing),
             Self::Refused => Some(Reason::WindowExhausted),
             Self::CoolDown => Some(Reason::Throttled),
             Self::Verdict => None,
@@ -90,10 +92,22 @@ impl CapacityLimit {
             Self::Headroom => "what is left of a window is held by other leases",
             Self::Reserve => "what is left of a window is kept for another class (reserve)",
             Self::Probe => "one run is trying it (probe)",
+            Self::NoEvidence => "the runs that tried it showed nothing: no response of them was counted",
             Self::Refused => "it was refused by the provider",
             Self::CoolDown => "the provider is throttling",
             Self::Verdict => "the account is not free",
             Self::Leases => "there are as many leases as the collector keeps",
+        }
+    }
+}
+
+impl From<BlockKind> for CapacityLimit {
+    fn from(kind: BlockKind) -> Self {
+        match kind {
+            BlockKind::Share => Self::Headroom,
+            BlockKind::CoolDown => Self::CoolDown,
+            BlockKind::Refusal => Self::Refused,
+            BlockKind::NoEvidence => Self::NoEvidence,
         }
     }
 }
@@ -200,12 +214,7 @@ fn by_probes(capacity: &mut Capacity, place: &Place<'_>, book: &LeaseBook, lease
             // Its windows are used up, and what it serves is billed, as it may be.
             ProbeState::Open { kind, .. } if kind != BlockKind::CoolDown && place.is_paid(now) => {}
             ProbeState::Open { until, kind } => {
-                let by = match kind {
-                    BlockKind::Share => CapacityLimit::Headroom,
-                    BlockKind::CoolDown => CapacityLimit::CoolDown,
-                    BlockKind::Refusal => CapacityLimit::Refused,
-                };
-                capacity.bound(0, by, Some(until));
+                capacity.bound(0, kind.into(), Some(until));
             }
             ProbeState::Due => {
                 capacity.bound(1, CapacityLimit::Probe, None);

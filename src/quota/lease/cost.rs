@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::RunNumber;
+
 /// Finished runs that a cost is learned from, the latest of an account and class.
 pub const COST_RUNS_MAX: usize = 25;
 /// Finished runs below which nothing is learned.
@@ -20,6 +22,7 @@ pub struct WindowCost {
 /// What one finished run used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunCost {
+    pub run: RunNumber,
     pub tokens: u64,
     pub windows: Vec<WindowCost>,
 }
@@ -29,8 +32,9 @@ pub struct RunCost {
 pub struct CostHistory(pub Vec<RunCost>);
 
 impl CostHistory {
-    /// Adds a run, which replaces the oldest of [`COST_RUNS_MAX`].
+    /// Adds a run, which replaces what it had used at an earlier stop, or the oldest of [`COST_RUNS_MAX`].
     pub fn add(&mut self, run: RunCost) {
+        self.0.retain(|known| known.run != run.run);
         self.0.push(run);
         let surplus = self.0.len().saturating_sub(COST_RUNS_MAX);
         self.0.drain(..surplus);

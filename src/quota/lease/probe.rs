@@ -37,6 +37,8 @@ pub enum BlockKind {
     CoolDown,
     /// The provider refused.
     Refusal,
+    /// Tries showed nothing: their runs did not start, or no response of them was counted.
+    NoEvidence,
 }
 
 /// What blocks a scope.
@@ -94,7 +96,7 @@ pub struct Probe {
     pub since: Millis,
     /// Failures in a row.
     pub failures: u8,
-    /// Probes in a row without evidence.
+    /// Probes in a row without evidence; [`SILENT_MAX`] of them are a failure.
     pub silent: u8,
     /// When the last probe was granted.
     pub tried_at: Millis,
@@ -164,7 +166,9 @@ pub fn state(probe: Option<&Probe>, facts: &ScopeFacts, rules: &StartRules, now:
                 let last = block.seen_at.max(tried_at).saturating_add(REVALIDATE_AFTER_MS);
                 last.max(backed_off.unwrap_or(last)).min(block.until)
             }
-            BlockKind::CoolDown | BlockKind::Refusal => block.until.max(backed_off.unwrap_or(block.until)),
+            BlockKind::CoolDown | BlockKind::Refusal | BlockKind::NoEvidence => {
+                block.until.max(backed_off.unwrap_or(block.until))
+            }
         };
         return ProbeState::Open {
             until,
@@ -174,7 +178,11 @@ pub fn state(probe: Option<&Probe>, facts: &ScopeFacts, rules: &StartRules, now:
     match (probe.map(|probe| probe.phase), facts.gate) {
         (Some(ProbePhase::BackedOff { until }), _) if until > now => ProbeState::Open {
             until,
-            kind: BlockKind::Refusal,
+            kind: if probe.is_some_and(Probe::is_unanswered) {
+                BlockKind::NoEvidence
+            } else {
+                BlockKind::Refusal
+            },
         },
         (Some(ProbePhase::Ramp { lease, cap, step_at }), _) => ProbeState::Ramp {
             cap,
@@ -194,9 +202,16 @@ impl Probe {
             phase: ProbePhase::HalfOpen { lease },
             since: now,
             failures: before.map_or(0, |before| before.failures),
-            silent: before.map_or(0, |before| before.silent),
+            silent: before
+                .filter(|before| !before.is_unanswered())
+                .map_or(0, |before| before.silent),
             tried_at: now,
         }
+    }
+
+    /// True after so many probes without evidence that they were a failure.
+    fn is_unanswered(&self) -> bool {
+        self.silent >= SILENT_MAX
     }
 
     /// The lease that is the probe.
@@ -276,7 +291,8 @@ impl Probe {
             // Served by a run that asked nobody.
             ProbePhase::BackedOff { .. } if is_served => self.over(facts),
             ProbePhase::BackedOff { until } => {
-                let is_over = until <= now && facts.gate == Gate::Closed && self.silent == 0;
+                let is_tried_again = self.silent > 0 && !self.is_unanswered();
+                let is_over = until <= now && facts.gate == Gate::Closed && !is_tried_again;
                 (!is_over).then(|| self.clone())
             }
         }
@@ -335,7 +351,10 @@ impl Probe {
     /// After a probe that showed nothing.
     fn silent(&self, facts: &ScopeFacts, now: Millis) -> Self {
         if self.silent + 1 >= SILENT_MAX {
-            return self.failed(facts, now);
+            return Self {
+                silent: SILENT_MAX,
+                ..self.failed(facts, now)
+            };
         }
         Self {
             phase: ProbePhase::BackedOff { until: now },

@@ -292,7 +292,8 @@ fn the_recovery_of_an_account_that_is_gone_is_dropped() {
 
 #[test]
 fn a_cost_is_the_median_of_the_last_runs() {
-    let of_run = |tokens, share| RunCost {
+    let of_run = |run, tokens, share| RunCost {
+        run,
         tokens,
         windows: vec![WindowCost {
             window: FIVE_HOUR.into(),
@@ -301,23 +302,25 @@ fn a_cost_is_the_median_of_the_last_runs() {
     };
     let mut history = CostHistory::default();
     for number in 1..=4_u32 {
-        history.add(of_run(number.into(), f64::from(number) / 100.0));
+        history.add(of_run(number, number.into(), f64::from(number) / 100.0));
+        // It was stopped, resumed, and stopped again: a run is one.
+        history.add(of_run(number, number.into(), f64::from(number) / 100.0));
     }
     assert_eq!((history.learned(), history.tokens()), (BTreeMap::new(), None));
-    history.add(of_run(5, 0.5));
+    history.add(of_run(5, 5, 0.5));
     assert_eq!(
         (history.learned(), history.tokens()),
         (cost(FIVE_HOUR, 0.03), Some(3.0))
     );
     // The latest 25 count.
-    for _ in 0..25 {
-        history.add(of_run(7, 0.07));
+    for number in 10..35 {
+        history.add(of_run(number, 7, 0.07));
     }
     assert_eq!((history.0.len(), history.tokens()), (25, Some(7.0)));
     assert_eq!(history.learned(), cost(FIVE_HOUR, 0.07));
     // A share that is not told from nothing would allow any number.
-    for _ in 0..25 {
-        history.add(of_run(0, 1e-9));
+    for number in 40..65 {
+        history.add(of_run(number, 0, 1e-9));
     }
     assert_eq!(history.learned(), BTreeMap::new());
 }

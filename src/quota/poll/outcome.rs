@@ -21,6 +21,8 @@ pub enum PollErrorKind {
     Server,
     /// An answer without a reading, or one that leads elsewhere.
     BadAnswer,
+    /// An answer of another account than that of the login.
+    OtherAccount,
     /// The command failed.
     Command,
     /// The client's cache cannot be read, or was not written.
@@ -50,7 +52,7 @@ impl PollErrorKind {
     pub const fn advice(self) -> &'static str {
         match self {
             Self::Expired => {
-                "log in again with the official client; it is asked again once the file has another token"
+                "log in again with the official client; it is asked again once the file has another token, or another end of it"
             }
             Self::Forbidden => {
                 "use the credentials of a login, not of `claude setup-token`; it is asked again once the file has another token"
@@ -63,6 +65,9 @@ impl PollErrorKind {
             Self::Server => "it is asked again by itself; see whether the provider has a disturbance",
             Self::BadAnswer => {
                 "see account.poll.base_url; else the provider's interface may have changed: please report it"
+            }
+            Self::OtherAccount => {
+                "log in again with the official client: its token and the account in its file do not belong together"
             }
             Self::Command => "run the command as the collector's user and see what it prints",
             Self::Cache => "run /usage in the official client, and check account.poll.cache",

@@ -305,6 +305,7 @@ fn errors_have_the_words_of_the_web_client() {
         (PollErrorKind::Network, "network"),
         (PollErrorKind::Server, "network"),
         (PollErrorKind::BadAnswer, "network"),
+        (PollErrorKind::OtherAccount, "network"),
         (PollErrorKind::Command, "network"),
         (PollErrorKind::Cache, "network"),
     ] {

@@ -158,6 +158,7 @@ impl ProbeRow {
 layout!(CostHistory { 0: Vec<RunCost> });
 
 layout!(RunCost {
+    run: u32,
     tokens: u64,
     windows: Vec<WindowCost>,
 });

@@ -85,7 +85,7 @@ const TABLES: [&str; 50] = [
     "lease_answers [u64] 0100000000000000 [&[u8]] 01016b0206027b7d",
     "lease_keys [&str] 6b [u64] 0100000000000000",
     "probes [(&str,&str,&str)] 0101706e6f707573 [&[u8]] 01010700000403040a",
-    "run_costs [(&str,&str,&str)] 0101706e [&[u8]] 010109010177000000000000e03f",
+    "run_costs [(&str,&str,&str)] 0101706e [&[u8]] 01010809010177000000000000e03f",
     "outbox [(&str,u64,u32)] 0174010000000000000002000000 [&[u8]] 010165000201017001016e010162010172014b01000000000000e03f\
      0104010173010601017701040174",
     "latches [(&str,&str)] 016b73 [&[u8]] 0101040604",
@@ -434,6 +434,7 @@ fn probe(phase: ProbePhase) -> Probe {
 
 fn costs() -> CostHistory {
     CostHistory(vec![RunCost {
+        run: 8,
         tokens: 9,
         windows: costs_of_windows(),
     }])

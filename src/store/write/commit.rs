@@ -302,8 +302,12 @@ impl<'s, 't> CommitTx<'s, 't> {
         if batch.records.is_empty() {
             return Ok(accounts.own);
         }
+        let mut place_of = SessionPlace::of(batch.dialect, &batch.path);
+        if batch.is_project && place_of.project.is_none() {
+            place_of.project = Some(batch.run.as_str().into());
+        }
         let of_batch = ResponseSource {
-            place: self.series.place(SessionPlace::of(batch.dialect, &batch.path))?,
+            place: self.series.place(place_of)?,
             account: accounts.own,
             dialect: Some(batch.dialect),
         };

@@ -135,7 +135,7 @@ impl<'t> LeaseTables<'t> {
     }
 
     /// Binds a run of this account that is registered to the lease that its start names, else to the one that names
-    /// the run.
+    /// the run; returns the class of the lease that the run has then.
     pub fn bind(
         &mut self,
         run: &RunId,
@@ -143,9 +143,9 @@ impl<'t> LeaseTables<'t> {
         wanted: Option<LeaseNumber>,
         before: &RunTotalsRow,
         now: Millis,
-    ) -> Result<Result<(), NotBound>, DbError> {
+    ) -> Result<Result<Option<Box<str>>, NotBound>, DbError> {
         if wanted.is_none() && self.leases.is_empty()? {
-            return Ok(Ok(()));
+            return Ok(Ok(None));
         }
         let of_run = self.of_run(run)?;
         let is_bound = |lease: &Lease| lease.bound_at.is_some();
@@ -168,13 +168,17 @@ impl<'t> LeaseTables<'t> {
                 Some(lease) => Some(lease),
             },
         };
-        let Some(mut lease) = lease.filter(|lease| !is_bound(lease)) else {
-            return Ok(Ok(()));
+        let Some(mut lease) = lease else {
+            return Ok(Ok(None));
         };
+        let class = lease.class.clone();
+        if is_bound(&lease) {
+            return Ok(Ok(class));
+        }
         if lease.is_expired(now) {
             self.end(&lease, LeaseEnd::Expired, now)?;
             let refused = wanted.map(|_| NotBound::Ended(LeaseEnd::Expired));
-            return Ok(refused.map_or(Ok(()), Err));
+            return Ok(refused.map_or(Ok(None), Err));
         }
         // A run has one place.
         for other in of_run.iter().filter(|other| other.number != lease.number) {
@@ -183,7 +187,7 @@ impl<'t> LeaseTables<'t> {
         lease.bind(run, before.bytes, before.totals.fresh_tokens(), now);
         self.put(&lease)?;
         self.updates.push(LeaseUpdate::new(lease, LeasePhase::Bound, now));
-        Ok(Ok(()))
+        Ok(Ok(class))
     }
 
     /// Writes a lease.

@@ -71,7 +71,7 @@ impl<'t> RunCosts<'t> {
         let class = info.labels.get(CLASS_LABEL).map_or("", |class| class);
         let key = (&*provider, &*name, class);
         let mut history: CostHistory = get(&self.table, key)?.unwrap_or_default();
-        history.add(RunCost { tokens, windows });
+        history.add(RunCost { run, tokens, windows });
         put(&mut self.table, key, &history)
     }
 

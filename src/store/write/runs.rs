@@ -16,13 +16,13 @@ use super::registry::Registry;
 use super::run_costs::RunCosts;
 use super::{Writer, next_sequence};
 use crate::dedup::Totals;
-use crate::model::{AccountId, Labels, Millis, Phase, RunId, RunNumber, StopReason};
+use crate::model::{AccountId, CLASS_LABEL, Labels, Millis, Phase, RunId, RunNumber, StopReason};
 use crate::quota::lease::{LeaseNumber, LeaseUpdate};
 use crate::store::StoreError;
 use crate::store::database::DatabaseSlot;
 use crate::store::error::DbError;
 use crate::store::schema::{
-    FILES, FORGOTTEN, FORGOTTEN_RUNS, ForgottenRow, META, PATHS, RunInfoRow, RunTotalsRow,
+    FILES, FORGOTTEN, FORGOTTEN_RUNS, ForgottenRow, META, PATHS, RunInfoRow, RunRow, RunTotalsRow,
 };
 use crate::store::table::put;
 
@@ -211,22 +211,24 @@ fn start_one(
     now: Millis,
 ) -> Result<(Started, Option<Phase>), DbError> {
     let is_new = registry.known(&start.run)?.is_none();
+    let mut bind = |before: &RunTotalsRow| leases.bind(&start.run, &start.account, start.lease, before, now);
+    let mut class = None;
     // Before anything is written for a run that is refused.
-    if is_new
-        && let Err(refused) = leases.bind(
-            &start.run,
-            &start.account,
-            start.lease,
-            &RunTotalsRow::default(),
-            now,
-        )?
-    {
-        return Ok((Started::NotBound(refused), None));
+    if is_new {
+        class = match bind(&RunTotalsRow::default())? {
+            Ok(class) => class,
+            Err(refused) => return Ok((Started::NotBound(refused), None)),
+        };
     }
     let (row, account, _) = registry.run(&start.run, &start.account, backlog, now)?;
     names.note_run(&row, account);
     names.note_account(account, &start.account);
     let Some(labels) = &start.labels else {
+        if let Some(class) = class {
+            let mut info = registry.info(row.number)?;
+            info.labels.insert(CLASS_LABEL.into(), class);
+            put(&mut registry.infos, row.number, &info)?;
+        }
         return Ok(if is_new {
             (Started::New, Some(Phase::Started))
         } else {
@@ -239,27 +241,18 @@ fn start_one(
         Some(mount) => (mount.as_ref()).map(|mount| mount.as_os_str().as_bytes().into()),
         None => before.mount.clone(),
     };
-    if current != start.account || mount != before.mount {
-        let sums = registry.sums(row.number)?;
-        let is_read = sums.bytes > 0 || sums.totals != Totals::default();
-        if is_read && current != start.account {
-            return Ok((Started::Elsewhere(current), None));
-        }
-        if is_read {
-            let mount = before.mount_path();
-            return Ok((Started::MountedElsewhere(mount), None));
-        }
+    if let Some(elsewhere) = counted_elsewhere(registry, &row, start, &current, (&before, &mount))? {
+        return Ok((elsewhere, None));
     }
-    if !is_new
-        && let Err(refused) = leases.bind(
-            &start.run,
-            &start.account,
-            start.lease,
-            &registry.sums(row.number)?,
-            now,
-        )?
-    {
-        return Ok((Started::NotBound(refused), None));
+    if !is_new {
+        class = match bind(&registry.sums(row.number)?)? {
+            Ok(class) => class,
+            Err(refused) => return Ok((Started::NotBound(refused), None)),
+        };
+    }
+    let mut labels = labels.clone();
+    if let Some(class) = class {
+        labels.entry(CLASS_LABEL.into()).or_insert(class);
     }
     if current != start.account {
         let account = registry.account(&start.account)?;
@@ -268,7 +261,7 @@ fn start_one(
         names.note_account(account, &start.account);
     }
     let after = RunInfoRow {
-        labels: labels.clone(),
+        labels,
         mount,
         registered_at: before.registered_at.or(Some(now)),
         earliest: before.earliest,
@@ -282,6 +275,29 @@ fn start_one(
         (false, Some(_)) => (Started::Resumed, Some(Phase::Resumed)),
         (false, None) => (Started::Known, None),
     })
+}
+
+/// The account or the directory of a run of which something was read, if a start names another one.
+fn counted_elsewhere(
+    registry: &Registry<'_>,
+    row: &RunRow,
+    start: &Start,
+    current: &AccountId,
+    (before, mount): (&RunInfoRow, &Option<Box<[u8]>>),
+) -> Result<Option<Started>, DbError> {
+    let is_other_account = *current != start.account;
+    if !is_other_account && *mount == before.mount {
+        return Ok(None);
+    }
+    let sums = registry.sums(row.number)?;
+    let is_read = sums.bytes > 0 || sums.totals != Totals::default();
+    Ok(is_read.then(|| {
+        if is_other_account {
+            Started::Elsewhere(current.clone())
+        } else {
+            Started::MountedElsewhere(before.mount_path())
+        }
+    }))
 }
 
 /// Forgets a run; `None` if it is unknown.

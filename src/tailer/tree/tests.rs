@@ -87,6 +87,7 @@ fn any_reading() -> ReadOptions {
         until: u64::MAX,
         lines_until: None,
         waits_for_holes: true,
+        is_project: false,
         accounts: Arc::default(),
         now: 0,
     }

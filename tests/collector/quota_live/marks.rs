@@ -96,7 +96,9 @@ fn a_mark_is_sent_to_everyone_and_survives_stops_and_kills_until_it_is_taken_bac
     let (exit, human, _) = place.ask(&["quota", "mark", "claude/max-1", "available"]);
     assert_eq!(exit, Some(0));
     assert!(
-        human.starts_with("claude/max-1: the mark is removed\nnow: claude/max-1 is "),
+        human.starts_with(
+            "claude/max-1: the mark is removed, and what was noted of a recovery\nnow: claude/max-1 is "
+        ),
         "{human}"
     );
     collector.kill();
@@ -228,8 +230,13 @@ fn may_start_exits_with_its_answer() {
         (&answer["decision"], &answer["chosen"]),
         (&"unknown".into(), &().into())
     );
+    // Who waits, waits for an answer, and learns at the end why there is none.
     let answer = place.document(2, &["may-start", "--wait=200ms"]);
     assert_eq!(answer["reason"], "no_observation");
+    let (code, _, stderr) = place.ask(&["may-start", "--wait=200ms"]);
+    assert_eq!(code, Some(2), "{stderr}");
+    let said = "may-start waits: whether a run may start is unknown\n    claude/max-1 has never been seen";
+    assert!(stderr.contains(said), "{stderr}");
     for (times, (rule, wanted, waited, reason)) in [
         ("allow", 0, 0, "unknown_as_allow"),
         ("wait", 1, 75, "unknown_as_wait"),
@@ -349,6 +356,32 @@ fn a_waiting_command_goes_on_once_the_mark_is_taken_back() {
         (&"allow".into(), &"max-1".into())
     );
     collector.stop_cleanly();
+}
+
+#[test]
+fn a_waiting_command_goes_on_once_something_is_known() {
+    for words in [
+        &["may-start", "--wait", "--json"][..],
+        &["lease", "acquire", "--wait", "--json"],
+    ] {
+        let place = Place::new();
+        let mut collector = place.live_with(&format!("{EVENTS_ONLY}{ONE_ACCOUNT}"));
+        let (socket, answers) = relay(&place);
+        let waiting = replaced_socket(&place.command_with_config(words), &place, &socket)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        answers.recv_timeout(WAIT_MAX).unwrap();
+        // The answer was that nothing is known.
+        let share = share_line(now(), "five_hour", 0.2, second(now() + HOUR));
+        collector.commit_line(&place, "one", &share);
+        let output = waiting.unwrap().wait_with_output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{words:?}: {said}");
+        assert!(said.contains("whether a run may start is unknown"), "{said}");
+        collector.stop_cleanly();
+    }
 }
 
 /// The same command on another socket.

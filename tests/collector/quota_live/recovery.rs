@@ -81,6 +81,44 @@ fn after_a_block_one_run_tries_the_account_and_others_follow_step_by_step() {
 }
 
 #[test]
+fn an_operator_ends_the_steps_of_a_recovery() {
+    let place = Place::new();
+    let began = now();
+    let reset = second(began - 2 * MINUTE);
+    place.tell("old", &refused(began - 30 * MINUTE, "five_hour", reset));
+    let mut collector = place.live_with(SETTINGS);
+    let (_, mut events) = Client::connect(&collector, "?kinds=probe", "");
+    let mark = || place.document(0, &["quota", "mark", "max-1", "available"]);
+    // A try under way ends, and the next lease is one, as nothing was observed.
+    acquire(&collector, "probe");
+    assert_eq!(recovery(&collector)["state"], "half_open");
+    mark();
+    state(&mut events, "closed");
+    assert_eq!(recovery(&collector)["state"], "due");
+    let (_, leases, _) = acquire(&collector, "another");
+    assert_eq!(leases[0]["probe"], true);
+    // A ramp ends.
+    let lease = json!({"lease": leases[0]["id"]}).to_string();
+    assert_eq!(collector.request("PUT", "/v1/runs/probe", &lease).0, 201);
+    collector.commit_line(&place, "probe", &usage("1", now(), 5));
+    state(&mut events, "ramp");
+    mark();
+    state(&mut events, "closed");
+    assert_eq!(recovery(&collector), Value::Null);
+    let (status, leases, _) = acquire(&collector, "two at once");
+    assert_eq!((status, leases.len()), (201, 2), "{leases:?}");
+    // A refusal stays.
+    collector.commit_line(
+        &place,
+        "probe",
+        &refused(now(), "five_hour", second(now() + HOUR)),
+    );
+    mark();
+    assert_eq!(recovery(&collector)["state"], "open");
+    collector.stop_cleanly();
+}
+
+#[test]
 fn a_try_that_is_given_back_leaves_the_account_to_the_next() {
     let place = Place::new();
     let began = now();

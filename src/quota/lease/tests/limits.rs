@@ -71,6 +71,7 @@ fn what_is_left_is_divided_by_the_given_the_configured_or_the_learned_cost() {
     assert_eq!(free(&harness, None, &cost(FIVE_HOUR, 0.1)).0, Some(2));
 
     let run = RunCost {
+        run: 1,
         tokens: 100,
         windows: vec![WindowCost {
             window: FIVE_HOUR.into(),
@@ -128,6 +129,7 @@ fn leases_hold_what_their_runs_are_expected_to_use_less_what_they_have_used() {
     // Runs of this account use 100 tokens; of one, 75 are in the readings already.
     let history = CostHistory(vec![
         RunCost {
+            run: 1,
             tokens: 100,
             windows: Vec::new()
         };

@@ -213,14 +213,41 @@ fn a_probe_without_evidence_is_due_again_and_the_third_fails() {
         // The run lives on and keeps its lease.
         assert!(harness.book.leases.contains_key(&lease));
     }
+    // Nobody refused anything.
     let until = now + 5 * MINUTE_MS;
     let open = ProbeState::Open {
         until,
-        kind: BlockKind::Refusal,
+        kind: BlockKind::NoEvidence,
     };
     assert_eq!(state_at(&harness, now), open);
+    let next = harness.acquire(&wanted("other", 1), None, now);
+    assert_eq!((next.leases.len(), next.by), (0, Some(CapacityLimit::NoEvidence)));
     harness.sweep(until);
     assert_eq!(state_at(&harness, until), ProbeState::Due);
+    // From here on three are a failure again.
+    probe(&mut harness, until);
+    now = until + 3 * MINUTE_MS;
+    harness.sweep(now);
+    assert_eq!(state_at(&harness, now), ProbeState::Due);
+}
+
+#[test]
+fn probes_that_are_given_back_unused_are_no_refusals() {
+    let mut harness = refused();
+    for _ in 0..3 {
+        let leases = grants(&mut harness, 1, DUE);
+        harness.end(leases[0], LeaseEnd::Released);
+        harness.sweep(DUE);
+    }
+    let capacity = harness.capacity(None, None, &BTreeMap::new(), DUE);
+    assert_eq!(
+        (capacity.free, capacity.by),
+        (Some(0), Some(CapacityLimit::NoEvidence))
+    );
+    // Where nothing blocks any more the pause ends the recovery, as after a failure.
+    serve(&mut harness, DUE + 1_000);
+    harness.sweep(DUE + 5 * MINUTE_MS);
+    assert_eq!(state_at(&harness, DUE + 5 * MINUTE_MS), ProbeState::Closed);
 }
 
 #[test]
