@@ -530,7 +530,10 @@ fn newest_line(report: &mut DoctorReport, answered: Option<&Answered>, now: Time
             Some((at, run)) => {
                 report.ok(
                     NAME,
-                    format!("{} ago, in run {run}", round(now.duration_since(at))),
+                    format!(
+                        "{} ago, in run {run}",
+                        numbers::age(now.duration_since(at).as_secs().max(0).unsigned_abs())
+                    ),
                 );
             }
         }

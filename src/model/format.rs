@@ -35,6 +35,17 @@ pub fn length(seconds: u64) -> String {
     }
 }
 
+/// The time since something, in its two largest units, minutes rounded down: what was seen 119 s ago was not seen two
+/// minutes ago.
+#[must_use]
+pub fn age(seconds: u64) -> String {
+    length(if seconds < 60 {
+        seconds
+    } else {
+        seconds - seconds % 60
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +61,19 @@ mod tests {
             (u64::MAX, "18,446,744,073,709,551,615"),
         ] {
             assert_eq!(grouped(number), expected);
+        }
+    }
+
+    #[test]
+    fn an_age_is_rounded_down() {
+        for (seconds, expected) in [
+            (59, "59 s"),
+            (60, "1 min"),
+            (119, "1 min"),
+            (7_199, "1 h 59 min"),
+            (7_200, "2 h"),
+        ] {
+            assert_eq!(age(seconds), expected, "{seconds}");
         }
     }
 

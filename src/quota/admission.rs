@@ -178,6 +178,8 @@ pub fn admit(assessments: Vec<Assessment>, unseen: Option<&Unseen>, now: Millis)
     }
     let retry = match choice.decision {
         Verdict::Allow | Verdict::Deny => None,
+        // The collector may see again at any moment, long before a blocked candidate recovers.
+        Verdict::Unknown if unseen.is_some() => None,
         Verdict::Wait | Verdict::Unknown => assessments
             .iter()
             .enumerate()

@@ -100,7 +100,7 @@ fn a_mount_a_project_and_a_run_that_are_links_are_named_and_not_followed() {
     );
     let status = text(&place.run(&["status"]).stdout);
     assert!(
-        status.contains("not read: run run-2: 1 symbolic link to a directory"),
+        status.contains("note: run run-2: 1 symbolic link to a directory"),
         "{status}"
     );
     // Corrected problems are no longer reported.
@@ -331,10 +331,7 @@ fn logs_of_a_run_that_lie_where_none_is_read_are_named_beside_other_runs() {
     assert_eq!(notices(&collector).len(), 3, "{:?}", notices(&collector));
     assert_eq!(collector.health()["status"], "ok");
     let status = text(&place.run(&["status"]).stdout);
-    assert!(
-        status.contains(&format!("not read: run two: 1 {NAMED}")),
-        "{status}"
-    );
+    assert!(status.contains(&format!("note: run two: 1 {NAMED}")), "{status}");
     // Once it has logs, other directories are the orchestrator's business.
     append(&place.log("two", "a.jsonl"), response("2", 2, 0));
     collector.wait_for_messages(2);

@@ -266,7 +266,7 @@ fn collector(out: &mut dyn Write, health: &Health, width: Option<usize>) -> io::
     );
     writeln!(out, "{}", text::wrapped(&line, width))?;
     for notice in &health.notices {
-        let line = format!("  {WARNING}not read{WARNING:#}: {}", text::one_line(notice));
+        let line = format!("  {WARNING}note{WARNING:#}: {}", text::one_line(notice));
         writeln!(out, "{}", text::wrapped(&line, width))?;
     }
     let past = been_through(health);

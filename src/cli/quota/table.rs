@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::api::wire::{Account, AccountPoll, MayStart, Quota, Recovery, Window};
 use crate::cli::print::grid::{self, Column, GridCell, GridRow};
-use crate::cli::print::numbers::{counted, grouped, length, time};
+use crate::cli::print::numbers::{age, counted, grouped, length, time};
 use crate::cli::print::text;
 use crate::quota::pace;
 
@@ -91,8 +91,8 @@ fn legend(windows: &[Window], shows_pace: bool) -> Vec<String> {
     let mut lines = Vec::new();
     if shows_pace && windows.iter().any(|window| window.pace.delta.is_some()) {
         lines.push(format!(
-            "pace: share used minus share of the window's time that has passed; hot: {:.0} % ahead or more; chill: {:.0} % \
-             behind or more",
+            "pace: share used minus share of the window's time that has passed; hot: {:.0} % ahead or more; ahead: less, and \
+             used up before its reset; chill: {:.0} % behind or more",
             pace::HOT * 100.0,
             -pace::CHILL * 100.0
         ));
@@ -188,6 +188,10 @@ fn row(window: &Window, now: Timestamp) -> GridRow {
         (_, None) => word("unknown", DIM),
     };
     let pace = match (window.pace.zone.as_str(), window.pace.delta) {
+        // A window that runs out before its reset is not on track, however small the lead.
+        ("on_track", Some(delta)) if window.projected_exhaustion_at.is_some() => {
+            format!("ahead {:+.0} %", delta * 100.0)
+        }
         (zone @ ("hot" | "chill"), Some(delta)) => format!("{zone} {:+.0} %", delta * 100.0),
         ("on_track", _) => "on track".to_owned(),
         _ => "-".to_owned(),
@@ -240,11 +244,10 @@ fn moment(time: Option<&str>, now: Timestamp) -> (String, String) {
         return (text::name(text), "?".to_owned());
     };
     let seconds = time.as_second() - now.as_second();
-    let away = length(seconds.unsigned_abs());
     let away = if seconds > 0 {
-        format!("in {away}")
+        format!("in {}", length(seconds.unsigned_abs()))
     } else {
-        format!("{away} ago")
+        format!("{} ago", age(seconds.unsigned_abs()))
     };
     let format = match seconds.abs() {
         ..DAY_S => "%H:%M",

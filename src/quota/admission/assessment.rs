@@ -1,7 +1,7 @@
 //! Assessment of one candidate, and the sentences for people.
 
 use super::{AccountChoice, AccountVerdict, Candidate, Reason, Unseen, Verdict};
-use crate::model::format::{grouped, length};
+use crate::model::format::{age, grouped, length};
 use crate::model::{AccountId, LimitSource, Millis};
 use crate::quota::account::{Account, OnUnknown};
 use crate::quota::budget::near_limit;
@@ -265,7 +265,7 @@ fn unblocked(
         let what = format!(
             "was refused by {} {} ago, the end is not known",
             bound.window.name,
-            span(now.saturating_sub(bound.window.state.observed_at))
+            since(now, bound.window.state.observed_at)
         );
         return unknown(account, Reason::ResetUnknown, &what);
     }
@@ -351,7 +351,7 @@ fn tightest<'a, 'b>(bound: &'b [Bound<'a>]) -> Option<&'b Bound<'a>> {
 }
 
 fn seen_in_words(bound: &Bound, now: Millis) -> String {
-    let age = span(now.saturating_sub(bound.window.state.seen_at()));
+    let age = since(now, bound.window.state.seen_at());
     match bound.view.left {
         Some(left) => format!("{} has {} left, seen {age} ago", bound.window.name, percent(left)),
         None => format!(
@@ -408,7 +408,12 @@ fn percent(share: f64) -> String {
     format!("{:.0} %", (share * 100.0 + SHARE_EPSILON).floor())
 }
 
-/// A length of time in words.
+/// The time since `at`, in words.
+fn since(now: Millis, at: Millis) -> String {
+    age(now.saturating_sub(at).max(0).unsigned_abs() / 1000)
+}
+
+/// The time until something, in words.
 fn span(ms: Millis) -> String {
     length(ms.max(0).unsigned_abs().div_ceil(1000))
 }
