@@ -34,6 +34,7 @@ const CRATE_OWNERS: [CrateOwner; 30] = [
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("csv", &["api", "cli"]),
+    ("flate2", &["api"]),
     ("globset", &["globs"]),
     ("futures_util", &["api"]),
     ("hmac", &["sender/signature"]),
