@@ -374,10 +374,11 @@ fn summary_in(
     Ok(figures)
 }
 
+/// Sums of runs by their numbers.
+type NumberedSums = BTreeMap<RunNumber, RunSums>;
+
 /// The sums of each run by its name, and those of numbers without a name.
-fn sums_by_run(
-    read: &ReadTransaction,
-) -> Result<(BTreeMap<String, RunSums>, BTreeMap<RunNumber, RunSums>), DbError> {
+fn sums_by_run(read: &ReadTransaction) -> Result<(BTreeMap<String, RunSums>, NumberedSums), DbError> {
     let mut sums = BTreeMap::new();
     let totals = read.open_table(TOTALS)?;
     for entry in totals.iter()? {
