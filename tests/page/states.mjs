@@ -239,7 +239,7 @@ export const states = {
         "claude/max-1",
         "five_hour",
         "exhausted",
-        /refused\s+refused until \d\d:\d\d\s+free in [^]*rate_limit_event, 2 min ago; last share 92\.0 %/,
+        /refused\s+refused until (\w{3} )?\d\d:\d\d\s+free in [^]*rate_limit_event, 2 min ago; last share 92\.0 %/,
       ],
       ["claude/max-1", "seven_day", "stale", /41\.0 %[^]*stale: usage_api, 13 min ago/],
       ["claude/max-2", "five_hour", "expired", /expired\s+reset passed 1\d min ago\s+awaiting news/],
