@@ -68,6 +68,8 @@ pub struct JudgedAccount {
     pub calls_quota: u64,
     /// The use of the current day, also without a budget.
     pub today: DailyBudget,
+    /// In percent.
+    pub thresholds: Vec<u8>,
 }
 
 /// All accounts as they were judged at one time.
@@ -222,6 +224,7 @@ fn judge_one(
         calls,
         calls_quota: rules.calls_quota,
         today,
+        thresholds: rules.thresholds.clone(),
     }
 }
 

@@ -1,21 +1,26 @@
 //! The page for people: an HTML document and its parts, built into the program. All data comes from the other routes.
 
+use std::io::Write;
 use std::sync::{Arc, LazyLock};
 
+use axum::body::Bytes;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::api::http::accept::prefers_gzip;
 use crate::api::http::problem::Problem;
 use crate::api::openapi::{BadRequest, NotFound, PAGE};
 use crate::api::state::ApiState;
 
 /// Headers of every file: it loads nothing from elsewhere, runs no script of its text, and is in no frame.
-const HEADERS: [(HeaderName, HeaderValue); 4] = [
+const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static(
@@ -30,6 +35,7 @@ const HEADERS: [(HeaderName, HeaderValue); 4] = [
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     // Kept by the browser, and asked for again with its tag.
     (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    (header::VARY, HeaderValue::from_static("accept-encoding")),
 ];
 /// Path of the document itself.
 const ROOT: &str = "/";
@@ -69,6 +75,7 @@ static FILES: &[PageFile] = &files![
     "pace.js"
     "page.css"
     "page.js"
+    "places.js"
     "refresh.js"
     "rest.js"
     "runs.js"
@@ -78,26 +85,56 @@ static FILES: &[PageFile] = &files![
     "windows.js"
 ];
 
-impl PageFile {
+/// One of the two forms in which a file is sent.
+#[derive(Debug)]
+struct EncodedFile {
+    content: Bytes,
+    tag: HeaderValue,
+}
+
+/// A file as it is sent, compressed once.
+#[derive(Debug)]
+struct ServedFile {
+    file: &'static PageFile,
+    plain: EncodedFile,
+    gzip: EncodedFile,
+}
+
+impl EncodedFile {
+    fn new(content: Bytes) -> Self {
+        let tag = format!("\"{:016x}\"", xxh3_64(&content));
+        let tag = HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""));
+        Self { content, tag }
+    }
+}
+
+impl ServedFile {
     /// The file at a path of the page.
-    fn at(path: &str) -> Option<(&'static Self, &'static HeaderValue)> {
-        static TAGS: LazyLock<Vec<(&PageFile, HeaderValue)>> = LazyLock::new(|| {
+    fn at(path: &str) -> Option<&'static Self> {
+        static SERVED: LazyLock<Vec<ServedFile>> = LazyLock::new(|| {
             let files = INDEX.iter().chain(FILES);
-            files.map(|file| (file, file.tag())).collect()
+            files.map(ServedFile::new).collect()
         });
         let name = match path {
             ROOT => INDEX[0].name,
             _ => path.strip_prefix(PARTS).filter(|name| *name != INDEX[0].name)?,
         };
-        let found = TAGS.iter().find(|(file, _)| file.name == name)?;
-        Some((found.0, &found.1))
+        SERVED.iter().find(|served| served.file.name == name)
     }
 
-    fn tag(&self) -> HeaderValue {
-        let tag = format!("\"{:016x}\"", xxh3_64(self.content.as_bytes()));
-        HeaderValue::from_str(&tag).unwrap_or(HeaderValue::from_static("\"\""))
+    fn new(file: &'static PageFile) -> Self {
+        let plain = file.content.as_bytes();
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+        let gzip = gzip.write_all(plain).and_then(|()| gzip.finish());
+        Self {
+            file,
+            plain: EncodedFile::new(Bytes::from_static(plain)),
+            gzip: EncodedFile::new(gzip.expect("a Vec takes every byte").into()),
+        }
     }
+}
 
+impl PageFile {
     fn kind(&self) -> &'static str {
         match self.name.rsplit('.').next() {
             Some("html") => "text/html; charset=utf-8",
@@ -120,7 +157,7 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 /// True for a request of a file of the page: there is no data in it, so it is answered without the token.
 #[must_use]
 pub fn is_without_token(method: &Method, path: &str) -> bool {
-    matches!(*method, Method::GET | Method::HEAD) && PageFile::at(path).is_some()
+    matches!(*method, Method::GET | Method::HEAD) && ServedFile::at(path).is_some()
 }
 
 /// The page
@@ -167,14 +204,22 @@ async fn get_page_file(
 }
 
 fn file(path: &str, headers: &HeaderMap) -> Result<Response, Problem> {
-    let (file, tag) = PageFile::at(path)
+    let served = ServedFile::at(path)
         .ok_or_else(|| Problem::unknown("name", format!("there is no file {path} of the page")))?;
-    let tagged = (HEADERS, [(header::ETAG, tag.clone())]);
-    if has_tag(headers, tag) {
+    let (form, encoding) = if prefers_gzip(headers) {
+        let gzip = HeaderValue::from_static("gzip");
+        (&served.gzip, Some([(header::CONTENT_ENCODING, gzip)]))
+    } else {
+        (&served.plain, None)
+    };
+    let tagged = (HEADERS, [(header::ETAG, form.tag.clone())]);
+    if has_tag(headers, &form.tag) {
         return Ok((StatusCode::NOT_MODIFIED, tagged).into_response());
     }
-    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static(file.kind()))];
-    Ok((tagged, kind, file.content).into_response())
+    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static(served.file.kind()))];
+    let mut response = (tagged, kind, form.content.clone()).into_response();
+    response.headers_mut().extend(encoding.into_iter().flatten());
+    Ok(response)
 }
 
 /// True if the client has the file with this tag.

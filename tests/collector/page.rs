@@ -1,9 +1,10 @@
 //! The page: its files, their headers, and who gets them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use crate::harness::{Collector, Place, WAIT_MAX};
 
@@ -11,15 +12,22 @@ const TOKEN: &str = "correct-horse-battery-staple";
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// The most that the files of a page without a cache may be over the wire, without headers.
+const PAGE_BYTES_MAX: usize = 60 * 1024;
+
 struct Answer {
     status: u16,
     headers: BTreeMap<String, String>,
+    /// As it was sent.
+    bytes: Vec<u8>,
+    /// The same as text, if it is some.
     body: String,
 }
 
 impl Answer {
-    fn of(text: &str) -> Self {
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    fn of(answer: &[u8]) -> Self {
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        let (head, bytes) = (str::from_utf8(&answer[..end]).unwrap(), &answer[end + 4..]);
         let mut lines = head.lines();
         let status = lines.next().unwrap().split(' ').nth(1).unwrap();
         let headers = lines.map(|line| {
@@ -29,7 +37,8 @@ impl Answer {
         Self {
             status: status.parse().unwrap(),
             headers: headers.collect(),
-            body: body.to_owned(),
+            bytes: bytes.to_owned(),
+            body: str::from_utf8(bytes).unwrap_or_default().to_owned(),
         }
     }
 
@@ -45,11 +54,9 @@ fn ask(address: SocketAddr, start: &str, headers: &[&str]) -> Answer {
     let head = format!("{start} HTTP/1.1");
     let lines = [&[head.as_str(), "Connection: close"], headers, &["", ""]].concat();
     write!(stream, "{}", lines.join("\r\n")).unwrap();
-    let mut text = String::new();
-    Read::take(&mut stream, 1 << 24)
-        .read_to_string(&mut text)
-        .unwrap();
-    Answer::of(&text)
+    let mut answer = Vec::new();
+    Read::take(&mut stream, 1 << 24).read_to_end(&mut answer).unwrap();
+    Answer::of(&answer)
 }
 
 /// A collector with a token that listens on a port of its own.
@@ -66,14 +73,41 @@ fn serve(place: &Place) -> (Collector, SocketAddr) {
     (collector, address)
 }
 
-/// The paths that a file of the page refers to.
+/// The paths that a file of the page refers to: names between two equal quotes, whatever other quotes are around them.
 fn referred(text: &str) -> Vec<String> {
-    let quoted = text.split(['"', '\'', '`']).skip(1).step_by(2);
-    let paths = quoted.filter_map(|path| match path.strip_prefix("./") {
-        Some(name) => Some(format!("/page/{name}")),
-        None => path.starts_with("/page/").then(|| path.to_owned()),
+    let quotes = text.match_indices(['"', '\'', '`']);
+    let paths = quotes.filter_map(|(at, quote)| {
+        let rest = &text[at + quote.len()..];
+        let rest = rest.strip_prefix("./").or_else(|| rest.strip_prefix("/page/"))?;
+        let (name, _) = rest.split_once(quote)?;
+        let is_name = name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'.');
+        is_name.then(|| format!("/page/{name}"))
     });
     paths.collect()
+}
+
+/// The names of the page's files, as they are in the sources.
+fn sources() -> BTreeSet<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api/page");
+    let entries = std::fs::read_dir(directory).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.collect()
+}
+
+fn unpacked(gzip: &[u8]) -> String {
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(gzip)
+        .read_to_string(&mut text)
+        .unwrap();
+    text
+}
+
+#[test]
+fn references_are_found_beside_any_other_quotes() {
+    let text = "// the collector's\nimport { a } from \"./a.js\";\nit's(`/page/b.svg`, './c.js', \"./d e\", \"./e.js');";
+    assert_eq!(referred(text), ["/page/a.js", "/page/b.svg", "/page/c.js"]);
 }
 
 #[test]
@@ -91,6 +125,8 @@ fn every_file_of_the_page_is_served_with_its_headers_and_without_the_token() {
             ("x-content-type-options", "nosniff"),
             ("referrer-policy", "no-referrer"),
             ("cache-control", "no-cache"),
+            ("vary", "accept-encoding"),
+            ("content-encoding", ""),
         ] {
             assert_eq!(answer.header(name), wanted, "{path}: {name}");
         }
@@ -110,12 +146,11 @@ fn every_file_of_the_page_is_served_with_its_headers_and_without_the_token() {
         }
         served.insert(path, answer.header("etag").to_owned());
     }
-    for path in ["/", "/page/page.css", "/page/page.js", "/page/icon.svg"] {
-        assert!(
-            served.contains_key(path),
-            "{path} is not part of the page: {served:?}"
-        );
-    }
+    let names = served.keys().map(|path| match path.strip_prefix("/page/") {
+        Some(name) => name.to_owned(),
+        None => "index.html".to_owned(),
+    });
+    assert_eq!(names.collect::<BTreeSet<_>>(), sources());
     for (path, tag) in &served {
         for given in [tag.clone(), format!("\"x\", W/{tag}"), "*".to_owned()] {
             let answer = ask(
@@ -143,6 +178,58 @@ fn every_file_of_the_page_is_served_with_its_headers_and_without_the_token() {
         served.len(),
         "each file has a tag of its own: {served:?}"
     );
+    collector.stop_cleanly();
+}
+
+#[test]
+fn a_file_is_compressed_for_those_that_take_it() {
+    let place = Place::new();
+    let (collector, address) = serve(&place);
+    let host = "Host: localhost";
+    let mut sent = 0;
+    for name in sources() {
+        let path = if name == "index.html" {
+            "/".to_owned()
+        } else {
+            format!("/page/{name}")
+        };
+        let start = format!("GET {path}");
+        let plain = ask(address, &start, &[host]);
+        let wanted = [host, "Accept-Encoding: br;q=1.0, gzip;q=0.8, *;q=0.1"];
+        let packed = ask(address, &start, &wanted);
+        assert_eq!(packed.status, 200, "{path}");
+        assert_eq!(packed.header("content-encoding"), "gzip", "{path}");
+        for name in ["vary", "content-type", "content-security-policy"] {
+            assert_eq!(packed.header(name), plain.header(name), "{path}: {name}");
+        }
+        assert_eq!(packed.header("content-length"), packed.bytes.len().to_string());
+        assert_eq!(unpacked(&packed.bytes), plain.body, "{path}");
+        sent += packed.bytes.len();
+
+        // Each form has its own tag, and is not taken for the other one.
+        let (tag, other) = (packed.header("etag"), plain.header("etag"));
+        assert_ne!(tag, other, "{path}");
+        for (given, status) in [(tag, 304), (other, 200)] {
+            let known = [wanted[0], wanted[1], &format!("If-None-Match: {given}")];
+            let answer = ask(address, &start, &known);
+            assert_eq!(answer.status, status, "{path} {given}");
+            assert_eq!(
+                (answer.header("etag"), answer.header("vary")),
+                (tag, "accept-encoding")
+            );
+        }
+        let head = ask(address, &format!("HEAD {path}"), &wanted);
+        assert_eq!(head.bytes, b"", "{path}");
+        for name in ["content-length", "content-encoding", "etag"] {
+            assert_eq!(head.header(name), packed.header(name), "{path}: {name}");
+        }
+        for refused in ["gzip;q=0, *", "identity", "br", "gzip;q=0.1, identity"] {
+            let answer = ask(address, &start, &[host, &format!("Accept-Encoding: {refused}")]);
+            assert_eq!(answer.header("content-encoding"), "", "{path} {refused}");
+            assert_eq!(answer.body, plain.body, "{path} {refused}");
+        }
+    }
+    assert!(sent <= PAGE_BYTES_MAX, "{sent} bytes");
     collector.stop_cleanly();
 }
 

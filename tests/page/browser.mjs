@@ -37,7 +37,7 @@ function observe() {
 }
 
 export class Tab {
-  static async open(browser, world, { contextOptions = {}, before = async () => {} } = {}) {
+  static async open(browser, world, { contextOptions = {}, before = async () => {}, isCounted = false } = {}) {
     const tab = new Tab();
     tab.world = world;
     tab.problems = [];
@@ -73,8 +73,34 @@ export class Tab {
       if (!request.url().startsWith(world.url) && !request.url().startsWith("blob:"))
         tab.problems.push(`a request elsewhere: ${request.url()}`);
     });
+    if (isCounted) await tab.count();
     await tab.page.goto(world.url);
     return tab;
+  }
+
+  /** Counts what the page's files are over the wire, with headers, from now on. */
+  async count() {
+    const session = await this.context.newCDPSession(this.page);
+    await session.send("Network.enable");
+    const asked = new Map();
+    this.loads = [];
+    session.on("Network.requestWillBeSent", ({ requestId, request }) => {
+      const { pathname } = new URL(request.url);
+      if (pathname === "/" || pathname.startsWith("/page/")) asked.set(requestId, pathname);
+    });
+    session.on("Network.loadingFinished", ({ requestId, encodedDataLength }) => {
+      if (asked.has(requestId)) this.loads.push([asked.get(requestId), encodedDataLength]);
+    });
+  }
+
+  /** The bytes that were counted, once the page is quiet. */
+  async received() {
+    await this.page.waitForLoadState("load");
+    return this.loads.reduce((sum, [, bytes]) => sum + bytes, 0);
+  }
+
+  async shoot(name) {
+    if (shots) await this.page.screenshot({ path: path.join(shots, `${name}.png`), fullPage: true });
   }
 
   text(selector) {
@@ -107,6 +133,30 @@ export class Tab {
     );
   }
 
+  /** Every figure that is shown is whole, on one line, and within its table and the page. */
+  async figures(name) {
+    await this.page.evaluate(
+      () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))),
+    );
+    const found = await this.page.evaluate(() => {
+      const wrong = [];
+      for (const node of document.querySelectorAll("td, .length, .used")) {
+        const isFigure = node.matches(".n, .length, .used");
+        if (!node.getClientRects().length || !node.firstChild) continue;
+        const range = document.createRange();
+        range.selectNodeContents(node);
+        const { right } = range.getBoundingClientRect();
+        const frame = node.closest(".scroll")?.getBoundingClientRect().right ?? innerWidth;
+        const lines = new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size;
+        if (isFigure && !node.firstElementChild && !node.dataset.name && lines > 1) wrong.push(`wraps: ${node.textContent}`);
+        if (right > frame + 1) wrong.push(`outside: ${node.textContent}`);
+        if (node.scrollWidth > node.clientWidth + 1) wrong.push(`cut: ${node.textContent}`);
+      }
+      return wrong;
+    });
+    assert.deepEqual(found, [], `${name} at ${this.page.viewportSize().width} px`);
+  }
+
   /** Pictures, and findings of axe, in both schemes and on a narrow screen. */
   async look(name) {
     for (const [scheme, width] of [
@@ -136,11 +186,8 @@ export class Tab {
             .join(" | ")}`,
       );
       assert.deepEqual(found, [], `${name} ${scheme} ${width}`);
-      if (shots)
-        await this.page.screenshot({
-          path: path.join(shots, `${name}-${width === 360 ? "360" : scheme}.png`),
-          fullPage: true,
-        });
+      if (width === 360) await this.figures(name);
+      await this.shoot(`${name}-${width === 360 ? "360" : scheme}`);
     }
     await this.page.emulateMedia({ colorScheme: "light" });
     await this.page.setViewportSize({ width: 1280, height: 900 });

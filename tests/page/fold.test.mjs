@@ -3,15 +3,13 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { segments } from "../../src/api/page/chart.js";
-import { Clock } from "../../src/api/page/clock.js";
+import { deciding, segments } from "../../src/api/page/chart.js";
 import { byDay, lastDays, nice } from "../../src/api/page/days.js";
 import { entries } from "../../src/api/page/events.js";
 import * as folds from "../../src/api/page/fold.js";
-import * as format from "../../src/api/page/format.js";
-import { course } from "../../src/api/page/pace.js";
-import { Refresh } from "../../src/api/page/refresh.js";
-import { SseParser } from "../../src/api/page/sse.js";
+import { course, isOfFamily } from "../../src/api/page/pace.js";
+import { full } from "../../src/api/page/places.js";
+import { isOld } from "../../src/api/page/verdict.js";
 
 const { empty, fold, foldAll, latest, rate, withLeases, withQuota, withRuns } = folds;
 const T = Date.parse("2026-10-05T12:00:00Z");
@@ -223,7 +221,91 @@ test("thresholds are joined by their numbers", () => {
     state.thresholds.map((one) => one.number).sort((a, b) => a - b),
     [1, 2, 8, 9, 10],
   );
-  assert.equal(entries(state).length, 5);
+  assert.equal(entries(state).filter((one) => one.kind === "threshold").length, 5);
+});
+
+test("what happened before the page was opened is in the list once", () => {
+  const lease = {
+    id: "7-9",
+    provider: "claude",
+    account: "max-1",
+    run: "r7",
+    granted_at: iso(T - HOUR),
+    bound_at: null,
+  };
+  const seven = window({ window: "seven_day", state: "expired", reset_at: iso(T - MINUTE), window_started_at: null });
+  const rolled = (of) => ({ event: "window", data: { at: iso(T), sequence: 5, rolled_over: true, window: of } });
+  let state = fold(empty(), snapshot(1, { quota: quota({ windows: [window(), seven] }) }), T);
+  state = withLeases(state, [lease], 1);
+  state = { ...state, health: { since: iso(T - 9 * HOUR) } };
+  const list = () => entries(state).map((one) => [one.kind, one.words, one.at - T]);
+  const before = [
+    ["reset", "claude/max-1 seven_day ended; its new share is not known yet", -MINUTE],
+    ["lease", "lease of claude/max-1 granted, run r7", -HOUR],
+    ["reset", "claude/max-1 five_hour began", -3 * HOUR],
+    ["health", "the collector started", -9 * HOUR],
+  ];
+  assert.deepEqual(list(), before);
+  // The same lease and the same start, with the jitter of its time, again as events.
+  state = foldAll(
+    state,
+    [
+      { event: "lease", data: { sequence: 4, at: iso(T - HOUR), phase: "granted", lease } },
+      rolled(window({ window_started_at: iso(T - 3 * HOUR + 90_000) })),
+    ],
+    T,
+  );
+  assert.deepEqual(list().slice(0, 2), before.slice(0, 2));
+  assert.equal(list().length, 4);
+  // The next one is another.
+  const next = window({ window_started_at: iso(T + 2 * HOUR), reset_at: iso(T + 7 * HOUR) });
+  state = fold(state, rolled(next), T + 2 * HOUR);
+  assert.deepEqual(
+    list()
+      .filter(([kind, words]) => kind === "reset" && words.includes("five_hour"))
+      .map(([, , at]) => at),
+    [2 * HOUR, -3 * HOUR + 90_000],
+  );
+});
+
+test("the chart begins with the fullest window that decides", () => {
+  const of = (...windows) => new Map(windows.map((one) => [folds.windowKey(one), one]));
+  const five = window({ utilization: 0.6 }),
+    seven = window({ window: "seven_day", utilization: 0.8 }),
+    opus = window({ window: "seven_day_opus", refused: true, exhausted_until: iso(T + HOUR) }),
+    other = window({ account: "a", utilization: 0.99 });
+  const max = { provider: "claude", account: "max-1", binding_window: "seven_day" },
+    team = { provider: "claude", account: "a", binding_window: null };
+  const key = (windows, mayStart) => deciding({ windows, mayStart }, T);
+  const all = of(other, five, seven, opus);
+  assert.equal(key(all, { chosen: max, candidates: [team, max] }), "claude/max-1/seven_day");
+  assert.equal(key(all, { chosen: null, candidates: [team, max] }), "claude/a/five_hour");
+  // A family's window is the one only where it binds.
+  const bound = { ...max, binding_window: "seven_day_opus" };
+  assert.equal(key(all, { chosen: null, candidates: [bound] }), "claude/max-1/seven_day_opus");
+  const expired = window({ window: "seven_day", state: "expired", utilization: 0.9 });
+  assert.equal(key(of(expired, five), { chosen: max, candidates: [max] }), "claude/max-1/five_hour");
+  assert.equal(key(of(), null), null);
+  assert.equal(key(of(five), null), "claude/max-1/five_hour");
+});
+
+test("an old answer says nothing about now, and places are in plain words", () => {
+  assert.equal(isOld({ mayStartAt: T }, T + 60_000), false);
+  assert.equal(isOld({ mayStartAt: T }, T + 2 * MINUTE), true);
+  assert.deepEqual(["five_hour", "seven_day", "seven_day_opus", "weekly_scoped:x", "overage"].map(isOfFamily), [
+    false,
+    false,
+    true,
+    true,
+    false,
+  ]);
+  assert.equal(full({ by: "concurrency", concurrency: 4 }, "available"), "4 of 4 places taken");
+  assert.equal(full({ by: "verdict" }, "exhausted"), "the account is blocked");
+  assert.equal(full({ by: "verdict" }, "unknown"), "its state is not known well enough");
+  assert.equal(full({ by: "a later one" }, "exhausted"), "the account is blocked");
+  // Words for each `by` of the capacity.
+  for (const by of ["ramp", "headroom", "reserve", "probe", "refused", "cool_down", "leases"])
+    assert.match(full({ by }, "available"), /^[a-z ]{12,}$/, by);
 });
 
 test("runs are bounded, and the latest come first", () => {
@@ -254,53 +336,6 @@ test("health is noted when it changes", () => {
     state.journal.map((one) => one.status),
     ["ok", "degraded"],
   );
-});
-
-test("a stream is read the same, wherever its bytes are cut", () => {
-  const bytes = new TextEncoder().encode(
-    '\ufeffid: 7.1\nevent: usage\ndata: {"run":"größe-✓-\u202e"}\n\n: still here\nid: 8\n\nid:9\r\ndata: a\r\ndata:b\r\n\r\nretry: 5\rdata\r\rdata: unfinished\n',
-  );
-  const read = (chunks) => {
-    const parser = new SseParser();
-    return [chunks.flatMap((chunk) => parser.push(chunk)), parser.lastId];
-  };
-  const whole = read([bytes]);
-  assert.deepEqual(whole, [
-    [
-      { event: "usage", data: '{"run":"größe-✓-\u202e"}', id: "7.1" },
-      { event: "message", data: "a\nb", id: "9" },
-      { event: "message", data: "", id: "9" },
-    ],
-    "9",
-  ]);
-  for (let cut = 0; cut <= bytes.length; cut++)
-    assert.deepEqual(read([bytes.slice(0, cut), bytes.slice(cut)]), whole, `cut at ${cut}`);
-  assert.deepEqual(read([...bytes].map((byte) => Uint8Array.of(byte))), whole);
-});
-
-test("an id without data counts, and one of an unfinished event does not", () => {
-  const parser = new SseParser();
-  const push = (text) => parser.push(new TextEncoder().encode(text));
-  assert.deepEqual(push(": still here\nid: 12\n\n"), []);
-  assert.equal(parser.lastId, "12");
-  push("id: 13\ndata: x\n");
-  assert.equal(parser.lastId, "12");
-});
-
-test("the clock is corrected by the document with the least doubt", () => {
-  let local = 1_000_000;
-  const clock = new Clock(() => local);
-  clock.sample(local + 90_000, local - 400, local + 400);
-  assert.equal(clock.now(), local + 90_000);
-  clock.sample(local + 90_050, local - 10, local + 10);
-  assert.equal(clock.now(), local + 90_050);
-  clock.sample(local + 90_300, local - 500, local + 500);
-  assert.equal(clock.now(), local + 90_050, "a worse sample changes nothing");
-  clock.sample(NaN, local, local);
-  assert.equal(clock.now(), local + 90_050);
-  local -= 3_600_000;
-  clock.sample(local + 3_690_000, local - 50, local + 50);
-  assert.equal(clock.now(), local + 3_690_000, "a clock that was set is noticed at once");
 });
 
 test("a window's course at a moment", () => {
@@ -374,86 +409,4 @@ test("usage by day has every day, and the sums of the document", () => {
     assert.deepEqual(names, [...names].sort());
   }
   assert.deepEqual([0, 7, 1_100, 2_400, 99].map(nice), [1, 10, 2_000, 2_500, 100]);
-});
-
-test("numbers in the words of the command line; what is unknown is never zero", () => {
-  const { compact, countdown, grouped, length, percent, usd, bytes } = format;
-  assert.deepEqual([0, 999, 1_000, 12_345, 999_499, 999_999, 2_310_000, 1e9].map(compact), [
-    "0",
-    "999",
-    "1.00k",
-    "12.3k",
-    "999k",
-    "1.00M",
-    "2.31M",
-    "1.00B",
-  ]);
-  assert.equal(grouped(1_234_567), "1,234,567");
-  assert.match(grouped(Number(18_446_744_073_709_551_615n)), /^about 18,446,744/);
-  for (const none of [null, undefined, NaN])
-    for (const of of [compact, grouped, percent, usd, bytes]) assert.equal(of(none), "unknown");
-  assert.deepEqual([0, 59, 60, 61, 3_600, 6_960, 86_400 * 3 + 4 * 3_600].map(length), [
-    "0 s",
-    "59 s",
-    "1 min",
-    "2 min",
-    "1 h",
-    "1 h 56 min",
-    "3 d 4 h",
-  ]);
-  assert.equal(countdown(47 * MINUTE + 12_000), "47 min 12 s");
-  assert.equal(percent(0.44), "44.0 %");
-  assert.equal(usd(1_234.5), "$1,234.50");
-  assert.equal(bytes(1_023.97 * 1_024), "1.0 MiB");
-});
-
-test("times on the local clock, and UTC in titles", () => {
-  const { clock, day, offset, utc } = format;
-  assert.equal(clock(T, T, "Europe/Berlin"), "14:00");
-  assert.equal(clock(T + 30 * HOUR, T, "Europe/Berlin"), "Tue 20:00");
-  assert.equal(clock(T + 200 * HOUR, T, "UTC"), "2026-10-13 20:00");
-  assert.equal(clock(NaN, T), "unknown");
-  assert.equal(utc(T), "2026-10-05 12:00:00 UTC");
-  assert.equal(day(Date.parse("2026-10-05T23:30:00Z"), "Asia/Kathmandu"), "2026-10-06");
-  assert.deepEqual(
-    [0, -60, 210, -345].map((minutes) => offset(T, minutes)),
-    ["UTC", "UTC+1", "UTC-3:30", "UTC+5:45"],
-  );
-});
-
-test("hostile names are written out", () => {
-  const { safe } = format;
-  assert.equal(safe("evil\u202egnp.exe"), "evil⟨202E⟩gnp.exe");
-  assert.equal(
-    safe("a\u0000\n\u001b[31m\u200b\u2066\u{e0001}\ud800"),
-    "a⟨0000⟩⟨000A⟩⟨001B⟩[31m⟨200B⟩⟨2066⟩⟨E0001⟩⟨D800⟩",
-  );
-  assert.equal(safe("größe ✓ 模型 <img src=x>"), "größe ✓ 模型 <img src=x>");
-  const journal = [{ kind: "run", sequence: 1, at: iso(T), run: "x\u202e", phase: "started" }];
-  assert.equal(entries({ ...empty(), journal })[0].words, "run x⟨202E⟩ started");
-});
-
-test("a document is asked for by one request at a time, and again after a failure", async () => {
-  const errors = [];
-  const refresh = new Refresh((name, error) => errors.push(error?.message ?? null));
-  let finish,
-    count = 0;
-  refresh.add("quota", 60_000, () => (count++, new Promise((resolve, reject) => (finish = { resolve, reject }))));
-  refresh.tick(T);
-  refresh.due(["quota"], T + 10);
-  refresh.tick(T + 20);
-  assert.equal(count, 1);
-  finish.resolve();
-  await new Promise(setImmediate);
-  refresh.tick(T + 30);
-  assert.equal(count, 2, "what became old meanwhile is asked for again");
-  finish.reject(new Error("away"));
-  await new Promise(setImmediate);
-  refresh.tick(T + 3_000);
-  assert.equal(count, 2);
-  refresh.tick(T + 6_000);
-  assert.equal(count, 3);
-  finish.resolve();
-  await new Promise(setImmediate);
-  assert.deepEqual(errors, ["away", null]);
 });

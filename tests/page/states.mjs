@@ -4,7 +4,12 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 
 import { compact, grouped, percent } from "../../src/api/page/format.js";
-import { HOUR, ONE, TWO, busy, make } from "./world.mjs";
+import { HOUR, ONE, TWO, busy, make, medianAndWorst } from "./world.mjs";
+
+const NAVIGATIONS = 9;
+/** The most that the files of a page without a cache are over the wire, with their headers. */
+const PAGE_BYTES_MAX = 60 * 1024;
+const WIDTHS = [360, 390, 640, 768, 1024, 1200, 1440];
 
 export const states = {
   async loading({ browser, executable, keep, Tab }) {
@@ -17,22 +22,22 @@ export const states = {
     const held = await Tab.open(browser, world, { before });
     await held.look("loading");
     await held.close();
-    // The answer is drawn within 200 ms of the navigation, the rest without moving it. Other programs on the machine make
-    // single times longer, never shorter.
+    // The answer is drawn first, the rest without moving it. Times are measured, never judged: docs/performance.md has them.
     const times = [];
-    let shift = 0;
-    while (times.length < 3 || (Math.min(...times) > 200 && times.length < 12)) {
-      const tab = await Tab.open(browser, world);
+    let shift = 0,
+      bytes = 0;
+    while (times.length < NAVIGATIONS) {
+      const tab = await Tab.open(browser, world, { isCounted: true });
       await tab.ready();
       const seen = await tab.page.evaluate(() => globalThis.observed);
       times.push(seen.answeredAt);
       shift = Math.max(shift, seen.shift);
+      bytes = Math.max(bytes, await tab.received());
       await tab.close();
     }
-    const best = Math.min(...times);
-    assert.ok(best <= 200, `the answer was drawn after ${times.map(Math.round)} ms`);
     assert.ok(shift < 0.02, `the layout moved by ${shift}`);
-    return `the answer after ${times.map(Math.round).join(", ")} ms; layout shift ${shift.toFixed(4)}`;
+    assert.ok(bytes > 0 && bytes <= PAGE_BYTES_MAX, `its files are ${grouped(bytes)} bytes over the wire`);
+    return `the answer after ${medianAndWorst(times)} ms of ${times.length}; layout shift ${shift.toFixed(4)}; files ${grouped(bytes)} bytes over the wire`;
   },
 
   async fresh({ browser, executable, keep, Tab }) {
@@ -94,11 +99,23 @@ export const states = {
       sums,
       models.map(([name, one]) => [name, grouped(one.total_tokens)]),
     );
-    await tab.until("#chart-note", /at this pace/);
+    // The fullest window that decides, with the thresholds of its account.
+    assert.equal(await tab.page.locator("#chart-window").inputValue(), "claude/max-1/seven_day");
+    await tab.until("#chart-note", /thresholds at 75, 90 % [^]*at this pace/);
     await tab.until("#event-list", /reached 75 %/);
     await tab.page.locator("#candidates summary").click();
     await tab.until("#candidate-list", /codex\/team is free/);
     await tab.look("fresh");
+
+    // Every table is open, at every width.
+    await tab.page.locator("#chart-data summary").click();
+    await tab.until("#chart-rows", /usage_api/);
+    for (const width of WIDTHS) {
+      await tab.page.setViewportSize({ width, height: 900 });
+      await tab.figures("fresh");
+      await tab.shoot(`fresh-${width}`);
+    }
+    await tab.page.setViewportSize({ width: 1280, height: 900 });
 
     // A line that is appended is shown, and so is a new share.
     world.append("docs-typos-live", { output: 777 });
@@ -110,6 +127,10 @@ export const states = {
       leases: [lease],
     } = await world.ask("POST", "/v1/leases", { key: "page", holder: "nightly batch" });
     await tab.until("#leases", /1 lease: nightly batch granted/);
+    await tab.until("#event-list", /lease of codex\/team granted/);
+    await tab.page.locator("#events-more").click();
+    await tab.until("#event-list", /claude\/max-1 five_hour began/);
+    await tab.until("#event-list", /the collector started/);
     await world.ask("DELETE", `/v1/leases/${lease.id}`);
     await tab.page.waitForFunction(() => !document.getElementById("leases").textContent.includes("nightly batch"));
     await tab.until("#event-list", /lease of codex\/team released/);
@@ -178,6 +199,7 @@ export const states = {
     assert.ok((await tab.text("#runs-empty")).includes(world.runs));
     assert.match(await tab.text("#runs-empty"), /\*\/mount\/\*\*\/\*\.jsonl/);
     await tab.until("#verdict-word", /^unknown$/);
+    await tab.until(".until", /this page asks again\s+(in \d+ s|now)\s+and as soon as something is seen/);
     await tab.look("empty");
     // The first line ends that.
     world.append("first");
@@ -217,7 +239,7 @@ export const states = {
         "claude/max-1",
         "five_hour",
         "exhausted",
-        /refused\s+refused until \d\d:\d\d\s+free in [^]*rate_limit_event, 2 min ago; last share 92\.0 %/,
+        /refused\s+refused until (\w{3} )?\d\d:\d\d\s+free in [^]*rate_limit_event, 2 min ago; last share 92\.0 %/,
       ],
       ["claude/max-1", "seven_day", "stale", /41\.0 %[^]*stale: usage_api, 13 min ago/],
       ["claude/max-2", "five_hour", "expired", /expired\s+reset passed 1\d min ago\s+awaiting news/],
@@ -230,6 +252,33 @@ export const states = {
     assert.equal(await cell("claude/max-2", "seven_day").getByRole("meter").count(), 0);
     assert.match(await tab.text(".account .causes"), /five_hour/);
     await tab.look("windows");
+    await tab.close();
+  },
+
+  async "places and families"({ browser, executable, keep, Tab }) {
+    const world = await make(keep, executable, { config: `${ONE}concurrency = 1\nthresholds = [60]\n` });
+    await world.start();
+    await world.observe("max-1", {
+      five_hour: [0.2, Date.now() + 2 * HOUR],
+      seven_day_opus: [0.1, Date.now() + 50 * HOUR],
+    });
+    await world.refuse("max-1", "seven_day_opus", Date.now() + 50 * HOUR);
+    const tab = await Tab.open(browser, world);
+    await tab.until("#verdict-word", /^allow$/);
+    await tab.until("#verdict-but", /^Not with models of seven_day_opus: refused until /);
+    await world.ask("POST", "/v1/leases", { key: "page", holder: "nightly" });
+    await tab.until("#verdict-but", /^But a lease is refused there now: 1 of 1 place taken\. Not with/);
+    await tab.until(".facts", /no place free: 1 of 1 place taken/);
+    await tab.until("#chart-note", /thresholds at 60 %/);
+    // The reader's own choice stays.
+    const select = tab.page.locator("#chart-window");
+    assert.equal(await select.inputValue(), "claude/max-1/five_hour");
+    await select.selectOption("claude/max-1/seven_day_opus");
+    await world.observe("max-1", { five_hour: [0.97, Date.now() + 2 * HOUR] });
+    await tab.until("#accounts", /97\.0 %/);
+    assert.equal(await select.inputValue(), "claude/max-1/seven_day_opus");
+    await tab.ready();
+    await tab.look("places");
     await tab.close();
   },
 

@@ -9,6 +9,11 @@ import path from "node:path";
 
 const ANSWER_MS_MAX = 60_000;
 export const HOUR = 3_600_000;
+/** Of lengths in milliseconds: "median 81, worst 120". */
+export function medianAndWorst(lengths) {
+  const sorted = lengths.map(Math.round).sort((a, b) => a - b);
+  return sorted.length ? `median ${sorted[sorted.length >> 1]}, worst ${sorted.at(-1)}` : "none";
+}
 export const iso = (ms) => new Date(ms).toISOString();
 
 /** A port that nobody listens on; the collector is started on it again after it was killed. */

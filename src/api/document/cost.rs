@@ -77,6 +77,20 @@ impl<'p> CostBook<'p> {
         Ok(view.map(|view| (view, book)))
     }
 
+    /// The costs of some runs, in time that grows with these alone.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub fn runs(
+        snapshot: &Snapshot<'_>,
+        prices: &'p PriceList,
+        runs: impl Iterator<Item = RunNumber>,
+    ) -> Result<Self, StoreError> {
+        let mut book = Self::new(snapshot, prices)?;
+        snapshot.for_each_run_day(runs, |day, series, totals| book.add(day, series, totals))?;
+        Ok(book)
+    }
+
     fn add(&mut self, day: u32, series: &SeriesRow, totals: &Totals) {
         let number = price_number(&mut self.pricer, &self.names, series);
         let mut sum = CostSum::default();

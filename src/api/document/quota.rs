@@ -135,6 +135,7 @@ pub fn account(judged: &JudgedAccount, now: Millis) -> wire::Account {
         calls,
         calls_quota,
         today,
+        thresholds,
     } = judged;
     wire::Account {
         provider: assessment.account.provider.to_string(),
@@ -153,6 +154,7 @@ pub fn account(judged: &JudgedAccount, now: Millis) -> wire::Account {
         leases: 0,
         recoveries: Vec::new(),
         poll: None,
+        thresholds: thresholds.clone(),
     }
 }
 

@@ -1,12 +1,12 @@
-//! `Accept`: its media ranges, and the choice between JSON and CSV.
+//! `Accept` and `Accept-Encoding`: their ranges, the choice between JSON and CSV, and that of gzip.
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 
 use crate::api::http::problem::Problem;
 
 /// One range of `Accept`, such as `text/csv;q=0.5`.
 pub struct MediaRange<'h> {
-    /// As it was written, `text/csv`, `text/*` or anything.
+    /// As it was written, `text/csv`, `text/*`, `gzip` or anything.
     pub kind: &'h str,
     /// The weight; `None` if it is no number.
     pub quality: Option<f32>,
@@ -16,7 +16,11 @@ pub struct MediaRange<'h> {
 
 /// The ranges of all `Accept` headers in their order; what is no text is left out.
 pub fn media_ranges(headers: &HeaderMap) -> impl Iterator<Item = MediaRange<'_>> {
-    let values = headers.get_all(header::ACCEPT).iter();
+    ranges(headers, &header::ACCEPT)
+}
+
+fn ranges<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = MediaRange<'h>> + use<'h> {
+    let values = headers.get_all(name).iter();
     let ranges = values
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','));
@@ -32,6 +36,22 @@ pub fn media_ranges(headers: &HeaderMap) -> impl Iterator<Item = MediaRange<'_>>
             version: parameter("version").unwrap_or_default().trim_matches('"'),
         }
     })
+}
+
+/// True if the client takes gzip, and likes nothing better. Without a preference the answer stays as it is.
+#[must_use]
+pub fn prefers_gzip(headers: &HeaderMap) -> bool {
+    let given: Vec<MediaRange<'_>> = ranges(headers, &header::ACCEPT_ENCODING).collect();
+    let quality = |coding: &str| {
+        let named = given.iter().find(|range| range.kind.eq_ignore_ascii_case(coding));
+        // A weight that is no number allows nothing: the plain form is right for everybody.
+        named.map(|range| range.quality.unwrap_or(0.0))
+    };
+    let gzip = quality("gzip")
+        .or(quality("x-gzip"))
+        .or(quality("*"))
+        .unwrap_or(0.0);
+    gzip > 0.0 && gzip >= quality("identity").unwrap_or(0.0)
 }
 
 /// Format of an answer.
@@ -118,6 +138,35 @@ mod tests {
                 headers.insert(header::ACCEPT, accept.parse().unwrap());
             }
             assert_eq!(AnswerFormat::of(&headers).ok(), expect, "{accept}");
+        }
+    }
+
+    #[test]
+    fn gzip_is_taken_where_it_is_allowed_and_nothing_is_liked_better() {
+        for (accept, expect) in [
+            ("", false),
+            ("gzip", true),
+            ("GZIP", true),
+            ("x-gzip", true),
+            ("gzip, deflate, br, zstd", true),
+            ("br;q=1.0, gzip;q=0.1", true),
+            ("gzip;q=0", false),
+            ("gzip;q=0.000, *", false),
+            ("gzip;q=x", false),
+            ("*", true),
+            ("*;q=0", false),
+            ("identity", false),
+            ("identity, gzip;q=0.5", false),
+            ("identity;q=0.5, gzip", true),
+            ("identity;q=0, *", true),
+            ("gzipped", false),
+            (",, gzip ; q=0.5", true),
+        ] {
+            let mut headers = HeaderMap::new();
+            if !accept.is_empty() {
+                headers.insert(header::ACCEPT_ENCODING, accept.parse().unwrap());
+            }
+            assert_eq!(prefers_gzip(&headers), expect, "{accept}");
         }
     }
 }

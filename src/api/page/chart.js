@@ -3,15 +3,15 @@
 import { attr, byId, el, keyed, show, svg, text } from "./dom.js";
 import { accountKey, windowKey } from "./fold.js";
 import { away, clock, counted, day, isNumber, percent, safe, time, utc } from "./format.js";
-import { course } from "./pace.js";
+import { bindsAll, course } from "./pace.js";
 
 const HOUR = 3_600_000;
-/** Lines of the thresholds that an account has unless it is configured otherwise. */
-const LINES = [0.75, 0.9];
 /** A reset that moved by less is the same one. */
 const JITTER_MS = 120_000;
 const GAP_MS_MIN = 20 * 60_000;
 const ROWS_MAX = 200;
+/** Percent between two words of the axis. */
+const LABELS_APART = 5;
 const EDGE = { left: 40, right: 12, top: 10, bottom: 24 };
 const HEIGHT = 240;
 const STEPS = [
@@ -41,6 +41,28 @@ export function segments(points, stepMs) {
     last = next;
   }
   return lines;
+}
+
+/** The key of the fullest window that decides, of the chosen account or of the first one. Pure. */
+export function deciding({ windows, mayStart }, now) {
+  const { chosen, candidates = [] } = mayStart ?? {};
+  const order = [chosen, ...candidates].filter(Boolean).map(accountKey);
+  const rank = (one) => {
+    const at = order.indexOf(accountKey(one));
+    return at < 0 ? order.length : at;
+  };
+  const fullness = (one) => {
+    const { kind, share } = course(one, now);
+    return kind === "exhausted" ? Infinity : kind === "fresh" || kind === "stale" ? share : -1;
+  };
+  // A window of one family of models says nothing about the others.
+  const isFamily = (one) => {
+    const candidate = candidates.find((other) => accountKey(other) === accountKey(one));
+    return !bindsAll(one.window) && candidate?.binding_window !== one.window;
+  };
+  const rows = [...(windows?.values() ?? [])];
+  rows.sort((a, b) => rank(a) - rank(b) || isFamily(a) - isFamily(b) || (fullness(a) === fullness(b) ? 0 : fullness(b) - fullness(a)));
+  return rows.length ? windowKey(rows[0]) : null;
 }
 
 export function startChart({ refresh, addDocument, schedule, clock: corrected, state: stateNow, set }) {
@@ -96,6 +118,7 @@ export function startChart({ refresh, addDocument, schedule, clock: corrected, s
       return { ...stateNow() };
     },
   );
+  const thresholds = (window) => stateNow().accounts?.get(accountKey(window))?.thresholds ?? [];
   const again = () => (refresh.due(["history"], Date.now()), refresh.tick(Date.now()), schedule());
   select.addEventListener("change", again);
   span.addEventListener("change", again);
@@ -105,13 +128,25 @@ export function startChart({ refresh, addDocument, schedule, clock: corrected, s
     const windows = [...(state.windows?.values() ?? [])];
     show(byId("chart"), windows.length > 0);
     const before = select.value;
+    const isFirst = !select.options.length;
     keyed(select, windows, windowKey, (one) =>
       el("option", { value: windowKey(one) }, `${safe(accountKey(one))} ${safe(one.window)}`),
     );
+    // Only at first: a chart that changes by itself would be read as another window.
+    if (isFirst && windows.length) select.value = deciding(state, now);
     if (select.value !== before) again();
     const window = chosen();
     const minute = Math.floor(now / 60_000);
-    const inputs = [width, minute, window, state.history, starts, span.value, byId("chart-data").open];
+    const inputs = [
+      width,
+      minute,
+      window,
+      state.history,
+      starts,
+      span.value,
+      byId("chart-data").open,
+      window && String(thresholds(window)),
+    ];
     if (!window || !width || inputs.every((input, index) => input === drawn[index])) return;
     drawn = inputs;
     const points = state.history?.key === select.value ? state.history.points : null;
@@ -129,11 +164,15 @@ export function startChart({ refresh, addDocument, schedule, clock: corrected, s
     const lines = segments(points ?? [], stepMs);
     const at = course(window, now);
     const parts = [svg("title", null, `${safe(windowKey(window))}, share used over time`)];
-    for (const share of [0, 0.25, 0.5, 0.75, 0.9, 1]) {
-      const className = LINES.includes(share) ? "threshold" : "grid";
-      parts.push(svg("line", { class: className, x1: EDGE.left, x2: width - EDGE.right, y1: y(share), y2: y(share) }));
-      if (share !== 0.25)
-        parts.push(svg("text", { class: "axis n", x: EDGE.left - 6, y: y(share) + 4 }, `${share * 100}`));
+    const marks = thresholds(window).filter((percent) => percent < 100);
+    let labelled = -Infinity;
+    for (const percent of [...new Set([0, 50, 100, ...marks])].sort((a, b) => a - b)) {
+      const className = marks.includes(percent) ? "threshold" : "grid";
+      const at = y(percent / 100);
+      parts.push(svg("line", { class: className, x1: EDGE.left, x2: width - EDGE.right, y1: at, y2: at }));
+      if (percent - labelled < LABELS_APART) continue;
+      labelled = percent;
+      parts.push(svg("text", { class: "axis n", x: EDGE.left - 6, y: at + 4 }, `${percent}`));
     }
     for (const { at: when, words } of ticks(from, Math.max(end, to), width)) {
       parts.push(
@@ -145,7 +184,9 @@ export function startChart({ refresh, addDocument, schedule, clock: corrected, s
           y2: HEIGHT - EDGE.bottom + 4,
         }),
       );
-      parts.push(svg("text", { class: "axis middle", x: x(when), y: HEIGHT - 6 }, words));
+      // Half of the words would be beyond the edge.
+      if (x(when) < width - 2 * EDGE.right)
+        parts.push(svg("text", { class: "axis middle", x: x(when), y: HEIGHT - 6 }, words));
     }
     const own = (starts ?? []).filter(
       (run) => accountKey(run) === accountKey(window) && inside(time(run.first_activity ?? run.first_seen)),
@@ -210,7 +251,7 @@ export function startChart({ refresh, addDocument, schedule, clock: corrected, s
         ? "Asking for its observations."
         : !points.length
           ? "Nothing was observed in this span."
-          : `percent used · dotted: 75 and 90 % · dashed: at this pace${own.length ? ` · ${counted(own.length, "start")} of runs below` : ""}${points.some((one) => one.refused) ? " · crosses: refused" : ""}`,
+          : `percent used${marks.length ? ` · dotted: thresholds at ${marks.join(", ")} %` : ""} · dashed: at this pace${own.length ? ` · ${counted(own.length, "start")} of runs below` : ""}${points.some((one) => one.refused) ? " · crosses: refused" : ""}`,
     );
   }
 

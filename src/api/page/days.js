@@ -197,7 +197,7 @@ export function startDays({ refresh, addDocument, schedule, state: stateNow }) {
   }
 
   function rows(list) {
-    const cell = (value) => el("td", { class: "n", title: grouped(value) }, compact(value));
+    const cell = (value, more = "") => el("td", { class: `n ${more}`, title: grouped(value) }, compact(value));
     byId("days-rows").replaceChildren(
       ...[...list]
         .reverse()
@@ -207,10 +207,10 @@ export function startDays({ refresh, addDocument, schedule, state: stateNow }) {
             null,
             el("th", { scope: "row" }, row.keys.day ?? ""),
             el("td", null, el("bdi", null, safe(row.keys.model ?? "unknown"))),
-            cell(row.input_tokens),
+            cell(row.input_tokens, "w4"),
             cell(row.output_tokens),
-            cell(row.cache_creation_input_tokens),
-            cell(row.cache_read_input_tokens),
+            cell(row.cache_creation_input_tokens, "w2"),
+            cell(row.cache_read_input_tokens, "w2"),
             cell(row.total_tokens),
             el("td", { class: "n" }, usd(row.estimated_cost_usd)),
           ),

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { attr, byId, el, keyed, moment, show, text } from "./dom.js";
-import { accountKey } from "./fold.js";
+import { accountKey, windowKey } from "./fold.js";
 import { away, clock, percent, safe, time } from "./format.js";
 
 const SHOWN = 8,
@@ -12,10 +12,14 @@ const SEEN = "tokentail.seen",
   NOTIFIED = "tokentail.notified";
 /** A hidden tab holds no stream; with notifications it asks this often, in milliseconds. */
 const HIDDEN_MS = 60_000;
+/** Two starts of a window that are this close are one. */
+const SAME_MS = 120_000;
 
 /** All entries, newest first: { key, at, kind, tone, words }. Pure. */
-export function entries({ thresholds, refusals, journal }) {
-  const list = [];
+export function entries({ thresholds, refusals, journal, windows, leases, health }) {
+  const list = [...resets(windows, journal), ...grants(leases)];
+  if (Number.isFinite(time(health?.since)))
+    list.push({ key: "start", at: time(health.since), kind: "health", tone: "plain", words: "the collector started" });
   for (const one of thresholds ?? []) {
     list.push({
       key: `threshold ${one.number}`,
@@ -35,7 +39,9 @@ export function entries({ thresholds, refusals, journal }) {
       words: `${safe(accountKey(one))} ${safe(one.window)} was refused`,
     });
   }
+  const granted = new Set(list.map((one) => one.key));
   for (const [index, one] of journal.entries()) {
+    if (!(one.kind in WORDS) || (one.kind === "lease" && granted.has(leaseKey(one.lease, one.phase)))) continue;
     const [tone, words] = WORDS[one.kind](one);
     list.push({
       key: `${one.kind} ${one.sequence ?? one.at} ${journal.length - index}`,
@@ -48,8 +54,42 @@ export function entries({ thresholds, refusals, journal }) {
   return list.sort((a, b) => b.at - a.at);
 }
 
+/** The last start of each window, from its own times; earlier ones that were seen since the page was opened; and ends. */
+function resets(windows, journal) {
+  const list = [],
+    known = [...(windows?.values() ?? [])];
+  const seen = journal.filter((one) => one.kind === "reset").map((one) => one.window);
+  for (const window of [...known, ...seen]) {
+    const name = windowKey(window),
+      at = time(window.window_started_at);
+    if (!Number.isFinite(at) || list.some((one) => one.name === name && Math.abs(one.at - at) <= SAME_MS)) continue;
+    const words = `${safe(accountKey(window))} ${safe(window.window)} began`;
+    list.push({ name, key: `reset ${name} ${at}`, at, kind: "reset", tone: "good", words });
+  }
+  for (const window of known.filter((one) => one.state === "expired" && Number.isFinite(time(one.reset_at)))) {
+    const name = windowKey(window),
+      at = time(window.reset_at);
+    const words = `${safe(accountKey(window))} ${safe(window.window)} ended; its new share is not known yet`;
+    list.push({ name, key: `end ${name} ${at}`, at, kind: "reset", tone: "good", words });
+  }
+  return list;
+}
+
+const leaseKey = (lease, phase) => `lease ${lease.id} ${phase}`;
+
+/** Leases that are held: when they were granted and bound. */
+function* grants(leases) {
+  for (const lease of leases?.values() ?? [])
+    for (const [phase, at] of [
+      ["granted", time(lease.granted_at)],
+      ["bound", time(lease.bound_at)],
+    ]) {
+      const [tone, words] = WORDS.lease({ phase, lease });
+      if (Number.isFinite(at)) yield { key: leaseKey(lease, phase), at, kind: "lease", tone, words };
+    }
+}
+
 const WORDS = {
-  reset: ({ window }) => ["good", `${safe(accountKey(window))} ${safe(window.window)} began anew`],
   account: (one) => [
     one.state === "exhausted" ? "bad" : one.state === "available" ? "good" : "warning",
     safe(one.sentence),
@@ -84,7 +124,8 @@ export function startEvents({ schedule }) {
 
   function render(state, now) {
     if (now - seenAt > 10_000 && state.watchedSince !== null) localStorage.setItem(SEEN, String((seenAt = now)));
-    const inputs = [state.thresholds, state.refusals, state.journal];
+    const { thresholds, refusals, journal, windows, leases, health } = state;
+    const inputs = [thresholds, refusals, journal, windows, leases, health?.since];
     if (inputs[0] !== drawn[0]) notify(state);
     if (inputs.some((input, index) => input !== drawn[index])) list = entries(state);
     drawn = inputs;

@@ -112,13 +112,14 @@ function parts(ms, zone) {
   );
 }
 
-/** The local clock: 15:20 within a day, Thu 22:01 within six, else with its date. */
+/** The local clock: 15:20 on the same day, Thu 22:01 within six, else with its date. */
 export function clock(ms, now, zone) {
   if (!Number.isFinite(ms)) return UNKNOWN;
-  const { weekday, year, month, day, hour, minute } = parts(ms, zone);
+  const { weekday, year, month, day: ofMonth, hour, minute } = parts(ms, zone);
   const distance = Math.abs(ms - now) / 1_000;
-  if (distance < DAY) return `${hour}:${minute}`;
-  return distance < 6 * DAY ? `${weekday} ${hour}:${minute}` : `${year}-${month}-${day} ${hour}:${minute}`;
+  // At night the other day's 02:30 would be read as that of today.
+  if (day(ms, zone) === day(now, zone)) return `${hour}:${minute}`;
+  return distance < 6 * DAY ? `${weekday} ${hour}:${minute}` : `${year}-${month}-${ofMonth} ${hour}:${minute}`;
 }
 
 /** The local clock to the second: 14:03:59 */

@@ -45,5 +45,8 @@ export function course(window, now) {
   return result;
 }
 
+/** True for windows of a family of models. */
+export const isOfFamily = (name) => /^(seven_day_|weekly_scoped:)/.test(name);
+
 /** True for windows that bind every run of an account; others bind a family of models, or nothing. */
 export const bindsAll = (name) => /^(five_hour|seven_day|\d+m)$/.test(name);

@@ -141,7 +141,7 @@ function draw() {
 function render() {
   const now = clock.now();
   const isStale = stream.phase !== "open" && stream.lostAt !== null;
-  renderVerdict(state, now, isStale);
+  renderVerdict(state, now, isStale, refresh.documents.get("may-start").next - Date.now());
   renderWindows(state, now);
   renderConnection(now);
   rest?.render(state, now);
@@ -222,7 +222,12 @@ byId("login").addEventListener("submit", (event) => {
 byId("lost-retry").addEventListener("click", () => stream.open());
 addEventListener("online", () => stream.phase === "waiting" && stream.open());
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) return stream.close();
+  if (document.hidden) {
+    // Nothing renews the answer meanwhile.
+    document.title = "tokentail";
+    return stream.close();
+  }
+  render();
   if (!byId("login").hidden) return;
   stream.open();
 });

@@ -15,7 +15,9 @@ export function startRuns({ schedule }) {
   const table = byId("runs-table");
   let order = [],
     orderedAt = 0,
-    drawn = null;
+    drawn = null,
+    width = 0,
+    columns = 0;
 
   function render(state, now) {
     if (!state.runs) return;
@@ -30,6 +32,11 @@ export function startRuns({ schedule }) {
       order = latest(state.runs, SHOWN).map((run) => run.id);
       orderedAt = now;
       drawn = state.runs;
+    }
+    // A cell over all columns would make those that are hidden take room.
+    if (width !== innerWidth && !isEmpty) {
+      width = innerWidth;
+      columns = [...table.tHead.rows[0].cells].filter((cell) => cell.getClientRects().length).length;
     }
     const rows = order.map((id) => state.runs.get(id)).filter(Boolean);
     const all = Math.max(state.runsTotal ?? 0, state.runs.size);
@@ -46,25 +53,26 @@ export function startRuns({ schedule }) {
   }
 
   function make(run) {
-    const parts = { details: null, cells: {} };
+    // On a narrow page the state is below the name.
+    const parts = { details: null, cells: {}, below: el("span", { class: "below" }) };
     const button = el("button", { type: "button", class: "open", "aria-expanded": "false" }, named(run.id));
     const names = [
-      ["state", "state"],
+      ["state", "s"],
       ["account", "w3"],
       ["input", "n w2"],
       ["output", "n w2"],
       ["cache", "n w2"],
       ["total", "n"],
       ["rate", "n w1"],
-      ["active", "n"],
+      ["active", "n a"],
     ];
     const row = el(
       "tr",
       null,
-      el("th", { scope: "row" }, button),
+      el("th", { scope: "row" }, button, parts.below),
       ...names.map(([name, className]) => (parts.cells[name] = el("td", { class: className }))),
     );
-    parts.problem = el("td", { colspan: 9, class: "problem" });
+    parts.problem = el("td", { class: "problem" });
     parts.problemRow = el("tr", { hidden: "" }, parts.problem);
     const body = el("tbody", null, row, parts.problemRow);
     button.addEventListener("click", () => {
@@ -76,9 +84,12 @@ export function startRuns({ schedule }) {
     return Object.assign(body, { parts });
   }
 
-  function update({ cells, problem, problemRow }, run, state, now) {
-    attr(text(cells.state, safe(run.state ?? UNKNOWN)), "data-state", run.state);
-    attr(cells.state, "title", run.stop_reason ? `stopped: ${safe(run.stop_reason)}` : null);
+  function update({ cells, below, details, problem, problemRow }, run, state, now) {
+    for (const cell of [problem, details?.firstChild]) if (cell && cell.colSpan !== columns) cell.colSpan = columns;
+    for (const node of [cells.state, below]) {
+      attr(text(node, safe(run.state ?? UNKNOWN)), "data-state", run.state);
+      attr(node, "title", run.stop_reason ? `stopped: ${safe(run.stop_reason)}` : null);
+    }
     text(cells.account, safe(accountKey(run)));
     tokens(cells.input, run.input_tokens);
     tokens(cells.output, run.output_tokens);
@@ -108,7 +119,7 @@ export function startRuns({ schedule }) {
   }
 
   function details(id) {
-    const cell = el("td", { colspan: 9 }, el("p", { class: "note" }, "Asking for its models, sessions and files."));
+    const cell = el("td", { colspan: columns }, el("p", { class: "note" }, "Asking for its models, sessions and files."));
     load(id, cell).catch((error) =>
       cell.replaceChildren(
         el("p", { class: "failed" }, error.status ? safe(error.message) : "The collector does not answer."),
@@ -220,13 +231,13 @@ function sums(title, entries) {
       "tr",
       null,
       el("td", null, named(name)),
-      ...fields.map(([, field]) => tokens(el("td", { class: "n" }), row[field])),
-      el("td", { class: "n" }, usd(row.estimated_cost_usd)),
+      ...fields.map(([name, field]) => tokens(el("td", { class: "n", "data-name": name }), row[field])),
+      el("td", { class: "n", "data-name": "cost" }, usd(row.estimated_cost_usd)),
     ),
   );
   return el(
     "div",
     { class: "scroll", tabindex: 0, role: "group", "aria-label": title },
-    el("table", null, el("caption", null, title), el("thead", null, head), el("tbody", null, ...rows)),
+    el("table", { class: "sums" }, el("caption", null, title), el("thead", null, head), el("tbody", null, ...rows)),
   );
 }

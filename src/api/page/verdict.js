@@ -3,9 +3,12 @@
 import { attr, byId, el, keyed, moment, named, show, text } from "./dom.js";
 import { accountKey } from "./fold.js";
 import { away, clock, countdown, counted, isNumber, percent, safe, time } from "./format.js";
-import { bindsAll, course } from "./pace.js";
+import { bindsAll, course, isOfFamily } from "./pace.js";
+import { full } from "./places.js";
 
 const LEASES_SHOWN = 5;
+/** The page asks every 30 s and at each change; an answer of this age, in milliseconds, is none for now. */
+const ANSWER_MS_MAX = 90_000;
 const SIGNS = {
   allow: "M18 33l10 10 19-21",
   wait: "M32 16v17l11 7",
@@ -13,9 +16,14 @@ const SIGNS = {
   unknown: "M24 25c0-5 3.500-8 8-8s8 3 8 7.500c0 5.500-8 6-8 11.500M32 45v1",
 };
 
-export function renderVerdict(state, now, isStale) {
+/** True if the last answer says nothing about now. Pure. */
+export const isOld = ({ mayStartAt }, now) => now - mayStartAt > ANSWER_MS_MAX;
+
+/** `asksInMs` is the time until this page asks again. */
+export function renderVerdict(state, now, isLost, asksInMs) {
   const answer = state.mayStart;
   if (!answer) return;
+  const isStale = isLost || isOld(state, now);
   const last = Object.hasOwn(SIGNS, answer.decision) ? answer.decision : "unknown";
   // An answer of before the connection was lost is none for now.
   const decision = isStale ? "unknown" : last;
@@ -24,19 +32,42 @@ export function renderVerdict(state, now, isStale) {
   text(byId("verdict-word"), decision);
   const retryAt = time(answer.retry_at);
   const chosen = answer.chosen ? `with ${choice(answer.chosen)}` : "";
-  text(byId("verdict-with"), isStale ? `the last answer was ${last} ${chosen}` : chosen);
-  const until = end(state, answer, retryAt, now);
-  text(byId("until-label"), until.label);
+  const age = away(Math.min(state.mayStartAt ?? now, now), now);
+  text(byId("verdict-with"), isStale ? `the last answer was ${last} ${chosen}`.trimEnd() + `, ${age}` : chosen);
+  const until = end(state, answer, retryAt, now, isStale ? NaN : asksInMs);
+  text(byId("until-label"), isStale && until.label ? `last known: ${until.label}` : until.label);
   text(byId("until-length"), until.length);
   moment(byId("until-clock"), until.clock, until.at);
   text(byId("verdict-sentence"), sentence(answer));
-  text(byId("asked"), `answered ${away(Math.min(state.mayStartAt ?? now, now), now)}`);
+  const places = answer.chosen && state.capacity?.find((one) => accountKey(one) === accountKey(answer.chosen));
+  const buts = decision === "allow" ? [leases(places, now), ...families(state, answer.chosen, now)].filter(Boolean) : [];
+  if (show(byId("verdict-but"), buts.length > 0)) text(byId("verdict-but"), buts.join(" "));
+  text(byId("asked"), `answered ${age}`);
   renderCandidates(answer, now);
   renderLeases(state);
   document.title = `${decision}${decision === "wait" && retryAt > now ? ` ${clock(retryAt, now)}` : ""} · tokentail`;
 }
 
 const choice = (of) => safe(accountKey(of)) + (of.model ? ` and ${safe(of.model)}` : "");
+
+/** The account allows a run, and its places are taken. */
+function leases(places, now) {
+  if (places?.free !== 0) return null;
+  const again = time(places.retry_at);
+  const then = again > now ? `; that may change at ${clock(again, now)}` : "";
+  return `But a lease is refused there now: ${full(places, "allow")}${then}.`;
+}
+
+/** The question is asked without a model: windows that refuse one family only do not change its answer. */
+function* families(state, chosen, now) {
+  for (const window of state.windows?.values() ?? []) {
+    if (!chosen || accountKey(window) !== accountKey(chosen) || !isOfFamily(window.window)) continue;
+    const at = course(window, now);
+    if (at.kind !== "exhausted") continue;
+    const until = Number.isFinite(at.until) ? ` until ${clock(at.until, now)}` : "";
+    yield `Not with models of ${safe(window.window)}: ${at.refused ? "refused" : "used up"}${until}.`;
+  }
+}
 
 /** With an account chosen, its own sentence: the others are in the list below. */
 function sentence(answer) {
@@ -47,10 +78,14 @@ function sentence(answer) {
 }
 
 /** { label, length, clock, at }: the next try, or how long the account lasts. */
-function end(state, answer, retryAt, now) {
+function end(state, answer, retryAt, now, asksInMs) {
   if (answer.decision === "deny") return { label: "until", length: "an operator acts", clock: "", at: NaN };
   if (answer.decision !== "allow") {
-    if (!Number.isFinite(retryAt)) return { label: "until", length: "more is known", clock: "", at: NaN };
+    if (!Number.isFinite(retryAt)) {
+      if (!Number.isFinite(asksInMs)) return { label: "", length: "", clock: "", at: NaN };
+      const length = asksInMs > 0 ? `in ${countdown(asksInMs)}` : "now";
+      return { label: "this page asks again", length, clock: "and as soon as something is seen", at: NaN };
+    }
     if (retryAt <= now) return { label: "next try", length: "now", clock: "", at: NaN };
     return {
       label: "next try in",
@@ -78,7 +113,7 @@ function end(state, answer, retryAt, now) {
   const next = windows
     .filter((one) => isNumber(one.resetAt) && one.zone !== "none")
     .sort((a, b) => a.resetAt - b.resetAt)[0];
-  if (!next) return { label: "lasts until", length: "unknown", clock: "", at: NaN };
+  if (!next) return { label: "how long that lasts", length: "unknown", clock: "", at: NaN };
   return {
     label: "lasts to the reset in",
     length: countdown(next.resetAt - now),

@@ -4,6 +4,7 @@ import { attr, byId, el, keyed, moment, named, show, svg, text } from "./dom.js"
 import { accountKey, windowKey } from "./fold.js";
 import { away, clock, compact, counted, grouped, isNumber, percent, safe, signed, time } from "./format.js";
 import { course } from "./pace.js";
+import { full } from "./places.js";
 
 /** Shares from which a bar is a warning, and bad, as on the command line. */
 const WARNING_FROM = 0.75,
@@ -91,12 +92,11 @@ function facts(account, capacity) {
   });
   if (account.leases) list.push({ key: "leases", words: counted(account.leases, "lease") });
   if (capacity && (isNumber(capacity.free) || isNumber(capacity.concurrency))) {
-    const by = capacity.by ? ` (${safe(capacity.by).replaceAll("_", " ")})` : "";
     list.push({
       key: "free",
       words:
         capacity.free === 0
-          ? `no place free${by}`
+          ? `no place free: ${full(capacity, account.state)}`
           : isNumber(capacity.free)
             ? `${counted(capacity.free, "place")} free`
             : "free places unknown",
@@ -233,11 +233,11 @@ function measured(at, now) {
   return { used: percent(at.share), resets: resets(at, now), out: courseWords(at, now) };
 }
 
-/** hot +25 %, runs out 14:35 */
+/** hot +25 %, runs out in 2 h 3 min, 14:35 */
 function courseWords(at, now) {
   if (at.zone === "none") return at.share >= 1 ? "used up" : "too early for a pace";
   const zone = at.zone === "on_track" ? "on track" : `${at.zone} ${signed(at.delta)}`;
-  return `${zone}, ${Number.isFinite(at.runsOutAt) ? `runs out ${clock(at.runsOutAt, now)}` : "lasts to the reset"}`;
+  return `${zone}, ${Number.isFinite(at.runsOutAt) ? `runs out ${away(at.runsOutAt, now)}, ${clock(at.runsOutAt, now)}` : "lasts to the reset"}`;
 }
 
 const WORDS = {

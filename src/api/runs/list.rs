@@ -155,7 +155,7 @@ async fn get_runs(
     blocking(move || {
         let snapshot = api.store.snapshot()?;
         let prices = Arc::clone(&api.settings.borrow().prices);
-        let (figures, costs) = CostBook::summary(&snapshot, &prices)?;
+        let sums = snapshot.sums_by_run()?;
         let infos = snapshot.run_infos()?;
         let statuses = api.statuses.runs();
         let has_label = |info: &RunInfo| {
@@ -169,7 +169,7 @@ async fn get_runs(
             let run = ListedRun {
                 id,
                 info,
-                sums: figures.runs.get(id.as_str())?,
+                sums: sums.get(id.as_str())?,
                 status: statuses.get(id),
             };
             let is_wanted = query.state.as_ref().is_none_or(|state| *state == run.state());
@@ -182,6 +182,7 @@ async fn get_runs(
             .iter()
             .skip(query.offset.unwrap_or(0))
             .take(query.limit.unwrap_or(usize::MAX));
+        let costs = CostBook::runs(&snapshot, &prices, page.clone().map(|run| run.sums.number))?;
         let page = page.map(|run| {
             let row = summary::run(run.id.as_str(), run.sums, &costs);
             described(row, run.info, run.status)

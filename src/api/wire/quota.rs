@@ -111,6 +111,10 @@ pub struct Account {
     /// The poll of the account's own numbers; `null` where the configuration has none.
     #[serde(default)]
     pub poll: Option<AccountPoll>,
+    /// The configured thresholds of its windows, in percent.
+    #[serde(default)]
+    #[schema(required)]
+    pub thresholds: Vec<u8>,
 }
 
 /// The poll of an account's own numbers.

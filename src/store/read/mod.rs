@@ -228,6 +228,14 @@ impl Snapshot<'_> {
         })
     }
 
+    /// The sums of each run, without those by day, model or series.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn sums_by_run(&self) -> Result<BTreeMap<String, RunSums>, StoreError> {
+        self.reading(|read| Ok(sums_by_run(read)?.0))
+    }
+
     /// Why this database replaced another since the start, or replaced a damaged one that is still kept
     /// beside it.
     ///
@@ -330,21 +338,8 @@ fn summary_in(
     let mut figures = SummaryFigures::default();
     let meta = read.open_table(META)?;
     figures.sequence = meta.get(META_SEQUENCE)?.map_or(0, |value| value.value());
-    let mut sums = BTreeMap::new();
-    let totals = read.open_table(TOTALS)?;
-    for entry in totals.iter()? {
-        let (number, row) = entry?;
-        let row: RunTotalsRow = decode_row("totals", row.value())?;
-        sums.insert(number.value(), RunSums::new(number.value(), &row));
-    }
-    let runs = read.open_table(RUNS)?;
-    for entry in runs.iter()? {
-        let (id, row) = entry?;
-        let row: RunRow = decode_row("runs", row.value())?;
-        let of_run = sums.remove(&row.number);
-        let of_run = of_run.ok_or_else(|| DbError::row("runs", RowError::Range("number")))?;
-        figures.runs.insert(id.value().to_owned(), of_run);
-    }
+    let mut sums;
+    (figures.runs, sums) = sums_by_run(read)?;
     figures.without_run = sums.remove(&NO_RUN).unwrap_or_default();
     // Rows without a name belong to forgotten runs.
     for rest in sums.into_values() {
@@ -377,6 +372,30 @@ fn summary_in(
     figures.by_model = by_model.filter_map(|(name, sum)| Some((name, sum?))).collect();
     figures.coverage = coverage_in(read)?;
     Ok(figures)
+}
+
+/// Sums of runs by their numbers.
+type NumberedSums = BTreeMap<RunNumber, RunSums>;
+
+/// The sums of each run by its name, and those of numbers without a name.
+fn sums_by_run(read: &ReadTransaction) -> Result<(BTreeMap<String, RunSums>, NumberedSums), DbError> {
+    let mut sums = BTreeMap::new();
+    let totals = read.open_table(TOTALS)?;
+    for entry in totals.iter()? {
+        let (number, row) = entry?;
+        let row: RunTotalsRow = decode_row("totals", row.value())?;
+        sums.insert(number.value(), RunSums::new(number.value(), &row));
+    }
+    let mut by_name = BTreeMap::new();
+    let runs = read.open_table(RUNS)?;
+    for entry in runs.iter()? {
+        let (id, row) = entry?;
+        let row: RunRow = decode_row("runs", row.value())?;
+        let of_run = sums.remove(&row.number);
+        let of_run = of_run.ok_or_else(|| DbError::row("runs", RowError::Range("number")))?;
+        by_name.insert(id.value().to_owned(), of_run);
+    }
+    Ok((by_name, sums))
 }
 
 /// Walks over all sums by series.

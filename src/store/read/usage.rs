@@ -272,6 +272,28 @@ impl Snapshot<'_> {
         })
     }
 
+    /// Passes the day, the series and the sum of each row of the days of some runs to `each`.
+    ///
+    /// # Errors
+    /// As [`Snapshot::summary`].
+    pub fn for_each_run_day(
+        &self,
+        runs: impl Iterator<Item = RunNumber>,
+        mut each: impl FnMut(u32, &SeriesRow, &Totals),
+    ) -> Result<(), StoreError> {
+        self.reading(|read| {
+            let mut reader = SumReader::new(read)?;
+            let mut pass = |day, series: &SeriesRow, totals: Totals| {
+                each(day, series, &totals);
+                Ok(())
+            };
+            for run in runs {
+                each_run_day(&mut reader, run, &mut pass)?;
+            }
+            Ok(())
+        })
+    }
+
     /// Names and accounts of these run numbers.
     ///
     /// # Errors
@@ -311,7 +333,14 @@ pub(super) fn run_days(
     run: RunNumber,
     mut each: impl FnMut(u32, &SeriesRow, Totals) -> Result<(), DbError>,
 ) -> Result<(), DbError> {
-    let mut reader = SumReader::new(read)?;
+    each_run_day(&mut SumReader::new(read)?, run, &mut each)
+}
+
+fn each_run_day(
+    reader: &mut SumReader,
+    run: RunNumber,
+    each: &mut impl FnMut(u32, &SeriesRow, Totals) -> Result<(), DbError>,
+) -> Result<(), DbError> {
     for (day, number) in reader.of_run(run, 0..u32::MAX)? {
         if let Some(totals) = get(&reader.days, (day, number))? {
             each(day, &reader.series.row(number)?, totals)?;
