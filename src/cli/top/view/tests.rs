@@ -150,7 +150,7 @@ fn what_fired_before_the_start_is_below_a_line_that_says_so() {
     model.news.push_back(before);
     let rows = |model: &TopModel| -> Vec<String> {
         let frame = lines(&scene(model, &ui, COLOURS), 80, 40);
-        frame.lines().skip(34).map(str::to_owned).collect()
+        frame.lines().skip(35).map(str::to_owned).collect()
     };
     let both = rows(&model);
     assert!(both[0].contains("75 % reached"), "{both:#?}");
