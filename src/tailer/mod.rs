@@ -42,6 +42,7 @@ use idle::IdleState;
 use scan_schedule::ScanSchedule;
 pub use shared::{ReadPermits, SharedAccounts, TailerContext};
 use sweep::Sweep;
+use tree::holes::HOLE_WAIT;
 use tree::{Depth, Tree};
 
 /// The reason why a tailer ended.
@@ -91,6 +92,8 @@ pub struct Tailer {
     /// `None` while a thread works on it, and while the tailer rests.
     tree: Option<Box<Tree>>,
     schedule: ScanSchedule,
+    /// When everything that its first look found was read, except what stands behind holes.
+    first_read: Option<Instant>,
 }
 
 impl Tailer {
@@ -137,6 +140,7 @@ impl Tailer {
             stop,
             turn: None,
             schedule: ScanSchedule::new(round_offset, retired),
+            first_read: None,
         }
     }
 
@@ -358,7 +362,12 @@ impl Tailer {
         }
         if let Some(tree) = &self.tree {
             let complete = tree.unread().is_none();
-            (self.shared.statuses).caught_up(&self.run, tree.problem(), complete, had_news);
+            (self.shared.statuses).has_read(&self.run, tree.problem(), complete, had_news);
+            let waited_from = *self.first_read.get_or_insert_with(Instant::now);
+            // What appears later is no backlog: a log that is filled all the time would end it never.
+            if !tree.waits_at_hole() || waited_from.elapsed() >= HOLE_WAIT {
+                self.shared.statuses.caught_up(&self.run);
+            }
         }
     }
 

@@ -425,11 +425,20 @@ impl RunStatuses {
     }
 
     /// Reports that a tailer has read everything that it saw.
-    pub fn caught_up(&self, run: &RunId, problem: Option<String>, complete: bool, live: bool) {
+    pub fn caught_up(&self, run: &RunId) {
         let mut first = false;
         self.lock().change(run, |status| {
-            status.incomplete = !complete;
             first = !std::mem::replace(&mut status.caught_up, true);
+        });
+        if first {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Reports the end of a reading: what cannot be read, and that there was something new.
+    pub fn has_read(&self, run: &RunId, problem: Option<String>, complete: bool, live: bool) {
+        self.lock().change(run, |status| {
+            status.incomplete = !complete;
             if self.note(&mut status.problem, problem)
                 && let Some(problem) = &status.problem
             {
@@ -439,9 +448,6 @@ impl RunStatuses {
                 status.last_news = Some(Instant::now());
             }
         });
-        if first {
-            self.changed.notify_one();
-        }
     }
 
     /// Removes a run.

@@ -4,7 +4,7 @@
 //! **Invariant**: the present state of the filesystem and the stored cursor decide; a hint only shows where
 //! to look. Directories are watched first and listed second, so that no change is missed in between.
 
-mod holes;
+pub mod holes;
 mod open_files;
 mod path_map;
 mod read;
@@ -116,6 +116,12 @@ impl FileState {
             cursor,
             state: self.state.clone(),
         })
+    }
+
+    /// The bytes behind the read position, as of the last look.
+    fn unread_bytes(&self) -> u64 {
+        let read_to = |cursor: Cursor| cursor.skip_to.map_or(cursor.offset, std::num::NonZeroU64::get);
+        self.size.saturating_sub(self.cursor.map_or(0, read_to))
     }
 
     fn set_position(&mut self, position: Option<Position>) {
@@ -277,17 +283,13 @@ impl Tree {
         seen.map(|stamp| stamp.changed_ns / 1_000_000).max()
     }
 
-    /// The bytes that wait to be read.
+    /// The bytes that wait to be read, those behind a hole that is waited for included.
     #[must_use]
     pub fn lag(&self) -> u64 {
-        let waiting = self.queue.iter().filter_map(|path| self.files.get(path));
-        waiting
-            .map(|file| {
-                let read_to =
-                    |cursor: Cursor| cursor.skip_to.map_or(cursor.offset, std::num::NonZeroU64::get);
-                file.size.saturating_sub(file.cursor.map_or(0, read_to))
-            })
-            .sum()
+        let queued = self.queue.iter().filter_map(|path| self.files.get(path));
+        let queued = queued.map(|file| &**file);
+        let at_holes = self.files_at_holes().filter(|file| !file.queued);
+        queued.chain(at_holes).map(FileState::unread_bytes).sum()
     }
 
     /// The problems of this run, in a sentence.

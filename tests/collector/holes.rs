@@ -121,6 +121,41 @@ fn a_stop_does_not_wait_for_a_hole_and_what_fills_it_later_is_counted() {
 }
 
 #[test]
+fn what_waits_behind_a_hole_at_the_start_is_backlog_until_it_is_read() {
+    let place = Place::new();
+    let (first, behind) = (response("1", 7, 0), response("2", 7, 1));
+    let text = [first.as_bytes(), &[0; 100], b"\n", behind.as_bytes()].concat();
+    let waiting = text.len() - first.len();
+    fs::write(place.log("one", "a.jsonl"), text).unwrap();
+    // Written in the future, so that the wait does not depend on how long the start takes.
+    let log = File::options()
+        .write(true)
+        .open(place.log("one", "a.jsonl"))
+        .unwrap();
+    log.set_modified(SystemTime::from(Clock::SYSTEM.timestamp()) + LONG_AGO)
+        .unwrap();
+    let mut collector = Collector::start(place.command(&["serve"]), place.socket());
+    collector.wait_for_messages(1);
+    let health = collector.health();
+    // Counted only once already, it was not counted when health was asked for.
+    if collector.summary()["messages"] == 1 {
+        assert_eq!(
+            (&health["backlog_done"], &health["lag_bytes"]),
+            (&false.into(), &waiting.into()),
+            "{health}"
+        );
+    }
+    collector.wait_for_log("the backlog is read");
+    let summary = collector.summary();
+    assert_eq!(
+        (&summary["messages"], &summary["totals"]["output_tokens"]),
+        (&2.into(), &14.into())
+    );
+    assert_eq!(collector.health()["lag_bytes"], 0);
+    collector.stop_cleanly();
+}
+
+#[test]
 fn what_a_crash_left_is_read_over_at_once_and_said() {
     let place = Place::new();
     let log = place.log("one", "a.jsonl");

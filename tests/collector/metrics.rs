@@ -214,37 +214,48 @@ fn what_is_not_known_of_a_window_has_no_sample() {
     let place = Place::new();
     let mut collector = resume(&place);
     let none = samples(&scrape(&collector));
-    assert!(
-        !none.keys().any(|name| name.starts_with("tokentail_window_")),
-        "{none:?}"
-    );
+    for unknown in [
+        "tokentail_window_",
+        "tokentail_reported_",
+        "tokentail_unlogged_",
+        "tokentail_may_start_retry_",
+    ] {
+        assert!(
+            !none.keys().any(|name| name.starts_with(unknown)),
+            "{unknown}: {none:?}"
+        );
+    }
     let (soon, over) = (second(now() + HOUR), second(now() - HOUR));
     append(
         &place.log("one", "a.jsonl"),
-        share_line(now(), "five_hour", 0.5, soon)
+        share_line(now(), "five_hour", 0.9, soon)
+            + &share_line(now(), "seven_day_sonnet", 0.5, soon)
             + &refused(now(), "seven_day", soon)
             + &share_line(over - 60_000, "seven_day_opus", 0.7, over),
     );
-    collector.wait_until("the lines", |summary| summary["lines"]["read"] == 3);
+    collector.wait_until("the lines", |summary| summary["lines"]["read"] == 4);
     let samples = samples(&scrape(&collector));
     let of = |family: &str, window: &str| {
         let name =
             format!("tokentail_{family}{{provider=\"claude\",account=\"default\",window=\"{window}\"}}");
         samples.get(&name).copied()
     };
-    for (window, share, exhausted, reset) in [
-        ("five_hour", Some(0.5), 0.0, soon),
-        ("seven_day", None, 1.0, soon),
-        ("seven_day_opus", None, 0.0, over),
+    for (window, share, exhausted, reset, runs_out) in [
+        ("five_hour", Some(0.9), Some(0.0), soon, true),
+        ("seven_day_sonnet", Some(0.5), Some(0.0), soon, false),
+        ("seven_day", None, Some(1.0), soon, false),
+        ("seven_day_opus", None, None, over, false),
     ] {
         assert_eq!(
             of("window_utilization_ratio", window),
             share,
             "{window}: {samples:?}"
         );
-        assert_eq!(
-            of("window_exhausted", window),
-            Some(exhausted),
+        assert_eq!(of("window_exhausted", window), exhausted, "{window}: {samples:?}");
+        let projected = of("window_projected_exhaustion_timestamp_seconds", window);
+        assert_eq!(projected.is_some(), runs_out, "{window}: {samples:?}");
+        assert!(
+            projected.is_none_or(|at| at < number(reset / 1000) && at > number(over / 1000)),
             "{window}: {samples:?}"
         );
         assert_eq!(
@@ -268,6 +279,13 @@ fn what_is_not_known_of_a_window_has_no_sample() {
     assert!(
         (sum_of(&samples, "tokentail_may_start", "decision=\"wait\"") - 1.0).abs() < 1e-9,
         "{samples:?}"
+    );
+    let answer = collector.get("/v1/may-start").1;
+    let retry: jiff::Timestamp = answer["retry_at"].as_str().unwrap().parse().unwrap();
+    assert_eq!(
+        samples.get("tokentail_may_start_retry_timestamp_seconds").copied(),
+        Some(number(retry.as_millisecond() / 1000)),
+        "{answer}"
     );
     collector.stop_cleanly();
 }
@@ -385,7 +403,10 @@ fn the_table_of_metrics_is_complete() {
     );
     append(
         &place.log("one", "a.jsonl"),
-        response("1", 1, 0) + &share_line(now(), "five_hour", 0.5, second(now() + HOUR)),
+        response("1", 1, 0)
+            + &share_line(now(), "five_hour", 0.9, second(now() + HOUR))
+            + &refused(now(), "seven_day", second(now() + HOUR))
+            + include_str!("../../fixtures/cases/cost-state/input/session.jsonl"),
     );
     let mut collector = Collector::start(place.command_with_config(&["serve"]), place.socket());
     collector.wait_for_log(BACKLOG_READ);

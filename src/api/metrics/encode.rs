@@ -13,6 +13,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::model::Millis;
 use crate::model::letters::safe;
 
 /// Maximum length of a label's value, in bytes; a longer one is cut and ends with [`CUT`].
@@ -209,6 +210,16 @@ impl Peaks {
             }
         }
     }
+}
+
+/// A time in seconds since 1970, the unit of times in samples.
+#[must_use]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds since 1970 have 41 bits, and a sample has 53"
+)]
+pub fn seconds(at: Millis) -> f64 {
+    at as f64 / 1e3
 }
 
 /// Writes the families that have samples.

@@ -3,14 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use strum::VariantNames as _;
-
+use super::accounts;
 use super::cost::{ClassSums, CostMeter};
-use super::encode::Family;
+use super::encode::{Family, seconds};
 use super::leases;
 use super::notifications;
 use super::process;
-use crate::api::document::quota;
 use crate::api::health::{eval_context, health, snapshot_and_unseen};
 use crate::api::leases::LeaseView;
 use crate::api::runs;
@@ -18,13 +16,12 @@ use crate::api::server::EndpointKind;
 use crate::api::state::ApiState;
 use crate::coverage::{self, Coverage};
 use crate::dedup::Totals;
-use crate::model::{DAY_MS, Millis};
-use crate::quota::admission::{AccountVerdict, Unseen, Verdict};
-use crate::quota::window;
+use crate::model::DAY_MS;
+use crate::quota::admission::Unseen;
 use crate::stderr;
-use crate::store::{KnownAccounts, ReadCounters, Snapshot, StoreError};
+use crate::store::{ReadCounters, Snapshot, StoreError};
 use crate::sync::lock;
-use crate::verdict::{self, Verdicts};
+use crate::verdict;
 
 /// Models with series of their own: the first ones seen, so that no series changes its meaning. Names come
 /// from transcripts, which may contain any number of them.
@@ -264,8 +261,8 @@ fn stored(
     }
     families.push(runs);
     families.extend(gaps);
-    families.extend(windows(&known, terms.now));
-    families.extend(accounts(&verdict::judge(&known, &terms)));
+    families.extend(accounts::windows(&known, terms.now));
+    families.extend(accounts::accounts(&verdict::judge(&known, &terms)));
     let view = LeaseView::new(snapshot, &known, &terms, &sources.statuses.live())?;
     families.extend(leases::families(&view, &known, &terms));
     families.push(notifications::waiting(sources, &snapshot.waiting_notices()?));
@@ -298,17 +295,22 @@ fn missing(coverage: &Coverage, sums: &ClassSums) -> [Family; 4] {
         let sum = sums.values().map(of).fold(0, i64::saturating_add);
         u64::try_from(sum).unwrap_or(0)
     };
+    let mut reported = Family::gauge(
+        "tokentail_reported_tokens",
+        "Tokens in the agents' own reports of their sessions; no sample before the first report.",
+    );
+    let mut unlogged = Family::gauge(
+        "tokentail_unlogged_tokens",
+        "Tokens in the agents' own reports that no log contains; no sample before the first report.",
+    );
+    // Without a report nothing is known of what no log contains.
+    if coverage.sessions_reported > 0 {
+        reported.add(&[], coverage::total(coverage.reported));
+        unlogged.add(&[], coverage::total(coverage.unlogged));
+    }
     [
-        Family::gauge(
-            "tokentail_reported_tokens",
-            "Tokens in the agents' own reports of their sessions.",
-        )
-        .of(coverage::total(coverage.reported)),
-        Family::gauge(
-            "tokentail_unlogged_tokens",
-            "Tokens in the agents' own reports that no log contains.",
-        )
-        .of(coverage::total(coverage.unlogged)),
+        reported,
+        unlogged,
         Family::gauge(
             "tokentail_unfinished_messages",
             "Counted messages without a final line.",
@@ -352,91 +354,4 @@ fn read(counters: &ReadCounters) -> [Family; 6] {
         )
         .of(counters.sequence),
     ]
-}
-
-/// A window with an unknown share, or one that has ended, has no sample of its share, rather than a zero.
-fn windows(known: &KnownAccounts, now: Millis) -> [Family; 4] {
-    let mut utilization = Family::gauge(
-        "tokentail_window_utilization_ratio",
-        "Used share of a limit window, 1 is all; no sample while it is unknown.",
-    );
-    let mut reset = Family::gauge(
-        "tokentail_window_reset_timestamp_seconds",
-        "End time of a window, since 1970.",
-    );
-    let mut observed = Family::gauge(
-        "tokentail_window_observed_timestamp_seconds",
-        "Time of a window's last observation, since 1970.",
-    );
-    let mut exhausted = Family::gauge("tokentail_window_exhausted", "Whether a window refuses requests.");
-    for (account, sums) in known {
-        for (name, state) in &sums.windows {
-            let labels = [
-                ("provider", &*account.provider),
-                ("account", &*account.name),
-                ("window", &**name),
-            ];
-            let view = window::view(state, now);
-            if let Some(share) = view.utilization {
-                utilization.add(&labels, share);
-            }
-            if let Some(at) = state.reset_at {
-                reset.add(&labels, seconds(at));
-            }
-            observed.add(&labels, seconds(state.observed_at));
-            exhausted.add(&labels, view.blocked_until.is_some());
-        }
-    }
-    [utilization, reset, observed, exhausted]
-}
-
-fn accounts(verdicts: &Verdicts) -> [Family; 6] {
-    let mut state = Family::gauge(
-        "tokentail_account_state",
-        "Verdict on an account: 1 for the current one.",
-    );
-    let mut calls = Family::gauge(
-        "tokentail_account_calls",
-        "Responses counted in the last five hours.",
-    );
-    let mut calls_quota = Family::gauge(
-        "tokentail_account_calls_quota",
-        "Configured quota of responses in five hours; no sample without a quota.",
-    );
-    let mut used = Family::gauge(
-        "tokentail_account_budget_used_tokens",
-        "Tokens that count for the budget today.",
-    );
-    let mut budget = Family::gauge(
-        "tokentail_account_budget_tokens",
-        "Configured tokens per day; no sample without a budget.",
-    );
-    for judged in &verdicts.accounts {
-        let account = quota::account(judged, verdicts.now);
-        let labels = [("provider", &*account.provider), ("account", &*account.account)];
-        state.add_one_of(&labels, "state", AccountVerdict::VARIANTS, &account.state);
-        calls.add(&labels, account.calls_5h);
-        used.add(&labels, account.budget_used);
-        if let Some(quota) = account.calls_quota {
-            calls_quota.add(&labels, quota);
-        }
-        if let Some(tokens) = account.budget {
-            budget.add(&labels, tokens);
-        }
-    }
-    let mut may_start = Family::gauge(
-        "tokentail_may_start",
-        "Answer of may-start: 1 for the current one.",
-    );
-    let decision = verdicts.may_start.decision.into_str();
-    may_start.add_one_of(&[], "decision", Verdict::VARIANTS, decision);
-    [state, calls, calls_quota, used, budget, may_start]
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "milliseconds since 1970 have 41 bits, and a sample has 53"
-)]
-fn seconds(at: Millis) -> f64 {
-    at as f64 / 1e3
 }

@@ -1,5 +1,6 @@
 //! Metrics: `GET /metrics`, in the format the client accepts.
 
+mod accounts;
 mod cost;
 pub mod counters;
 mod encode;

@@ -48,6 +48,8 @@ const COLUMNS: [Column; 11] = [
 const PACE: usize = 4;
 /// The state of a window whose reset has passed, without newer observations.
 const EXPIRED: &str = "expired";
+/// The word for a window that does not run out before its reset.
+const LASTS: &str = "lasts";
 
 /// Prints windows, accounts and the answer.
 ///
@@ -188,6 +190,8 @@ fn row(window: &Window, now: Timestamp) -> GridRow {
         (_, None) => word("unknown", DIM),
     };
     let pace = match (window.pace.zone.as_str(), window.pace.delta) {
+        // What refuses has no pace: nothing more is used.
+        _ if is_used_up => "-".to_owned(),
         // A window that runs out before its reset is not on track, however small the lead.
         ("on_track", Some(delta)) if window.projected_exhaustion_at.is_some() => {
             format!("ahead {:+.0} %", delta * 100.0)
@@ -199,7 +203,10 @@ fn row(window: &Window, now: Timestamp) -> GridRow {
     let (resets_in, resets_at) = moment(window.reset_at.as_deref(), now);
     // A used-up window has no projected end.
     let runs_out = window.projected_exhaustion_at.as_deref().filter(|_| !is_used_up);
-    let (out_in, out_at) = moment(runs_out, now);
+    let (mut out_in, out_at) = moment(runs_out, now);
+    if runs_out.is_none() && !is_used_up && window.pace.delta.is_some() {
+        LASTS.clone_into(&mut out_in);
+    }
     let (seen, _) = moment(
         window
             .utilization
@@ -435,6 +442,35 @@ mod tests {
             ..window(Some(0.5), "stale", true)
         };
         assert_eq!(shown(&refused), "|REFUSED");
+    }
+
+    #[test]
+    fn a_window_that_refuses_has_no_pace_and_one_with_a_pace_lasts_or_runs_out() {
+        let shown = |zone: &str, until: Option<&str>, out: Option<&str>| {
+            let window = Window {
+                utilization: Some(0.3),
+                state: "fresh".to_owned(),
+                exhausted_until: until.map(str::to_owned),
+                refused: until.is_some(),
+                pace: crate::api::wire::Pace {
+                    delta: (zone != "none").then_some(-0.68),
+                    zone: zone.to_owned(),
+                },
+                projected_exhaustion_at: out.map(str::to_owned),
+                ..Window::default()
+            };
+            let GridRow::Cells(cells) = row(&window, Timestamp::UNIX_EPOCH) else {
+                panic!("a row of cells")
+            };
+            (cells[PACE].text.clone(), cells[PACE + 3].text.clone())
+        };
+        let pair = |pace: &str, out: &str| (pace.to_owned(), out.to_owned());
+        let at = Some("1970-01-01T01:00:00Z");
+        assert_eq!(shown("chill", at, None), pair("-", "-"));
+        assert_eq!(shown("chill", at, at), pair("-", "-"));
+        assert_eq!(shown("chill", None, None), pair("chill -68 %", LASTS));
+        assert_eq!(shown("chill", None, at), pair("chill -68 %", "in 1 h"));
+        assert_eq!(shown("none", None, None), pair("-", "-"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub fn fold(mut model: TopModel, event: TopEvent, scope: &TopScope) -> TopModel 
         TopEvent::Lost { why, retry_at } => model.link = Link::Lost { why, retry_at },
         // Sums of runs are in the list that is requested next.
         TopEvent::Snapshot(event) => {
+            remember(&mut model, &event.snapshot.quota, scope);
             model.quota = Some(event.snapshot.quota);
             model.sequence = model.sequence.max(event.sequence);
         }
@@ -39,6 +40,13 @@ pub fn fold(mut model: TopModel, event: TopEvent, scope: &TopScope) -> TopModel 
         TopEvent::Answer(answer) => take(&mut model, *answer, scope),
     }
     model
+}
+
+/// Adds what fired before the start, once.
+fn remember(model: &mut TopModel, quota: &wire::Quota, scope: &TopScope) {
+    if !std::mem::replace(&mut model.has_history, true) {
+        model.news.extend(news::history(quota, scope));
+    }
 }
 
 fn named(id: String) -> TopRun {
@@ -143,7 +151,10 @@ fn take(model: &mut TopModel, answer: TopAnswer, scope: &TopScope) {
         _ => None,
     };
     match answer {
-        TopAnswer::Quota(quota) => model.quota = Some(quota),
+        TopAnswer::Quota(quota) => {
+            remember(model, &quota, scope);
+            model.quota = Some(quota);
+        }
         TopAnswer::Runs { rows, asked_at } => list(model, rows, asked_at, scope),
         TopAnswer::Models(usage) => name_models(model, &usage),
         TopAnswer::Sums(sums) => model.sums = Some(scope.only(sums)),

@@ -89,6 +89,12 @@ fn length_rank(window: &str) -> (u8, &str) {
     (rank, window)
 }
 
+/// The number of runs that pass the filter.
+#[must_use]
+pub fn runs_count(model: &TopModel, ui: &TopUi) -> usize {
+    model.known_runs().filter(|run| passes(run, &ui.filter)).count()
+}
+
 /// The runs that pass the filter, in their order.
 #[must_use]
 pub fn runs<'m>(model: &'m TopModel, ui: &TopUi) -> Vec<&'m TopRun> {
@@ -96,7 +102,8 @@ pub fn runs<'m>(model: &'m TopModel, ui: &TopUi) -> Vec<&'m TopRun> {
     runs.sort_by(|a, b| by_id(&a.row.id, &b.row.id));
     match ui.sort {
         TopSort::Name => {}
-        TopSort::Active => runs.sort_by_key(|run| Reverse(activity(run, model.now))),
+        // Reading a time takes longer than comparing: once for each run, as a frame may be drawn ten times a second.
+        TopSort::Active => runs.sort_by_cached_key(|run| Reverse(activity(run, model.now))),
         TopSort::Total => runs.sort_by_key(|run| Reverse(run.row.totals.totals.total_tokens)),
         TopSort::Input => runs.sort_by_key(|run| Reverse(run.row.totals.totals.input_tokens)),
         TopSort::Output => runs.sort_by_key(|run| Reverse(run.row.totals.totals.output_tokens)),

@@ -31,6 +31,8 @@ pub struct TopModel {
     pub hours: Option<PeriodSums>,
     /// The latest first.
     pub news: VecDeque<News>,
+    /// What fired before the start is in `news`.
+    pub has_history: bool,
     /// Tokens of all runs that pass the filters of the command line.
     pub flow: TokenFlow,
     pub details: Option<Details>,
@@ -85,6 +87,8 @@ pub struct News {
     pub run: Option<String>,
     pub text: String,
     pub weight: Weight,
+    /// It happened before the start of the screen.
+    pub is_before: bool,
 }
 
 /// The weight of an event.

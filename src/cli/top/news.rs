@@ -9,6 +9,10 @@ use crate::api::wire;
 use crate::cli::print::numbers::counted;
 use crate::cli::print::text;
 
+/// Thresholds, and refusals, of the time before the start.
+const HISTORY_MAX: usize = 10;
+const REFUSED: &str = "refused by the provider";
+
 /// An event in words; `None` if it is no news, or out of scope.
 #[must_use]
 pub fn of(event: &TopEvent, scope: &TopScope) -> Option<News> {
@@ -52,7 +56,32 @@ fn said(at: &str, kind: &'static str, weight: Weight, text: String) -> News {
         run: None,
         text,
         weight,
+        is_before: false,
     }
+}
+
+/// What fired before the start as far as a quota document has it: refusals and thresholds, the latest first.
+#[must_use]
+pub fn history(quota: &wire::Quota, scope: &TopScope) -> Vec<News> {
+    let thresholds = (quota.thresholds_fired.iter().rev())
+        .filter(|of| scope.wants_account(&of.provider, &of.account))
+        .map(threshold)
+        .take(HISTORY_MAX);
+    let refusals = (quota.limit_events.iter().rev())
+        .filter(|of| scope.wants_account(&of.provider, &of.account))
+        .map(refusal)
+        .take(HISTORY_MAX);
+    let mut news: Vec<News> = thresholds.chain(refusals).collect();
+    news.sort_by_key(|one| std::cmp::Reverse(one.at));
+    for one in &mut news {
+        one.is_before = true;
+    }
+    news
+}
+
+fn refusal(event: &wire::LimitEvent) -> News {
+    let name = window_name(&event.provider, &event.account, &event.window);
+    said(&event.at, "window", Weight::Bad, format!("{name}  {REFUSED}"))
 }
 
 fn gap(reason: &str, now: &str) -> Option<News> {
@@ -84,7 +113,7 @@ fn window(event: &wire::WindowEvent) -> Option<News> {
     let window = &event.window;
     let name = window_name(&window.provider, &window.account, &window.window);
     let (weight, words) = if window.refused {
-        (Weight::Bad, "refused by the provider")
+        (Weight::Bad, REFUSED)
     } else if window.exhausted_until.is_some() {
         (Weight::Bad, "exhausted")
     } else if window.state == "expired" {

@@ -41,8 +41,9 @@ impl TerminalScreen {
                 report(panic);
             }));
         });
-        let terminal = Terminal::new(CrosstermBackend::new(BufWriter::new(io::stdout())))?;
-        let mut screen = Self { terminal };
+        let mut screen = Self {
+            terminal: empty_terminal()?,
+        };
         screen.take_over()?;
         Ok(screen)
     }
@@ -57,9 +58,12 @@ impl TerminalScreen {
         execute!(
             self.terminal.backend_mut(),
             terminal::EnterAlternateScreen,
-            cursor::Hide
+            cursor::Hide,
+            terminal::Clear(terminal::ClearType::All)
         )?;
-        self.terminal.clear()
+        // `Terminal::clear` would ask the terminal where its cursor is, and fail if it does not answer.
+        self.terminal = empty_terminal()?;
+        Ok(())
     }
 
     /// Gives the terminal back, stops this process, and takes the terminal over when it goes on.
@@ -91,6 +95,11 @@ impl TerminalScreen {
         })?;
         Ok(())
     }
+}
+
+/// A terminal of which nothing is drawn yet.
+fn empty_terminal() -> io::Result<Terminal<CrosstermBackend<BufWriter<Stdout>>>> {
+    Terminal::new(CrosstermBackend::new(BufWriter::new(io::stdout())))
 }
 
 impl Drop for TerminalScreen {
@@ -238,4 +247,80 @@ pub fn is_dumb() -> bool {
         reason = "a convention of terminals, not a setting of ours"
     )]
     std::env::var("TERM").is_ok_and(|term| term == "dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    use rustix::fs::{Mode, OFlags, open};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+
+    use super::*;
+
+    /// Set in the process of this test that takes a terminal over and panics.
+    const PANICS: &str = "TOKENTAIL_TEST_PANICS";
+    const NAME: &str = "cli::top::terminal::tests::a_panic_gives_the_terminal_back_before_it_is_reported";
+    const WORDS: &str = "a view without a frame";
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_is_reported() {
+        #[expect(clippy::disallowed_methods, reason = "a switch of this test alone")]
+        if std::env::var_os(PANICS).is_some() {
+            let mut screen = TerminalScreen::enter().unwrap();
+            let drawn = screen.terminal.draw(|_| panic!("{WORDS}"));
+            drawn.unwrap();
+        }
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+        let screen = openpt(flags).unwrap();
+        grantpt(&screen).unwrap();
+        unlockpt(&screen).unwrap();
+        let path = ptsname(&screen, Vec::new()).unwrap();
+        let slave = || open(&path, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        let terminal = slave();
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&terminal, size).unwrap();
+        let modes = LocalModes::ICANON | LocalModes::ECHO;
+        assert!(tcgetattr(&terminal).unwrap().local_modes.contains(modes));
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child
+            .args(["--exact", NAME, "--nocapture"])
+            .env(PANICS, "1")
+            // A long report would fill the terminal, which nobody reads until the end.
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::from(slave()))
+            .stdout(Stdio::from(slave()))
+            .stderr(Stdio::from(slave()));
+        let status = child.spawn().unwrap().wait().unwrap();
+        assert!(!status.success());
+        // The commands of the child keep its ends open.
+        drop(child);
+        assert!(
+            tcgetattr(&terminal).unwrap().local_modes.contains(modes),
+            "lines and echo are as before"
+        );
+        drop(terminal);
+        let mut shown = Vec::new();
+        // The end of a terminal is an error.
+        let _ = File::from(screen).read_to_end(&mut shown);
+        let shown = String::from_utf8_lossy(&shown);
+        let at = |words: &str| {
+            let at = shown.find(words);
+            at.unwrap_or_else(|| panic!("{words:?} is not in {shown:?}"))
+        };
+        let (taken, given_back) = (at("\u{1b}[?1049h"), at("\u{1b}[?1049l"));
+        assert!(taken < given_back && given_back < at(WORDS), "{shown:?}");
+        assert!(
+            at("\u{1b}[?25l") < shown.rfind("\u{1b}[?25h").unwrap(),
+            "{shown:?}"
+        );
+    }
 }

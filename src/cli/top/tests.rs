@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::event::TopEvent;
+use super::event::{TopAnswer, TopEvent};
 use super::fold::fold;
 use super::keys::{KeyEffect, TopKey};
 use super::listing;
@@ -88,6 +88,56 @@ fn each_event_changes_its_part() {
     let model = folded(model, [TopEvent::Connected]);
     assert_eq!(model.link, Link::Live);
     assert_eq!(sums(&model).len(), 3);
+}
+
+#[test]
+fn what_fired_before_the_start_is_remembered_once_and_behind_what_happens_now() {
+    let threshold = |threshold: u8, at_s: i64, account: &str| wire::ThresholdFired {
+        at: after(at_s),
+        provider: "claude".to_owned(),
+        account: account.to_owned(),
+        window: "five_hour".to_owned(),
+        threshold,
+        ..wire::ThresholdFired::default()
+    };
+    let mut fired: Vec<_> = (0..15).map(|at| threshold(50, at - 900, "max-1")).collect();
+    fired.extend([threshold(75, -500, "max-1"), threshold(90, -400, "other")]);
+    let refusal = wire::LimitEvent {
+        at: after(-450),
+        provider: "claude".to_owned(),
+        account: "max-1".to_owned(),
+        window: "seven_day".to_owned(),
+        ..wire::LimitEvent::default()
+    };
+    let quota = wire::Quota {
+        limit_events: vec![refusal],
+        thresholds_fired: fired,
+        ..wire::Quota::default()
+    };
+    let answer = || TopEvent::Answer(Box::new(TopAnswer::Quota(quota.clone())));
+    let scope = TopScope::of(&TopArgs {
+        account: Some("max-1".to_owned()),
+        ..TopArgs::default()
+    })
+    .unwrap();
+    let events = [answer(), run_event("a", 1, "started", 0), answer()];
+    let only = (events.into_iter()).fold(TopModel::default(), |model, event| fold(model, event, &scope));
+    assert_eq!(
+        only.news.len(),
+        11,
+        "the last ten thresholds and the refusal, once"
+    );
+    let texts: Vec<(&str, bool)> = only.news.iter().map(|one| (&*one.text, one.is_before)).collect();
+    assert_eq!(
+        texts[0],
+        ("claude/max-1 seven_day  refused by the provider", true)
+    );
+    assert_eq!(texts[1], ("claude/max-1 five_hour  75 % reached", true));
+    let events = [answer(), run_event("a", 1, "started", 0), answer()];
+    let all = folded(TopModel::default(), events);
+    let texts: Vec<(&str, bool)> = all.news.iter().map(|one| (&*one.text, one.is_before)).collect();
+    assert_eq!((all.news[0].kind, texts[0].1), ("run", false));
+    assert_eq!(texts[1], ("claude/other five_hour  90 % reached", true));
 }
 
 #[test]

@@ -6,12 +6,12 @@ use super::*;
 fn what_was_counted_stays_when_a_run_is_well_again_and_when_it_is_forgotten() {
     let (board, run) = (RunStatuses::default(), RunId::new("one").unwrap());
     board.started(&run, false);
-    board.caught_up(&run, None, true, true);
+    board.has_read(&run, None, true, true);
     assert_eq!((board.restarts(), board.problems()), (0, 0));
-    board.caught_up(&run, Some("a.jsonl cannot be read".into()), false, false);
-    board.caught_up(&run, Some("b.jsonl cannot be read".into()), false, false);
+    board.has_read(&run, Some("a.jsonl cannot be read".into()), false, false);
+    board.has_read(&run, Some("b.jsonl cannot be read".into()), false, false);
     assert_eq!(board.problems(), 1, "it is as wrong as before");
-    board.caught_up(&run, None, true, true);
+    board.has_read(&run, None, true, true);
     board.failed(&run, "a panic".into());
     board.started(&run, true);
     board.forget(&run);
@@ -30,7 +30,7 @@ fn progress_is_what_every_run_says() {
         match random.u8(..7) {
             0 => board.started(run, random.bool()),
             1 => board.watched(run),
-            2 => board.caught_up(run, None, random.bool(), random.bool()),
+            2 => board.caught_up(run),
             3 => board.forget(run),
             4 => board.gone(run),
             5 => board.failed(run, "why".to_owned()),

@@ -15,7 +15,7 @@ use crate::reader::{PASSED_HOLES_MAX, ReadChunk};
 
 /// Time to wait for a hole with data behind it. Short, as a line may really have NUL bytes, and a hole that
 /// is filled later is read again anyway.
-const HOLE_WAIT: Duration = Duration::from_secs(5);
+pub const HOLE_WAIT: Duration = Duration::from_secs(5);
 const HOLE_WAIT_MS: Millis = 5_000;
 
 /// The holes of one file.
@@ -132,6 +132,19 @@ impl Tree {
     #[must_use]
     pub fn hole_due(&self) -> Option<Instant> {
         self.hole_due
+    }
+
+    /// True if data behind a hole is waited for.
+    #[must_use]
+    pub fn waits_at_hole(&self) -> bool {
+        self.files_at_holes().next().is_some()
+    }
+
+    /// The files with a hole that is waited for.
+    pub(super) fn files_at_holes(&self) -> impl Iterator<Item = &FileState> {
+        let files = self.hole_due.map(|_| self.files.values());
+        let files = files.into_iter().flatten().map(|file| &**file);
+        files.filter(|file| file.hole_due().is_some())
     }
 
     /// Queues the files with a hole that was waited for long enough.

@@ -258,6 +258,12 @@ fn a_hole_is_waited_for_read_over_and_read_again_when_it_is_filled() {
     fs::write(&log, "{\"type\":\"user\"}\n\0\0\n{}\n").unwrap();
     tree.scan(Depth::Everything, context).unwrap();
     assert_eq!(lines(&mut tree, false), 1, "it waits");
+    // Two NUL bytes, a line end, and the last line.
+    assert_eq!(
+        (tree.lag(), tree.waits_at_hole()),
+        (6, true),
+        "nobody has read it yet"
+    );
     let due = tree.hole_due().unwrap();
     tree.enqueue_due_holes(Instant::now());
     assert!(
@@ -268,8 +274,10 @@ fn a_hole_is_waited_for_read_over_and_read_again_when_it_is_filled() {
         file.end_hole_wait();
     }
     tree.enqueue_due_holes(due);
+    assert_eq!(tree.lag(), 6, "a queued file counts once");
     assert_eq!(lines(&mut tree, false), 2, "long enough");
     assert_eq!(tree.hole_due(), None);
+    assert_eq!((tree.lag(), tree.waits_at_hole()), (0, false));
     let (notices, new) = tree.notices().unwrap();
     assert_eq!(notices.len(), 1, "{notices:?}");
     assert!(new[0].contains("NUL bytes before what follows them"), "{new:?}");
@@ -288,6 +296,7 @@ fn a_hole_is_waited_for_read_over_and_read_again_when_it_is_filled() {
     tree.enqueue_due_holes(tree.hole_due().unwrap());
     assert!(tree.has_news());
     assert_eq!((lines(&mut tree, false), tree.hole_due()), (0, None));
+    assert_eq!(tree.lag(), 0, "nothing follows it");
 
     // A run that is stopped does not wait.
     fs::write(&log, "{\"type\":\"user\"}\n{}\n{}\n{}\n\0\0\n{}\n").unwrap();

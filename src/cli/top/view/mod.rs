@@ -102,9 +102,7 @@ pub fn view(scene: &TopScene<'_>, area: Rect, buffer: &mut Buffer) {
 #[must_use]
 pub fn printed_height(scene: &TopScene<'_>) -> u16 {
     let windows = super::listing::windows(scene.model, &scene.ui.scope).len();
-    let runs = super::listing::runs(scene.model, scene.ui)
-        .len()
-        .min(PRINTED_RUNS);
+    let runs = super::listing::runs_count(scene.model, scene.ui).min(PRINTED_RUNS);
     let news = scene.model.news.len().min(PRINTED_NEWS);
     // Header, reasons, two titles, two rules, the sums, and the note on runs left out.
     let rows = 8 + windows.max(1) + runs.max(1) + news;
@@ -168,7 +166,7 @@ fn most_windows(scene: &TopScene<'_>, room: u16, ruled: u16) -> u16 {
     if scene.ui.pane == TopPane::Accounts {
         return (room * 2 / 3).max(2);
     }
-    let runs = super::listing::runs(scene.model, scene.ui).len().max(1);
+    let runs = super::listing::runs_count(scene.model, scene.ui).max(1);
     // Both titles and the sums.
     let others = u16::try_from(runs).unwrap_or(u16::MAX).saturating_add(3 + ruled);
     (room / 2)

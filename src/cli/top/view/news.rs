@@ -22,31 +22,51 @@ pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
     };
     pen.rule(0, title, title_style(scene, TopPane::News));
     let news = &scene.model.news;
-    if news.is_empty() {
+    let skipped = scene.ui.news_skipped.min(news.len().saturating_sub(1));
+    let mut y = 1;
+    let mut shown = news.iter().skip(skipped).peekable();
+    if !scene.is_printed && news.front().is_none_or(|latest| latest.is_before) {
+        let end = if news.is_empty() { "" } else { "; before:" };
+        let words = format!("no event since the start of this screen{end}");
+        pen.put((1, y), pen.width(), &words, TopTheme::dim());
+        y += 1;
+    } else if !scene.is_printed && shown.peek().is_some_and(|one| one.is_before) {
+        draw_start(pen, &mut y);
+    }
+    while let Some(one) = shown.next().filter(|_| y < pen.height()) {
+        draw_one(pen, scene, one, y);
+        y += 1;
+        if !one.is_before && shown.peek().is_some_and(|next| next.is_before) {
+            draw_start(pen, &mut y);
+        }
+    }
+}
+
+/// Draws the line between the events of the screen and those before its start.
+fn draw_start(pen: &mut Pen<'_>, y: &mut u16) {
+    if *y < pen.height() {
         pen.put(
-            (1, 1),
+            (1, *y),
             pen.width(),
-            "no event since the start of this screen",
+            "before the start of this screen:",
             TopTheme::dim(),
         );
-    }
-    let skipped = scene.ui.news_skipped.min(news.len().saturating_sub(1));
-    for (y, one) in (1..pen.height()).zip(news.iter().skip(skipped)) {
-        draw_one(pen, scene, one, y);
+        *y += 1;
     }
 }
 
 /// Draws one event into a row.
 pub fn draw_one(pen: &mut Pen<'_>, scene: &TopScene<'_>, news: &News, y: u16) {
     let width = pen.width();
-    let at = times::clock(news.at, scene.zone);
+    // Seconds matter for what happens now; what happened before may be of another day.
+    let (at, style) = if news.is_before {
+        (times::short(news.at, scene.now(), scene.zone), TopTheme::dim())
+    } else {
+        (times::clock(news.at, scene.zone), Style::new())
+    };
     pen.put((1, y), TIME, &at, TopTheme::dim());
-    pen.put((TIME + 2, y), KIND, news.kind, Style::new());
+    pen.put((TIME + 2, y), KIND, news.kind, style);
     let x = TIME + KIND + 3;
-    pen.put(
-        (x, y),
-        width.saturating_sub(x),
-        &news.text,
-        scene.theme.weight(news.weight),
-    );
+    let style = scene.theme.weight(news.weight).patch(style);
+    pen.put((x, y), width.saturating_sub(x), &news.text, style);
 }

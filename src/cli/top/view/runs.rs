@@ -242,9 +242,13 @@ fn account_name(run: &TopRun) -> String {
     }
 }
 
-/// The model without the word that most names begin with, and without the day at the end.
+/// The model without the word that most names begin with, and without the day at the end; `-` while there is none, `?`
+/// if it is not known, as that of a run which was quiet for long.
 fn model_name(run: &TopRun) -> String {
-    let name = run.model.as_deref().unwrap_or("-");
+    let Some(name) = run.model.as_deref() else {
+        let has_used_any = run.row.totals.totals.total_tokens > 0;
+        return if has_used_any { "?" } else { "-" }.to_owned();
+    };
     let name = name.strip_prefix(MODEL_PREFIX).unwrap_or(name);
     let is_day = |end: &str| end.len() == DAY_DIGITS && end.bytes().all(|letter| letter.is_ascii_digit());
     match name.rsplit_once('-') {

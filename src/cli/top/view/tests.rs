@@ -13,7 +13,7 @@ use unicode_width::UnicodeWidthStr;
 use super::{TopScene, plain_lines, printed_height, view};
 use crate::api::wire;
 use crate::cli::top::keys::TopKey;
-use crate::cli::top::model::{Details, Link, TopModel};
+use crate::cli::top::model::{Details, Link, News, TopModel};
 use crate::cli::top::samples::{model, now};
 use crate::cli::top::theme::TopTheme;
 use crate::cli::top::ui::{Opened, TopPane, TopTable, TopUi};
@@ -134,6 +134,40 @@ fn frames_of_what_is_open_are_as_in_the_files() {
         points: vec![point(240, 0.1), point(200, 0.25), point(60, 0.6), point(5, 0.77)],
     });
     assert_frame("account.txt", &lines(&scene(&model, &ui, COLOURS), 80, 24));
+}
+
+#[test]
+fn what_fired_before_the_start_is_below_a_line_that_says_so() {
+    let mut model = model();
+    let ui = TopUi::default();
+    let before = News {
+        at: now() - 3 * crate::model::HOUR_MS,
+        kind: "window",
+        text: "claude/max-2 five_hour  refused by the provider".to_owned(),
+        is_before: true,
+        ..News::default()
+    };
+    model.news.push_back(before);
+    let rows = |model: &TopModel| -> Vec<String> {
+        let frame = lines(&scene(model, &ui, COLOURS), 80, 40);
+        frame.lines().skip(35).map(str::to_owned).collect()
+    };
+    let both = rows(&model);
+    assert!(both[0].contains("75 % reached"), "{both:#?}");
+    assert_eq!(both[1], " before the start of this screen:", "{both:#?}");
+    assert!(
+        both[2].starts_with(" 07:42    window    claude/max-2"),
+        "{both:#?}"
+    );
+    model.news.pop_front();
+    let only = rows(&model);
+    assert_eq!(
+        only[0], " no event since the start of this screen; before:",
+        "{only:#?}"
+    );
+    assert!(only[1].starts_with(" 07:42    window"), "{only:#?}");
+    model.news.clear();
+    assert_eq!(rows(&model)[0], " no event since the start of this screen");
 }
 
 #[test]
