@@ -27,24 +27,24 @@ fn thresholds(url: &str) -> String {
 #[test]
 fn of_more_events_than_may_wait_each_arrives_or_is_counted_in_one_event() {
     let place = Place::new();
-    let mut config = format!("{TARGET}url = \"http://127.0.0.1:1/a\"\n");
-    for account in 0..ACCOUNTS {
-        config +=
-            &format!("[[account]]\nname = \"a{account}\"\nruns = [\"r{account}\"]\nthresholds = [75]\n");
-        let at = jiff::Timestamp::from_second(now()).unwrap();
-        let lines: String = (0..WINDOWS)
-            .map(|window| {
-                let line = json!({"type": "rate_limit_event", "timestamp": at.to_string(), "rate_limit_info": {
-                    "status": "rejected", "resetsAt": now() + 7200, "rateLimitType": format!("w{window}"),
-                    "utilization": 1.0}});
-                format!("{line}\n")
-            })
-            .collect();
-        append(&place.log(&format!("r{account}"), "s.jsonl"), lines);
-    }
     // Nobody listens there yet.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let config = config.replace("http://127.0.0.1:1/a", &format!("http://{address}/a"));
+    let accounts = (0..ACCOUNTS).map(|account| {
+        format!("[[account]]\nname = \"a{account}\"\nruns = [\"r{account}\"]\nthresholds = [75]\n")
+    });
+    let accounts: Vec<String> = accounts.collect();
+    let config = format!("{TARGET}url = \"http://{address}/a\"\n{}", accounts.concat());
+    let at = jiff::Timestamp::from_second(now()).unwrap();
+    let lines = (0..WINDOWS).map(|window| {
+        let line = json!({"type": "rate_limit_event", "timestamp": at.to_string(), "rate_limit_info": {
+            "status": "rejected", "resetsAt": now() + 7200, "rateLimitType": format!("w{window}"),
+            "utilization": 1.0}});
+        line.to_string() + "\n"
+    });
+    let lines: Vec<String> = lines.collect();
+    for account in 0..ACCOUNTS {
+        append(&place.log(&format!("r{account}"), "s.jsonl"), lines.concat());
+    }
     let mut collector = serve(&place, &config);
     collector.wait_until("a full outbox", |_| list(&place)[0]["waiting"] == 1001);
     let dropped = list(&place)[0]["since_start"]["dropped"].as_u64().unwrap();
