@@ -43,6 +43,12 @@ pub fn reloading() {
     notify(&NotifyState::Reloading);
 }
 
+/// True in a service of the manager.
+#[must_use]
+pub fn is_service() -> bool {
+    socket().is_some()
+}
+
 /// True if standard error is the journal: then `<4>` at the start of a line is its priority, and the journal
 /// adds the time.
 #[must_use]

@@ -18,11 +18,13 @@ use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::config::{did_you_mean, near};
 use crate::quota::notice::NoticeKind;
+use crate::quota::notice::reach::{Reach, reach_of};
 use crate::quota::notice::target::{NoticeRoute, NoticeTarget};
 use crate::sender::board::{SendOutcome, TargetStatus};
 use crate::sender::delivery::DeliveryContext;
 use crate::sender::schedule::TryResult;
 use crate::sender::trial::{Trial, try_now};
+use crate::store::OutboxChange;
 
 /// The routes of this file.
 #[must_use]
@@ -44,7 +46,8 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 async fn get_notify(State(api): Shared, _: StrictQuery<NoQuery>) -> JsonAnswer<Vec<wire::NotifyTarget>> {
     blocking(move || {
         let settings = Arc::clone(&api.settings.borrow());
-        let waiting = api.store.snapshot()?.waiting_notices()?;
+        let snapshot = api.store.snapshot()?;
+        let (waiting, latches) = (snapshot.waiting_notices()?, snapshot.latches()?);
         let counts = api.notices.counts();
         let document = settings.notify.targets.iter().map(|target| {
             let count = |outcome| {
@@ -58,7 +61,8 @@ async fn get_notify(State(api): Shared, _: StrictQuery<NoQuery>) -> JsonAnswer<V
                 failed: count(SendOutcome::Failed),
             };
             let waiting = waiting.get(&target.name).copied().unwrap_or(0);
-            described(target, &api.notices.of(&target.name), waiting, counts)
+            let reach = reach_of(&latches, &target.name);
+            described(target, (&api.notices.of(&target.name), reach), waiting, counts)
         });
         Ok(Json(document.collect()))
     })
@@ -67,12 +71,18 @@ async fn get_notify(State(api): Shared, _: StrictQuery<NoQuery>) -> JsonAnswer<V
 
 fn described(
     target: &NoticeTarget,
-    status: &TargetStatus,
+    (status, stored): (&TargetStatus, Reach),
     waiting: u64,
     counts: wire::NotifyCounts,
 ) -> wire::NotifyTarget {
-    let is_failing = status.failing_since.is_some();
-    let state = match (is_failing, status.error.is_some(), waiting) {
+    // Reached since the start: the database may not have it yet.
+    let of_before = stored
+        .failing_since
+        .filter(|_| status.last_sent_at.is_none() || status.is_failing);
+    let failing_since = of_before.or(status.troubled_since.filter(|_| status.is_failing));
+    let is_failing = failing_since.is_some();
+    let is_paused = status.error.is_some() || status.next_at.is_some();
+    let state = match (is_failing, is_paused, waiting) {
         (true, ..) => "failing",
         (false, true, _) => "retrying",
         (false, false, 0) => "idle",
@@ -90,7 +100,8 @@ fn described(
         events: target.events.iter().map(ToString::to_string).collect(),
         waiting,
         next_try_at: status.next_at.map(time),
-        last_sent_at: status.last_sent_at.map(time),
+        last_sent_at: status.last_sent_at.or(stored.last_sent_at).map(time),
+        failing_since: failing_since.map(time),
         error: status.error.as_ref().map(|(_, why)| why.clone()),
         error_at: status.error.as_ref().map(|(at, _)| time(*at)),
         since_start: counts,
@@ -147,7 +158,13 @@ async fn post_notify_test(
         ));
     };
     let (is_sent, error) = match result {
-        TryResult::Sent => (true, None),
+        TryResult::Sent => {
+            // It is reached again; without a committer nothing is kept.
+            api.notices.reached(&name, api.clock.now());
+            let target = name.as_str().into();
+            let _ = api.writes.change_outbox(OutboxChange::Reached { target }).await;
+            (true, None)
+        }
         TryResult::Retry { why, .. } | TryResult::Failed { why } => (false, Some(why)),
     };
     Ok(Json(wire::NotifyTested {

@@ -89,16 +89,32 @@ fn write_targets(
     let rows: Vec<GridRow> = targets.iter().map(row).collect();
     grid::write(out, &TARGETS, &rows, width)?;
     for target in targets {
-        let Some(why) = &target.error else { continue };
-        let (name, why) = (text::name(&target.name), text::one_line(why));
-        let mut line = format!("{name}: {why}");
-        if let Some(at) = &target.next_try_at {
-            line.push_str("; next try ");
-            line.push_str(&time(at));
+        if let Some(line) = trouble(target) {
+            writeln!(out, "{DIM}{}{DIM:#}", text::wrapped(&line, width))?;
         }
-        writeln!(out, "{DIM}{}{DIM:#}", text::wrapped(&line, width))?;
     }
-    Ok(())
+    let note = "sent, failed and dropped are counted since the start of the collector";
+    writeln!(out, "{DIM}{note}{DIM:#}")
+}
+
+/// The reason why nothing reaches a target, since when, and the next try.
+fn trouble(target: &wire::NotifyTarget) -> Option<String> {
+    let name = text::name(&target.name);
+    let since = target.failing_since.as_deref().map(time);
+    let mut line = match (&target.error, since) {
+        (Some(why), None) => format!("{name}: {}", text::one_line(why)),
+        (Some(why), Some(since)) => format!("{name}: {}; failing since {since}", text::one_line(why)),
+        (None, Some(since)) => format!(
+            "{name}: failing since {since}; the log before this start has the reason; \
+             try it with `tokentail notify test {name}`"
+        ),
+        (None, None) => return None,
+    };
+    if let Some(at) = &target.next_try_at {
+        line.push_str("; next try ");
+        line.push_str(&time(at));
+    }
+    Some(line)
 }
 
 fn row(target: &wire::NotifyTarget) -> GridRow {

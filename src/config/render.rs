@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value};
 
 use super::{Origin, Settings, notifications};
+use crate::quota::notice::target::HIDDEN;
 
 impl Settings {
     /// A configuration file with everything in effect; with `origins` each line has its origin as a comment.
@@ -43,6 +44,9 @@ impl Settings {
         for target in self.notify.targets.iter() {
             text.push_str("\n[[notify]]\n");
             for (name, value) in notifications::rows(target) {
+                if matches!(name, "url" | "exec") && value.contains(HIDDEN) {
+                    text.push_str("# What follows is hidden, since it may be a secret:\n");
+                }
                 line(&mut text, name, &value, &origin);
             }
         }

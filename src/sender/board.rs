@@ -29,8 +29,10 @@ pub struct TargetStatus {
     pub last_sent_at: Option<Millis>,
     /// The last error and its time; the next success removes it.
     pub error: Option<(Millis, String)>,
-    /// Since when nothing was sent, with an error.
-    pub failing_since: Option<Millis>,
+    /// The first error since the last success.
+    pub troubled_since: Option<Millis>,
+    /// It failed several times, or refused.
+    pub is_failing: bool,
 }
 
 /// All targets.
@@ -59,13 +61,25 @@ impl NotifyBoard {
     pub fn notices(&self) -> Vec<String> {
         let statuses = lock(&self.statuses);
         let failing = statuses.iter().filter_map(|(name, status)| {
-            status.failing_since?;
-            let (_, why) = status.error.as_ref()?;
+            let (_, why) = status.error.as_ref().filter(|_| status.is_failing)?;
             Some(format!(
                 "notifications do not reach {name}: {why}; see `tokentail notify list`, and try `tokentail notify test {name}`"
             ))
         });
         failing.collect()
+    }
+
+    /// Notes that something reached a target; true if it was failing.
+    pub fn reached(&self, target: &str, now: Millis) -> bool {
+        let mut was_failing = false;
+        self.change(target, |status| {
+            was_failing = status.is_failing;
+            status.last_sent_at = Some(now);
+            status.error = None;
+            status.troubled_since = None;
+            status.is_failing = false;
+        });
+        was_failing
     }
 
     pub(super) fn count(&self, target: &str, outcome: SendOutcome, count: u64) {

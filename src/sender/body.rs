@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::model::Millis;
+use crate::model::letters::safe;
 use crate::quota::notice::target::NoticeFormat;
 use crate::quota::notice::{NoticeKind, NumberedNotice};
 
@@ -22,14 +23,6 @@ pub struct OutgoingNotice<'a> {
     pub host: &'a str,
     /// An event without a cause.
     pub is_test: bool,
-}
-
-/// What a request carries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestParts {
-    pub content_type: &'static str,
-    pub body: String,
-    pub headers: Vec<(&'static str, String)>,
 }
 
 /// The document of Standard Webhooks, and of programs.
@@ -109,36 +102,32 @@ pub fn standard(outgoing: &OutgoingNotice<'_>) -> String {
     serde_json::to_string(&body).unwrap_or_default()
 }
 
-/// The request for an event in a format.
+/// The body of an event in a format; `topic` is that of ntfy.
 #[must_use]
-pub fn parts(format: NoticeFormat, outgoing: &OutgoingNotice<'_>) -> RequestParts {
-    let json = |body| RequestParts {
-        content_type: "application/json",
-        body,
-        headers: Vec::new(),
-    };
+pub fn body(format: NoticeFormat, topic: &str, outgoing: &OutgoingNotice<'_>) -> String {
     match format {
-        NoticeFormat::Standard => json(standard(outgoing)),
-        NoticeFormat::Alertmanager => json(alertmanager(outgoing).to_string()),
-        NoticeFormat::Slack => json(json!({ "text": slack_text(outgoing) }).to_string()),
-        NoticeFormat::Ntfy => {
-            let notice = &outgoing.numbered.notice;
-            let (priority, tag) = match (notice.kind.ends(), is_urgent(notice.kind, notice.threshold)) {
-                (Some(_), _) => ("3", "white_check_mark"),
-                (None, true) => ("4", "rotating_light"),
-                (None, false) => ("3", "warning"),
-            };
-            RequestParts {
-                content_type: "text/plain; charset=utf-8",
-                body: sentence(outgoing),
-                headers: vec![
-                    ("Title", ascii(&title(outgoing))),
-                    ("Priority", priority.to_owned()),
-                    ("Tags", tag.to_owned()),
-                ],
-            }
-        }
+        NoticeFormat::Standard => standard(outgoing),
+        NoticeFormat::Alertmanager => alertmanager(outgoing).to_string(),
+        NoticeFormat::Slack => json!({ "text": slack_text(outgoing) }).to_string(),
+        NoticeFormat::Ntfy => ntfy(topic, outgoing).to_string(),
     }
+}
+
+/// The message of ntfy as JSON, so that no name is in a header.
+fn ntfy(topic: &str, outgoing: &OutgoingNotice<'_>) -> Value {
+    let notice = &outgoing.numbered.notice;
+    let (priority, tag) = match (notice.kind.ends(), is_urgent(notice.kind, notice.threshold)) {
+        (Some(_), _) => (3, "white_check_mark"),
+        (None, true) => (4, "rotating_light"),
+        (None, false) => (3, "warning"),
+    };
+    json!({
+        "topic": topic,
+        "title": title(outgoing),
+        "message": sentence(outgoing),
+        "priority": priority,
+        "tags": [tag],
+    })
 }
 
 /// The sentence of an event; a test is named as one.
@@ -152,30 +141,32 @@ fn sentence(outgoing: &OutgoingNotice<'_>) -> String {
 }
 
 fn title(outgoing: &OutgoingNotice<'_>) -> String {
-    format!(
-        "{} on {}",
-        outgoing.numbered.notice.kind.into_str(),
-        outgoing.host
-    )
+    let host: String = outgoing.host.chars().map(safe).collect();
+    format!("{} on {host}", outgoing.numbered.notice.kind.into_str())
 }
 
-/// A header has visible ASCII characters.
-fn ascii(text: &str) -> String {
-    let plain = |letter: char| {
-        if letter == ' ' || letter.is_ascii_graphic() {
-            letter
-        } else {
-            '?'
-        }
-    };
-    text.chars().map(plain).collect()
-}
-
+/// The text for Slack. Its markup is escaped, and a name cannot call a whole channel, which Mattermost and Discord
+/// read from plain text.
 fn slack_text(outgoing: &OutgoingNotice<'_>) -> String {
     let text = format!("*{}*: {}", title(outgoing), sentence(outgoing));
-    text.replace('&', "&amp;")
+    let text = text
+        .replace('&', "&amp;")
         .replace('<', "&lt;")
-        .replace('>', "&gt;")
+        .replace('>', "&gt;");
+    let mut parts = text.split('@');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let calls = |word: &&str| {
+            part.get(..word.len())
+                .is_some_and(|begin| begin.eq_ignore_ascii_case(word))
+        };
+        plain.push('@');
+        if ["all", "channel", "everyone", "here"].iter().any(calls) {
+            plain.push('\u{200b}');
+        }
+        plain.push_str(part);
+    }
+    plain
 }
 
 fn is_urgent(kind: NoticeKind, threshold: Option<u8>) -> bool {
@@ -253,7 +244,7 @@ fn alertmanager(outgoing: &OutgoingNotice<'_>) -> Value {
 mod tests {
     use super::*;
     use crate::model::AccountId;
-    use crate::quota::notice::Notice;
+    use crate::quota::notice::{Notice, SENTENCE_BYTES_MAX};
 
     /// 2026-11-29T10:42:05.120Z
     const AT: Millis = 1_795_948_925_120;
@@ -308,8 +299,8 @@ mod tests {
     fn an_end_resolves_the_alert_of_its_beginning() {
         let parsed = |kind| {
             let event = numbered(kind);
-            let parts = parts(NoticeFormat::Alertmanager, &outgoing(&event));
-            serde_json::from_str::<Value>(&parts.body).unwrap()
+            let body = body(NoticeFormat::Alertmanager, "", &outgoing(&event));
+            serde_json::from_str::<Value>(&body).unwrap()
         };
         for (begin, end) in [
             (NoticeKind::AccountExhausted, NoticeKind::AccountAvailable),
@@ -332,28 +323,62 @@ mod tests {
     }
 
     #[test]
-    fn ntfy_gets_headers_of_ascii_and_slack_gets_escapes() {
+    fn ntfy_gets_a_message_and_slack_gets_escapes() {
         let mut event = numbered(NoticeKind::WindowThreshold);
         event.notice.threshold = Some(90);
         let named = OutgoingNotice {
             host: "b\u{fc}ro\n3",
             ..outgoing(&event)
         };
-        let ntfy = parts(NoticeFormat::Ntfy, &named);
-        assert_eq!(ntfy.body, "claude/max-1: five_hour is 77 % used & <more>");
+        let parsed = |format, outgoing: &OutgoingNotice<'_>| {
+            serde_json::from_str::<Value>(&body(format, "phone", outgoing)).unwrap()
+        };
         assert_eq!(
-            ntfy.headers,
-            [
-                ("Title", "window.threshold on b?ro?3".to_owned()),
-                ("Priority", "4".to_owned()),
-                ("Tags", "rotating_light".to_owned()),
-            ]
+            parsed(NoticeFormat::Ntfy, &named),
+            json!({"topic": "phone", "title": "window.threshold on b\u{fc}ro\u{fffd}3", "priority": 4,
+                "message": "claude/max-1: five_hour is 77 % used & <more>", "tags": ["rotating_light"]})
         );
-        let slack = parts(NoticeFormat::Slack, &outgoing(&event));
-        let body: Value = serde_json::from_str(&slack.body).unwrap();
         assert_eq!(
-            body["text"],
+            parsed(NoticeFormat::Slack, &outgoing(&event))["text"],
             "*window.threshold on build-3*: claude/max-1: five_hour is 77 % used &amp; &lt;more&gt;"
+        );
+    }
+
+    #[test]
+    fn text_from_outside_is_one_line_calls_nobody_and_is_bounded() {
+        let reason = "run <!channel> & <http://x|y> \"q\"\nTitle: z\u{202e} @Everyone @here me@example.org ";
+        let hostile = reason.to_owned() + &"\u{1f980}".repeat(3000);
+        let event = NumberedNotice {
+            id: "evt_7_0".into(),
+            notice: Notice::new(NoticeKind::HealthDegraded, AT, &hostile),
+        };
+        assert!(event.notice.sentence.len() <= SENTENCE_BYTES_MAX);
+        assert!(event.notice.sentence.ends_with("\u{1f980}…"));
+        for format in [
+            NoticeFormat::Standard,
+            NoticeFormat::Alertmanager,
+            NoticeFormat::Ntfy,
+            NoticeFormat::Slack,
+        ] {
+            let text = body(format, "t", &outgoing(&event));
+            let parsed: Value = serde_json::from_str(&text).unwrap();
+            assert!(
+                !text.contains("\\n") && !text.contains('\u{202e}') && !text.contains('\n'),
+                "{text}"
+            );
+            assert!(
+                parsed.to_string().len() <= 3 * SENTENCE_BYTES_MAX,
+                "{format:?} is bounded"
+            );
+        }
+        let slack: Value = serde_json::from_str(&body(NoticeFormat::Slack, "", &outgoing(&event))).unwrap();
+        let text = slack["text"].as_str().unwrap();
+        assert!(
+            text.starts_with(
+                "*health.degraded on build-3*: run &lt;!channel&gt; &amp; &lt;http://x|y&gt; \"q\"\u{fffd}Title: z\u{fffd} \
+                 @\u{200b}Everyone @\u{200b}here me@example.org \u{1f980}"
+            ),
+            "{text}"
         );
     }
 }

@@ -5,14 +5,15 @@ use std::ffi::OsString;
 
 use zeroize::Zeroizing;
 
-use super::body::{OutgoingNotice, RequestParts, parts, standard, time_text};
+use super::body::{OutgoingNotice, body, standard, time_text};
 use super::exec;
 use super::schedule::{TryResult, of_status};
 use crate::clock::Clock;
 use crate::config::{is_loopback_url, read_secrets};
 use crate::outbound::{OutboundError, OutboundRequest, USER_AGENT, send};
 use crate::parse::claude::limits::retry_after;
-use crate::quota::notice::target::{NoticeRoute, NoticeTarget};
+use crate::quota::notice::target::{NoticeFormat, NoticeRoute, NoticeTarget, ntfy_topic};
+use crate::systemd;
 
 /// Bytes read of an answer.
 const ANSWER_BYTES_MAX: u64 = 4 << 10;
@@ -56,11 +57,12 @@ fn post(
     outgoing: &OutgoingNotice<'_>,
     context: &DeliveryContext,
 ) -> TryResult {
-    let RequestParts {
-        content_type,
-        body,
-        headers,
-    } = parts(target.format, outgoing);
+    let (url, topic) = match ntfy_topic(url).filter(|_| target.format == NoticeFormat::Ntfy) {
+        Some((server, topic)) => (server, topic),
+        None => (url.to_owned(), ""),
+    };
+    let url = url.as_str();
+    let body = body(target.format, topic, outgoing);
     let seconds = context.clock.now().div_euclid(1000);
     let id = &*outgoing.numbered.id;
     let (timestamp, mut signatures) = (seconds.to_string(), Vec::new());
@@ -92,7 +94,7 @@ fn post(
     }
     let signatures = signatures.join(" ");
     let mut all = vec![
-        ("Content-Type", content_type),
+        ("Content-Type", "application/json"),
         ("User-Agent", USER_AGENT),
         ("webhook-id", id),
         ("webhook-timestamp", timestamp.as_str()),
@@ -103,7 +105,6 @@ fn post(
     if let Some(bearer) = &bearer {
         all.push(("Authorization", bearer.as_str()));
     }
-    all.extend(headers.iter().map(|(name, value)| (*name, value.as_str())));
     let request = OutboundRequest {
         url,
         is_local: is_loopback_url(url),
@@ -130,7 +131,11 @@ fn post(
         Err(error) => TryResult::Retry {
             why: match error {
                 OutboundError::Timeout => {
-                    format!("it did not answer within {} ms", target.timeout.as_millis())
+                    format!(
+                        "it did not answer within {} ms{}",
+                        target.timeout.as_millis(),
+                        unit_hint(url)
+                    )
                 }
                 OutboundError::Long => "its answer is too long".to_owned(),
                 OutboundError::Other(why) => format!("no answer: {}", why.replace(url, "the address")),
@@ -151,6 +156,15 @@ enum Signed {
     Token,
     /// It begins like a key and is none.
     Nothing,
+}
+
+/// A hint for a service: its unit shuts out other hosts, which shows as silence.
+fn unit_hint(url: &str) -> &'static str {
+    if is_loopback_url(url) || !systemd::is_service() {
+        ""
+    } else {
+        "; the service's unit reaches this host only, unless its drop-in notify.conf is installed"
+    }
 }
 
 #[cfg(feature = "outbound")]

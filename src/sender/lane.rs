@@ -16,6 +16,8 @@ use crate::quota::notice::{NoticeKind, NoticePhase, NumberedNotice};
 use crate::store::{OutboxChange, Reader, StoreError};
 use crate::sync::lock;
 
+/// Failed tries in a row from which a target counts as failing.
+pub(super) const FAILING_FROM: u32 = 3;
 /// Ids kept of events that were sent from memory.
 const EARLY_IDS_MAX: usize = 256;
 
@@ -42,6 +44,8 @@ pub(super) struct LaneParts {
     /// An event from memory; else the first of the outbox.
     pub early: Option<NumberedNotice>,
     pub delivered_early: Arc<Mutex<EarlyIds>>,
+    /// Failed tries in a row before this one, and since when.
+    pub failed: (u32, Option<Millis>),
     pub context: DeliveryContext,
     pub store: Reader,
     pub writes: WeakCommitterHandle,
@@ -103,8 +107,15 @@ pub(super) fn drop_unknown(known: BTreeSet<Box<str>>, store: Reader, writes: Wea
     let thread = std::thread::Builder::new()
         .name("notify-drop".to_owned())
         .spawn(move || {
-            let waiting = store.snapshot().and_then(|snapshot| snapshot.waiting_notices());
-            let is_unknown = waiting.is_ok_and(|waiting| waiting.keys().any(|name| !known.contains(name)));
+            let is_unknown = store.snapshot().is_ok_and(|snapshot| {
+                let waiting = snapshot.waiting_notices().unwrap_or_default();
+                let latches = snapshot.latches().unwrap_or_default();
+                let of_targets = latches
+                    .into_keys()
+                    .filter(|key| key.kind == NoticeKind::NotifyDropped);
+                let mut names = waiting.into_keys().chain(of_targets.map(|key| key.subject));
+                names.any(|name| !known.contains(&name))
+            });
             drop(store);
             if is_unknown {
                 // Without a committer there is no next event.
@@ -158,6 +169,10 @@ impl LaneParts {
         match &end {
             LaneEnd::Sent => finish(NoticePhase::Sent),
             LaneEnd::Failed(_) => finish(NoticePhase::Failed),
+            LaneEnd::Retry { .. } if self.failed.0 + 1 == FAILING_FROM => change(OutboxChange::Unreached {
+                target: target(),
+                since: self.failed.1.unwrap_or_else(|| self.context.clock.now()),
+            }),
             _ => {}
         }
         (numbered.id, end)

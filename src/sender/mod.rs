@@ -33,7 +33,7 @@ use crate::quota::notice::{NoticePhase, NumberedNotice};
 use crate::store::Reader;
 use board::{NotifyBoard, SendOutcome};
 use delivery::DeliveryContext;
-use lane::{EarlyIds, LaneEnd, LaneParts, LaneReport};
+use lane::{EarlyIds, FAILING_FROM, LaneEnd, LaneParts, LaneReport};
 use schedule::pause;
 
 /// Events from memory that wait for the actor, and for one target.
@@ -44,8 +44,6 @@ const REPORTS_WAITING_MAX: usize = 128;
 const STORE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Longest sleep: a clock that is set goes unnoticed no longer.
 const SLEEP_MAX: Duration = Duration::from_mins(1);
-/// Failed tries in a row from which a target counts as failing.
-const FAILING_FROM: u32 = 3;
 
 /// The parts that the sender needs.
 #[derive(Debug)]
@@ -234,8 +232,11 @@ impl Senders {
         let now = Instant::now();
         let settings = Arc::clone(&self.setup.settings.borrow());
         for addressed in self.targets.values_mut() {
+            let tries = addressed.stored.tries;
+            let since = self.setup.board.of(&addressed.target.name).troubled_since;
             let parts = |early| LaneParts {
                 target: addressed.target.clone(),
+                failed: (tries, since),
                 early,
                 delivered_early: Arc::clone(&self.delivered_early),
                 context: DeliveryContext::new(self.setup.clock, settings.notify.variables.clone()),
@@ -346,27 +347,21 @@ impl Senders {
 }
 
 fn sent(board: &NotifyBoard, target: &str, now: Millis) {
-    let was_failing = board.of(target).failing_since.is_some();
     board.change(target, |status| {
         status.tries = 0;
         status.next_at = None;
-        status.error = None;
-        status.failing_since = None;
-        status.last_sent_at = Some(now);
     });
-    if was_failing {
+    if board.reached(target, now) {
         tracing::info!(target, "notifications reach it again");
     }
 }
 
 fn failed(board: &NotifyBoard, target: &str, error: (Millis, String), is_failing: bool) {
     board.change(target, |status| {
-        let since = error.0;
         status.tries = 0;
         status.next_at = None;
+        status.troubled_since.get_or_insert(error.0);
         status.error = Some(error);
-        if is_failing {
-            status.failing_since.get_or_insert(since);
-        }
+        status.is_failing |= is_failing;
     });
 }

@@ -52,7 +52,7 @@ pub async fn try_now(target: NoticeTarget, kind: NoticeKind, context: DeliveryCo
 /// An event as it could be.
 fn sample(kind: NoticeKind, now: Millis) -> Notice {
     let sentence = format!("an example of {}, nothing has happened", kind.into_str());
-    let mut notice = Notice::new(kind, now, sentence);
+    let mut notice = Notice::new(kind, now, &sentence);
     let name = kind.into_str();
     if !name.starts_with("health.") && !name.starts_with("notify.") {
         notice.account = Some(AccountId::default());

@@ -12,9 +12,9 @@ use crate::harness::{Collector, Place, append, text};
 use crate::receiver::{Hook, Reaction, WebhookReceiver};
 use crate::stream::Client;
 
-const OK: Reaction = Reaction::Status(200, "");
+pub const OK: Reaction = Reaction::Status(200, "");
 
-fn now() -> i64 {
+pub fn now() -> i64 {
     #[expect(clippy::disallowed_methods, reason = "a test's lines are of now")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     i64::try_from(now.as_secs()).unwrap()
@@ -42,11 +42,12 @@ pub fn read_share(place: &Place, share: f64, status: &str, resets_in: i64) {
     append(&place.log("r1", "s.jsonl"), format!("{line}\n"));
 }
 
-fn list(place: &Place) -> Vec<Value> {
+/// The targets as listed.
+pub fn list(place: &Place) -> Vec<Value> {
     place.json(&["notify", "list"]).as_array().unwrap().clone()
 }
 
-fn script(place: &Place, name: &str, text: &str) -> PathBuf {
+pub fn script(place: &Place, name: &str, text: &str) -> PathBuf {
     let path = place.path(name);
     fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
@@ -74,7 +75,7 @@ fn a_threshold_reaches_every_kind_of_receiver_and_is_signed() {
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     let config = [
         target("signed", &receiver.url("signed"), &format!("secret_file = {secret:?}")),
-        target("ntfy", &receiver.url("topic"), "format = \"ntfy\""),
+        target("ntfy", &receiver.url("topic?auth=x"), "format = \"ntfy\""),
         target("slack", &receiver.url("slack"), "format = \"slack\""),
         target("am", &receiver.url("am"), "format = \"alertmanager\""),
         format!("[[notify]]\nname = \"script\"\nevents = [\"window.threshold\"]\nexec = [{hook:?}, \"a b\", \"it's\"]\n"),
@@ -108,11 +109,16 @@ fn a_threshold_reaches_every_kind_of_receiver_and_is_signed() {
     }
     let ids: std::collections::BTreeSet<&str> = by_path.values().map(Hook::id).collect();
     assert_eq!(ids.len(), 1, "one cause has one id: {ids:?}");
-    assert_eq!(by_path["/topic"].headers["priority"], "3");
+    // The message of ntfy goes to the server, with the topic in it.
+    let message = by_path["/?auth=x"].json();
+    assert_eq!(
+        (&message["topic"], &message["priority"]),
+        (&json!("topic"), &json!(3))
+    );
+    let sentence = message["message"].as_str().unwrap();
     assert!(
-        by_path["/topic"]
-            .body
-            .starts_with("claude/default: five_hour is 80 % used")
+        sentence.starts_with("claude/default: five_hour is 80 % used"),
+        "{message}"
     );
     assert!(
         by_path["/slack"].json()["text"]

@@ -18,10 +18,13 @@ pub struct NotifyTarget {
     pub waiting: u64,
     #[schema(format = DateTime)]
     pub next_try_at: Option<String>,
-    /// Since the start of the collector; `null` for none.
+    /// The last success, also before the start of the collector; `null` for none.
     #[schema(format = DateTime)]
     pub last_sent_at: Option<String>,
-    /// The last error; `null` once something was sent after it.
+    /// Of a target that is `failing`: since when nothing reaches it, also before the start of the collector.
+    #[schema(format = DateTime)]
+    pub failing_since: Option<String>,
+    /// The last error since the start; `null` once something was sent after it.
     pub error: Option<String>,
     #[schema(format = DateTime)]
     pub error_at: Option<String>,

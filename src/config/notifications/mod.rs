@@ -13,7 +13,7 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use super::mistakes::MistakeText;
 use super::units::{Count, List, Period};
 use super::{Key, key};
-use crate::quota::notice::target::{NoticeFormat, NoticeRoute, NoticeTarget};
+use crate::quota::notice::target::{HIDDEN, NoticeFormat, NoticeRoute, NoticeTarget};
 
 pub(super) use rules::check_targets;
 
@@ -179,7 +179,7 @@ pub fn rows(target: &NoticeTarget) -> Vec<(&'static str, String)> {
         }
         NoticeRoute::Exec(words) => {
             let mut shown = vec![target.route.shown()];
-            shown.extend((words.len() > 1).then(|| "...".to_owned()));
+            shown.extend((words.len() > 1).then(|| HIDDEN.to_owned()));
             rows.push(("exec", toml::Value::from(shown).to_string()));
         }
     }

@@ -13,7 +13,9 @@ use crate::config::units::{Count, List, Period, within};
 use crate::config::url::check_url;
 use crate::model::Millis;
 use crate::quota::notice::NoticeKind;
-use crate::quota::notice::target::{NoticeFormat, NoticeMatch, NoticeRoute, NoticeTarget, names, shown_url};
+use crate::quota::notice::target::{
+    HIDDEN, NoticeFormat, NoticeMatch, NoticeRoute, NoticeTarget, names, ntfy_topic, shown_url,
+};
 
 /// Most targets.
 const TARGETS_MAX: usize = 32;
@@ -27,11 +29,12 @@ const MAX_AGE_RANGE: RangeInclusive<Period> =
 const THRESHOLD_RANGE: RangeInclusive<Count> = Count(1)..=Count(200);
 
 /// Checks the tables; relative secrets are files in `base`. Missing keys are mistakes only if the tables are
-/// `is_whole`, that is, without a mistake of their own.
+/// `is_whole`, that is, without a mistake of their own. In tables as shown, `is_shown`, parts are hidden.
 pub fn check_targets(
     tables: &[PartialNotify],
     base: &Path,
     is_whole: bool,
+    is_shown: bool,
 ) -> (Vec<NoticeTarget>, Vec<NotifyMistake>) {
     let mut targets: Vec<NoticeTarget> = Vec::new();
     let mut mistakes = Vec::new();
@@ -40,6 +43,7 @@ pub fn check_targets(
             number,
             given,
             is_whole,
+            is_shown,
             mistakes: Vec::new(),
         };
         if number == TARGETS_MAX {
@@ -66,6 +70,7 @@ struct TargetCheck<'a> {
     number: usize,
     given: &'a PartialNotify,
     is_whole: bool,
+    is_shown: bool,
     mistakes: Vec<NotifyMistake>,
 }
 
@@ -160,6 +165,8 @@ impl TargetCheck<'_> {
 
     fn route(&mut self) -> NoticeRoute {
         let given = self.given;
+        let is_hidden = |text: &str| !self.is_shown && text.ends_with(HIDDEN);
+        let hidden = "a part of it is hidden, as where the configuration is shown; write it in full";
         let url = given.url.as_deref().filter(|url| !url.is_empty());
         let exec = given
             .exec
@@ -168,17 +175,29 @@ impl TargetCheck<'_> {
             .filter(|words| !words.is_empty());
         match (url, exec) {
             (Some(url), None) => {
-                if let Err(problem) = check_url(url, true) {
+                if is_hidden(url) {
+                    self.refuse("url", hidden.to_owned());
+                } else if let Err(problem) = check_url(url, true) {
                     // The address may be a secret.
                     self.refuse("url", problem.replace(url, &shown_url(url)));
                 } else if !cfg!(feature = "outbound") {
                     let problem = "this program was built without the feature `outbound`, so it sends no requests; \
                                    use exec";
                     self.refuse("url", problem.to_owned());
+                } else if given.format == Some(NoticeFormat::Ntfy)
+                    && ntfy_topic(url).is_none()
+                    && !url.ends_with(HIDDEN)
+                {
+                    let problem = "for ntfy it ends with the topic: https://HOST/TOPIC, a TOPIC of 1 to 64 letters, \
+                                   digits, `-` and `_`";
+                    self.refuse("url", problem.to_owned());
                 }
                 NoticeRoute::Url(url.into())
             }
             (None, Some(words)) => {
+                if words.last().is_some_and(|word| !self.is_shown && word == HIDDEN) {
+                    self.refuse("exec", hidden.to_owned());
+                }
                 self.exec(words);
                 NoticeRoute::Exec(words.clone())
             }

@@ -33,7 +33,7 @@ impl Resolver<'_> {
         let base = self.environment.directory("CREDENTIALS_DIRECTORY");
         let base = base.unwrap_or_else(|| self.environment.cwd.clone());
         let is_whole = !self.mistakes.is_about("notify");
-        let (targets, mistakes) = check_targets(&given, &base, is_whole);
+        let (targets, mistakes) = check_targets(&given, &base, is_whole, !self.environment.has_files);
         let mut mistakes: Vec<_> = mistakes
             .iter()
             .map(|mistake| (file.span(&mistake.place()).start, mistake))

@@ -61,6 +61,15 @@ fn a_target_is_read_with_its_defaults() {
     let document = settings.document();
     assert_eq!(document["notify"][0]["url"], "https://a.example/...");
     crate::config::Settings::of_document(&document, None).unwrap();
+    // As a file it is refused: the hidden parts are missing.
+    assert_eq!(shown.matches("# What follows is hidden").count(), 2, "{shown}");
+    let mistakes = refused(&shown);
+    for key in ["`notify.url`", "`notify.exec`"] {
+        assert!(
+            mistakes.contains(&format!("{key}: a part of it is hidden")),
+            "{mistakes}"
+        );
+    }
 }
 
 #[test]
@@ -83,6 +92,14 @@ fn mistakes_have_a_place_and_a_hint() {
             "4:1: `notify.url`: \"https://me@a.example/...\" is no address",
         ),
         ("events = [\"*\"]", "1:1: `notify.url`: url or exec is missing"),
+        (
+            "events = [\"*\"]\nurl = \"https://ntfy.sh\"\nformat = \"ntfy\"",
+            "4:1: `notify.url`: for ntfy it ends with the topic",
+        ),
+        (
+            "events = [\"*\"]\nurl = \"https://ntfy.sh/a.b\"\nformat = \"ntfy\"",
+            "4:1: `notify.url`: for ntfy it ends with the topic",
+        ),
         (
             "events = [\"*\"]\nurl = \"https://a\"\nexec = [\"/a\"]",
             "5:1: `notify.exec`: a target has url or exec, not both",

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{Latch, LatchChange, LatchKey, Notice, NoticeKind};
-use crate::model::{AccountId, MINUTE_MS, Millis};
+use crate::model::{AccountId, MINUTE_MS, Millis, window_name};
 use crate::quota::admission::{AccountVerdict, Assessment};
 use crate::quota::pace::projected_exhaustion_at;
 use crate::quota::window::{RESET_JITTER_MS, WindowState, view};
@@ -40,7 +40,7 @@ impl WindowSubject<'_> {
             reset_at,
             source: Some(state.source.into_str().into()),
             observed_at: Some(state.observed_at),
-            ..Notice::new(kind, at, sentence)
+            ..Notice::new(kind, at, &sentence)
         }
     }
 }
@@ -59,12 +59,13 @@ pub fn of_window(
     if rolled_over
         && let Some(before) = before
         && before.highest.is_some_and(|share| share >= RESET_SAID_FROM)
+        && let Some(began) = began_anew(subject.name, before, at)
     {
         let what = match used(before) {
             Some(share) => format!("began anew after {share} were used"),
             None => "began anew after a refusal".to_owned(),
         };
-        notices.push(subject.notice(NoticeKind::WindowReset, after, at, &what));
+        notices.push(subject.notice(NoticeKind::WindowReset, after, began, &what));
     }
     let mut crossed = crossed.to_vec();
     crossed.sort_unstable();
@@ -90,6 +91,16 @@ pub fn of_window(
         notices.push(subject.notice(NoticeKind::WindowExhausted, after, at, what));
     }
     notices
+}
+
+/// The time at which a window began anew: the end of the one before, by which targets drop what is too old. `None` if
+/// a whole window has passed since then: what was used of one long gone is no news.
+fn began_anew(name: &str, before: &WindowState, at: Millis) -> Option<Millis> {
+    let Some(ended) = before.over_at().filter(|ended| *ended <= at) else {
+        return Some(at);
+    };
+    let is_next = window_name::length(name).is_none_or(|length| at - ended <= length);
+    is_next.then_some(ended)
 }
 
 /// A latch that is set since a time.
@@ -129,7 +140,7 @@ pub fn of_account(latches: &Latches, now_is: &Assessment, now: Millis) -> Option
         source: now_is.source.map(|source| source.into_str().into()),
         observed_at: now_is.observed_at,
         reason: Some(now_is.reason.into_str().into()),
-        ..Notice::new(kind, now, now_is.sentence.as_str())
+        ..Notice::new(kind, now, &now_is.sentence)
     };
     Some(LatchChange {
         key,
@@ -179,7 +190,7 @@ pub fn of_budget(latches: &Latches, budget: &BudgetUse<'_>, now: Millis) -> Opti
         threshold: Some(reached),
         utilization: Some(share),
         reset_at: Some(budget.day_end),
-        ..Notice::new(NoticeKind::BudgetThreshold, now, sentence)
+        ..Notice::new(NoticeKind::BudgetThreshold, now, &sentence)
     };
     Some(LatchChange {
         key,
@@ -285,7 +296,7 @@ pub fn of_poll(
     let sentence = format!("{account}: the credential of its poll is over: {why}");
     let notice = is_expired.then(|| Notice {
         account: Some(account.clone()),
-        ..Notice::new(NoticeKind::PollExpired, now, sentence)
+        ..Notice::new(NoticeKind::PollExpired, now, &sentence)
     });
     Some(LatchChange {
         key,
@@ -305,7 +316,7 @@ pub fn of_trouble(level: u8, status: &str, reason: Option<&str>, since: Millis) 
         ..Notice::new(
             NoticeKind::HealthDegraded,
             since,
-            format!("the collector is {status}{reason}"),
+            &format!("the collector is {status}{reason}"),
         )
     };
     LatchChange {
@@ -349,7 +360,7 @@ pub fn of_stop(run: &str, account: &AccountId, reason: &'static str, at: Millis)
         ..Notice::new(
             NoticeKind::RunStopped,
             at,
-            format!("{account}: run {run} stopped ({reason})"),
+            &format!("{account}: run {run} stopped ({reason})"),
         )
     }
 }
@@ -367,7 +378,7 @@ pub fn of_drops(count: u64, at: Millis) -> Notice {
         ..Notice::new(
             NoticeKind::NotifyDropped,
             at,
-            format!("{count} {events} of this target {were} dropped, too old or too many"),
+            &format!("{count} {events} of this target {were} dropped, too old or too many"),
         )
     }
 }

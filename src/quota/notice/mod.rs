@@ -5,13 +5,18 @@
 //! cause; the sender delivers them.
 
 pub mod causes;
+pub mod reach;
 pub mod target;
 #[cfg(test)]
 mod tests;
 
 use strum::{IntoStaticStr, VariantArray};
 
+use crate::model::letters::safe;
 use crate::model::{AccountId, Millis};
+
+/// Most bytes of a sentence: receivers refuse long messages, and reasons may hold paths of any length.
+pub const SENTENCE_BYTES_MAX: usize = 1000;
 
 /// The type of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr, VariantArray)]
@@ -100,8 +105,14 @@ pub struct Notice {
 }
 
 impl Notice {
+    /// An event with a sentence for people: one line without marks that change the direction of writing, and bounded.
     #[must_use]
-    pub fn new(kind: NoticeKind, at: Millis, sentence: impl Into<Box<str>>) -> Self {
+    pub fn new(kind: NoticeKind, at: Millis, sentence: &str) -> Self {
+        let mut plain: String = sentence.chars().map(safe).collect();
+        if plain.len() > SENTENCE_BYTES_MAX {
+            plain.truncate(plain.floor_char_boundary(SENTENCE_BYTES_MAX - '…'.len_utf8()));
+            plain.push('…');
+        }
         Self {
             kind,
             at,
@@ -115,7 +126,7 @@ impl Notice {
             observed_at: None,
             reason: None,
             count: None,
-            sentence: sentence.into(),
+            sentence: plain.into(),
         }
     }
 
@@ -185,7 +196,8 @@ pub struct NoticeUpdate {
 pub struct LatchKey {
     /// The event that sets it.
     pub kind: NoticeKind,
-    /// The account as `provider/name`, with a window after a further slash; empty for health.
+    /// The account as `provider/name`, with a window after a further slash; empty for health; for `notify.dropped` the
+    /// target.
     pub subject: Box<str>,
 }
 

@@ -43,13 +43,29 @@ impl NoticeRoute {
     }
 }
 
-/// An address up to its host, with `/...` for what follows.
+/// The mark in the place of what is not shown.
+pub const HIDDEN: &str = "...";
+
+/// An address up to its host, with [`HIDDEN`] for what follows.
 #[must_use]
 pub fn shown_url(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let more = if rest.len() > host.len() { "/..." } else { "" };
     format!("{scheme}://{host}{more}")
+}
+
+/// The address that takes messages as JSON, and the topic, of an address of ntfy: `https://host/topic`. `None` if its
+/// last part is no topic.
+#[must_use]
+pub fn ntfy_topic(url: &str) -> Option<(String, &str)> {
+    let (address, query) = url.find('?').map_or((url, ""), |at| url.split_at(at));
+    let (_, path) = address.split_once("://")?.1.split_once('/')?;
+    let topic = path.rsplit('/').next().unwrap_or(path);
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_topic = (1..=64).contains(&topic.len()) && topic.bytes().all(is_letter);
+    let server = address.strip_suffix(topic)?;
+    is_topic.then(|| (format!("{server}{query}"), topic))
 }
 
 /// Conditions on events. Each applies to the events that have the property, and to no other.

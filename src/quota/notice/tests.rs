@@ -137,9 +137,66 @@ fn a_window_says_its_thresholds_its_end_and_its_reset_once() {
                 ],
             ],
         ),
+        (
+            "a new window that is the next one, late",
+            vec![
+                seen(NOON, Some(0.9), RESET, Allowed),
+                seen(next - 1, Some(0.01), next, Allowed),
+            ],
+            vec![
+                vec!["window.threshold 75", "window.threshold 90"],
+                vec!["window.reset"],
+            ],
+        ),
+        (
+            "a new window after one that nobody saw",
+            vec![
+                seen(NOON, Some(0.9), RESET, Allowed),
+                seen(next + 1, Some(0.01), next + 5 * HOUR_MS, Allowed),
+            ],
+            vec![vec!["window.threshold 75", "window.threshold 90"], vec![]],
+        ),
+        (
+            "a new window after months",
+            vec![
+                seen(NOON, None, RESET, Rejected),
+                seen(NOON + 2000 * HOUR_MS, Some(0.01), NOON + 2004 * HOUR_MS, Allowed),
+            ],
+            vec![vec!["window.exhausted"], vec![]],
+        ),
     ] {
         assert_eq!(told(&observations), expected, "{what}");
     }
+}
+
+#[test]
+fn a_reset_has_the_time_of_the_end_of_the_window_before() {
+    let id = account();
+    let subject = WindowSubject {
+        account: &id,
+        name: window_name::FIVE_HOUR,
+    };
+    let allowed = |at, share, reset| seen(at, Some(share), reset, LimitStatus::Allowed);
+    let before = merge(None, &allowed(NOON, 0.9, RESET), NOON, &[]).track;
+    let late = RESET + 2 * HOUR_MS;
+    let after = merge(
+        Some(&before),
+        &allowed(late, 0.01, RESET + 5 * HOUR_MS),
+        late,
+        &[],
+    );
+    let notices = of_window(
+        subject,
+        Some(&before.state),
+        &after.track.state,
+        (after.rolled_over, &[]),
+        late,
+    );
+    let [reset] = &notices[..] else {
+        panic!("{notices:?}")
+    };
+    // Two hours old: a target whose max_age is shorter does not get it.
+    assert_eq!((reset.at, reset.observed_at), (RESET, Some(late)));
 }
 
 fn verdict(state: AccountVerdict) -> Assessment {

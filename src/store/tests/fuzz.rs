@@ -9,11 +9,12 @@ use super::*;
 use crate::fuzz::{self, Target, dice};
 use crate::model::{DAY_QUARTERS, LimitSource, LimitStatus, Observation, StopReason};
 use crate::quota::exhaustion::Cause;
+use crate::quota::notice::NoticePhase;
 use crate::store::prune::{PruneGoal, PruneStep, prune_all_steps};
 use crate::store::schema::{
-    AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LimitEventRow,
-    MarkRow, PlaceRow, PollRow, RecordRow, ResponseRow, RouteRow, RunInfoRow, RunRow, RunTotalsRow,
-    SeriesRow, Stored, WindowRow, decode, encode,
+    AccountLimitsRow, AccountRow, DeferredRow, FileRow, FiredRow, ForgottenRow, HistoryRow, LatchRow,
+    LimitEventRow, MarkRow, OutboxRow, PlaceRow, PollRow, RecordRow, ResponseRow, RouteRow, RunInfoRow,
+    RunRow, RunTotalsRow, SeriesRow, Stored, WindowRow, decode, encode,
 };
 
 static ROWS: Target = Target {
@@ -79,6 +80,8 @@ macro_rules! every_row {
             PollRow,
             DeferredRow,
             AccountLimitsRow,
+            OutboxRow,
+            LatchRow,
             Totals
         );
     };
@@ -148,7 +151,16 @@ fn rows() -> Vec<Vec<u8>> {
         WINDOWS,
         OBSERVATIONS
     );
-    take!(LIMIT_EVENTS, FIRED, MARKS, POLLS, DEFERRED, ACCOUNT_LIMITS);
+    take!(
+        LIMIT_EVENTS,
+        FIRED,
+        MARKS,
+        POLLS,
+        DEFERRED,
+        ACCOUNT_LIMITS,
+        OUTBOX,
+        LATCHES
+    );
     let deferred = DeferredRow::new(3, &saw(0.5, None, LimitStatus::Unknown));
     rows.push(encode(&deferred).unwrap());
     assert!(rows.len() > 14, "{} rows", rows.len());
@@ -200,6 +212,7 @@ fn small() -> Vec<u8> {
     let disk = Disk::new(&[], false, fastrand::Rng::with_seed(0));
     let mut store = Writer::on(disk.clone());
     store.reopen().unwrap();
+    store.control().set_targets([outbox::target("a", &["*"])].into());
     store.begin().unwrap();
     for (number, run) in ["one", "two", "gone"].into_iter().enumerate() {
         let id = RunId::new(run).unwrap();
@@ -250,6 +263,7 @@ fn small() -> Vec<u8> {
         since: NOW,
     };
     store.mark(&AccountId::default(), Some(&cause)).unwrap();
+    store.note(&[outbox::change(1, NOW)], NOW).unwrap();
     let gone = RunId::new("gone").unwrap();
     store.stop(&[(gone.clone(), StopReason::Asked)], NOW).unwrap();
     let forget = ForgetRun {
@@ -293,8 +307,27 @@ fn ask(store: &mut Writer) -> Result<(), StoreError> {
             snapshot.for_each_usage(&[0..7, 7..u32::MAX], number, |_, _| {})?;
         }
     }
+    snapshot.waiting_notices()?;
+    snapshot.latches()?;
+    let waiting = snapshot.first_notice("a")?;
     drop(snapshot);
     store.begin()?;
+    let target = || "a".into();
+    store.control().set_targets([outbox::target("a", &["*"])].into());
+    store.note(&[outbox::change(1, NOW + 1), outbox::change(2, NOW)], NOW)?;
+    if let Some((place, _)) = waiting {
+        let phase = NoticePhase::Failed;
+        let finish = OutboxChange::Finish {
+            target: target(),
+            place,
+            phase,
+        };
+        store.change_outbox(&finish, NOW)?;
+    }
+    let (target, before) = (target(), NOW + 1);
+    store.change_outbox(&OutboxChange::DropOlder { target, before }, NOW)?;
+    store.control().set_targets([outbox::target("b", &["*"])].into());
+    store.change_outbox(&OutboxChange::DropUnknown, NOW)?;
     store.apply_deferred(NOW)?;
     let found = store
         .reader()

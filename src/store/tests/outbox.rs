@@ -6,12 +6,13 @@ use std::time::Duration;
 use super::*;
 use crate::model::{HOUR_MS, LimitSource, LimitStatus, Observation};
 use crate::quota::notice::causes::{latch, of_recovery, of_stop, of_trouble};
+use crate::quota::notice::reach::{Reach, reach_of};
 use crate::quota::notice::target::{NoticeFormat, NoticeMatch, NoticeRoute, NoticeTarget};
 use crate::quota::notice::{LatchChange, LatchKey, Notice, NoticeKind, NoticePhase, NumberedNotice};
 use crate::store::schema::OutboxPlace;
 use crate::store::write::AccountObservations;
 
-fn target(name: &str, events: &[&str]) -> NoticeTarget {
+pub(super) fn target(name: &str, events: &[&str]) -> NoticeTarget {
     NoticeTarget {
         name: name.into(),
         events: events.iter().map(|event| (*event).into()).collect(),
@@ -82,7 +83,7 @@ fn names(rows: &[NumberedNotice]) -> Vec<String> {
 }
 
 /// An event of a subject of its own.
-fn change(number: u64, at: Millis) -> LatchChange {
+pub(super) fn change(number: u64, at: Millis) -> LatchChange {
     let mut notice = Notice::new(NoticeKind::AccountExhausted, at, "x");
     let name: Box<str> = number.to_string().into();
     notice.account = Some(AccountId {
@@ -269,6 +270,65 @@ fn trouble_that_goes_on_after_a_restart_is_not_said_again() {
             Box::<str>::from(format!("evt_health_{}_ok", NOW + 9))
         ]
     );
+}
+
+#[test]
+fn since_when_a_target_fails_stays_until_it_is_reached_and_goes_with_it() {
+    let mut store = with_targets(&[target("a", &["*"])]);
+    let reach = |store: &Writer| reach_of(&read(store).latches().unwrap(), "a");
+    let unreached = |since| OutboxChange::Unreached {
+        target: "a".into(),
+        since,
+    };
+    let reached = OutboxChange::Reached { target: "a".into() };
+    for (change, now, expected) in [
+        (unreached(NOW), NOW + 5, (Some(NOW), None)),
+        (unreached(NOW + 7), NOW + 8, (Some(NOW), None)),
+        (reached, NOW + 9, (None, Some(NOW + 9))),
+        (unreached(NOW + 10), NOW + 11, (Some(NOW + 10), Some(NOW + 9))),
+        (
+            OutboxChange::DropUnknown,
+            NOW + 12,
+            (Some(NOW + 10), Some(NOW + 9)),
+        ),
+    ] {
+        store.change_outbox(&change, now).unwrap();
+        let found = reach(&store);
+        assert_eq!((found.failing_since, found.last_sent_at), expected, "{change:?}");
+    }
+    // What was sent and what was refused say the same.
+    store.observe(&[used(NOW + 20, 0.8)], NOW + 20).unwrap();
+    let (place, _) = first(&store, "a").unwrap();
+    finish(&mut store, "a", place);
+    assert_eq!(reach(&store).failing_since, None);
+    // Other latches stay.
+    store.note(&[change(1, NOW)], NOW).unwrap();
+    store.control().set_targets(Arc::from([target("b", &["*"])]));
+    store.change_outbox(&OutboxChange::DropUnknown, NOW).unwrap();
+    assert_eq!(read(&store).latches().unwrap().len(), 1);
+    assert_eq!(reach(&store), Reach::default());
+}
+
+#[test]
+fn rows_wait_through_a_forgotten_run_and_a_prune() {
+    let mut store = with_targets(&[target("a", &["*"])]);
+    let run = RunId::new("r1").unwrap();
+    store
+        .register(&[(run.clone(), AccountId::default())], false, NOW)
+        .unwrap();
+    store.observe(&[used(NOW, 0.8)], NOW).unwrap();
+    let waiting = first(&store, "a");
+    assert!(waiting.is_some());
+    store
+        .stop(&[(run.clone(), crate::model::StopReason::Asked)], NOW)
+        .unwrap();
+    let forget = ForgetRun {
+        run,
+        directory_is_there: false,
+    };
+    store.forget(&[forget], NOW).unwrap();
+    store.prune(&crate::store::prune::PruneStep::All).unwrap();
+    assert_eq!(first(&store, "a"), waiting);
 }
 
 #[test]

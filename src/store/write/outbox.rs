@@ -12,6 +12,7 @@ use super::outcome::Committed;
 use super::{Writer, next_sequence};
 use crate::model::{Millis, Phase};
 use crate::quota::notice::causes::{is_said, of_drops, of_stop};
+use crate::quota::notice::reach::{reached, unreached};
 use crate::quota::notice::target::NoticeTarget;
 use crate::quota::notice::{
     LatchChange, Notice, NoticeKind, NoticePhase, NoticeUpdate, NumberedNotice, id_of,
@@ -38,6 +39,10 @@ pub enum OutboxChange {
     DropOlder { target: Box<str>, before: Millis },
     /// Rows of targets that are not configured are dropped.
     DropUnknown,
+    /// Nothing reaches a target since a time. Kept over restarts, until something does.
+    Unreached { target: Box<str>, since: Millis },
+    /// Something reached a target.
+    Reached { target: Box<str> },
 }
 
 impl Writer {
@@ -83,12 +88,20 @@ impl Writer {
         let slot = Arc::clone(self.slot());
         self.transact(|write| {
             let mut outbox = Outbox::new(&slot, write, now)?;
+            let mut latches = write.open_table(LATCHES)?;
             match change {
                 OutboxChange::Finish { target, place, phase } => {
                     if let Some(row) = outbox.take(target, *place)? {
                         outbox.updates.push(update(target, *phase, Some(&row), 1));
+                        match phase {
+                            NoticePhase::Sent => put_reached(&mut latches, target, now)?,
+                            NoticePhase::Failed => put_unreached(&mut latches, target, now)?,
+                            NoticePhase::Waiting | NoticePhase::Dropped => {}
+                        }
                     }
                 }
+                OutboxChange::Unreached { target, since } => put_unreached(&mut latches, target, *since)?,
+                OutboxChange::Reached { target } => put_reached(&mut latches, target, now)?,
                 OutboxChange::DropOlder { target, before } => {
                     let old = outbox.rows(target)?.iter();
                     let old = old.filter(|(_, row)| row.notice.at < *before && !is_summary(row));
@@ -98,7 +111,14 @@ impl Writer {
                         outbox.dropped(target, 1);
                     }
                 }
-                OutboxChange::DropUnknown => outbox.drop_unknown()?,
+                OutboxChange::DropUnknown => {
+                    outbox.drop_unknown()?;
+                    let targets = slot.targets();
+                    latches.retain(|(kind, subject), _| {
+                        kind != NoticeKind::NotifyDropped.into_str()
+                            || targets.iter().any(|target| *target.name == *subject)
+                    })?;
+                }
             }
             let mut committed = Committed::default();
             if !outbox.is_unchanged() {
@@ -161,6 +181,24 @@ fn update(target: &str, phase: NoticePhase, row: Option<&NumberedNotice>, count:
         kind: row.map(|row| row.notice.kind),
         account: row.and_then(|row| row.notice.account.clone()),
         count,
+    }
+}
+
+type LatchTable<'t> = Table<'t, (&'static str, &'static str), &'static [u8]>;
+
+/// Notes that something reached a target.
+fn put_reached(latches: &mut LatchTable<'_>, target: &str, now: Millis) -> Result<(), DbError> {
+    let key = (NoticeKind::NotifyDropped.into_str(), target);
+    put(latches, key, &LatchRow::new(reached(now)))
+}
+
+/// Notes since when nothing reaches a target, unless that is noted.
+fn put_unreached(latches: &mut LatchTable<'_>, target: &str, since: Millis) -> Result<(), DbError> {
+    let key = (NoticeKind::NotifyDropped.into_str(), target);
+    let there: Option<LatchRow> = get(latches, key)?;
+    match unreached(there.map(LatchRow::latch), since) {
+        Some(latch) => put(latches, key, &LatchRow::new(latch)),
+        None => Ok(()),
     }
 }
 
