@@ -283,7 +283,9 @@ fn what_is_not_known_of_a_window_has_no_sample() {
     let answer = collector.get("/v1/may-start").1;
     let retry: jiff::Timestamp = answer["retry_at"].as_str().unwrap().parse().unwrap();
     assert_eq!(
-        samples.get("tokentail_may_start_retry_timestamp_seconds").copied(),
+        samples
+            .get("tokentail_may_start_retry_timestamp_seconds")
+            .copied(),
         Some(number(retry.as_millisecond() / 1000)),
         "{answer}"
     );

@@ -172,7 +172,7 @@ fn every_file_of_the_page_is_served_with_its_headers_and_without_the_token() {
         assert_eq!((head.status, head.body.as_str()), (200, ""), "{path}");
         assert_eq!(head.header("etag"), tag);
     }
-    let tags: std::collections::BTreeSet<_> = served.values().collect();
+    let tags: BTreeSet<_> = served.values().collect();
     assert_eq!(
         tags.len(),
         served.len(),
