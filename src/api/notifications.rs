@@ -18,7 +18,7 @@ use crate::api::state::{ApiState, Shared};
 use crate::api::wire;
 use crate::config::{did_you_mean, near};
 use crate::quota::notice::NoticeKind;
-use crate::quota::notice::reach::{Reach, reach_of};
+use crate::quota::notice::reach::{TargetReach, reach_of};
 use crate::quota::notice::target::{NoticeRoute, NoticeTarget};
 use crate::sender::board::{SendOutcome, TargetStatus};
 use crate::sender::delivery::DeliveryContext;
@@ -71,7 +71,7 @@ async fn get_notify(State(api): Shared, _: StrictQuery<NoQuery>) -> JsonAnswer<V
 
 fn described(
     target: &NoticeTarget,
-    (status, stored): (&TargetStatus, Reach),
+    (status, stored): (&TargetStatus, TargetReach),
     waiting: u64,
     counts: wire::NotifyCounts,
 ) -> wire::NotifyTarget {

@@ -6,7 +6,7 @@ use crate::quota::notice::causes::Latches;
 
 /// What a target's latch says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reach {
+pub struct TargetReach {
     /// Since when nothing reaches it.
     pub failing_since: Option<Millis>,
     pub last_sent_at: Option<Millis>,
@@ -36,15 +36,17 @@ pub fn unreached(there: Option<Latch>, since: Millis) -> Option<Latch> {
 
 /// What the latches say of a target.
 #[must_use]
-pub fn reach_of(latches: &Latches, target: &str) -> Reach {
+pub fn reach_of(latches: &Latches, target: &str) -> TargetReach {
     let key = LatchKey {
         kind: NoticeKind::NotifyDropped,
         subject: target.into(),
     };
-    latches.get(&key).map_or_else(Reach::default, |latch| Reach {
-        failing_since: (latch.stage > 0).then_some(latch.mark),
-        last_sent_at: (latch.seen > 0).then_some(latch.seen),
-    })
+    latches
+        .get(&key)
+        .map_or_else(TargetReach::default, |latch| TargetReach {
+            failing_since: (latch.stage > 0).then_some(latch.mark),
+            last_sent_at: (latch.seen > 0).then_some(latch.seen),
+        })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::model::{HOUR_MS, LimitSource, LimitStatus, Observation};
 use crate::quota::notice::causes::{latch, of_recovery, of_stop, of_trouble};
-use crate::quota::notice::reach::{Reach, reach_of};
+use crate::quota::notice::reach::{TargetReach, reach_of};
 use crate::quota::notice::target::{NoticeFormat, NoticeMatch, NoticeRoute, NoticeTarget};
 use crate::quota::notice::{LatchChange, LatchKey, Notice, NoticeKind, NoticePhase, NumberedNotice};
 use crate::store::schema::OutboxPlace;
@@ -306,7 +306,7 @@ fn since_when_a_target_fails_stays_until_it_is_reached_and_goes_with_it() {
     store.control().set_targets(Arc::from([target("b", &["*"])]));
     store.change_outbox(&OutboxChange::DropUnknown, NOW).unwrap();
     assert_eq!(read(&store).latches().unwrap().len(), 1);
-    assert_eq!(reach(&store), Reach::default());
+    assert_eq!(reach(&store), TargetReach::default());
 }
 
 #[test]
