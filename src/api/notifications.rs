@@ -99,8 +99,8 @@ fn described(
 
 /// Test a target
 ///
-/// Sends an event of this type that is marked as a test, once and at once, and answers with the result. Only over the
-/// socket.
+/// Sends an event of this type that is marked as a test, once and at once, and answers with the result. If the target
+/// takes it, the events that wait for it are tried at once. Only over the socket.
 #[utoipa::path(
     post,
     path = "/v1/notify/{target}/test",
@@ -136,7 +136,11 @@ async fn post_notify_test(
         let detail = format!("{event:?} is no event: {}{hint}", all.join(", "));
         return Err(Problem::bad("event", detail));
     };
-    let context = DeliveryContext::new(api.clock, settings.notify.variables.clone());
+    let context = DeliveryContext::new(
+        api.clock,
+        settings.notify.variables.clone(),
+        Arc::clone(&api.hooks),
+    );
     let tested = try_now(target.clone(), kind, context).await;
     let Some(Trial { id, result, took }) = tested else {
         let why = "the system refuses a thread for the test";
@@ -147,7 +151,11 @@ async fn post_notify_test(
         ));
     };
     let (is_sent, error) = match result {
-        TryResult::Sent => (true, None),
+        TryResult::Sent => {
+            // What waits for it is sent now, too.
+            api.notices.reaches(&name);
+            (true, None)
+        }
         TryResult::Retry { why, .. } | TryResult::Failed { why } => (false, Some(why)),
     };
     Ok(Json(wire::NotifyTested {

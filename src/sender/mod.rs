@@ -7,6 +7,7 @@
 pub mod board;
 pub mod body;
 pub mod delivery;
+pub mod ending;
 mod exec;
 mod lane;
 pub mod schedule;
@@ -33,6 +34,7 @@ use crate::quota::notice::{NoticePhase, NumberedNotice};
 use crate::store::Reader;
 use board::{NotifyBoard, SendOutcome};
 use delivery::DeliveryContext;
+use ending::HookEnding;
 use lane::{EarlyIds, LaneEnd, LaneParts, LaneReport};
 use schedule::pause;
 
@@ -60,6 +62,7 @@ pub struct SendersSetup {
     /// Events that cannot be committed at present.
     pub early: mpsc::Receiver<NumberedNotice>,
     pub stop: CancellationToken,
+    pub ending: Arc<HookEnding>,
 }
 
 /// One target, or its events from memory: at most one thread at a time.
@@ -69,6 +72,8 @@ struct Lane {
     /// Something came while it was busy.
     again: bool,
     tries: u32,
+    /// The other lane sends the event that is first in this one.
+    waits_for_other: bool,
     /// The next try; `None` with nothing to do.
     due: Option<Instant>,
 }
@@ -92,6 +97,16 @@ struct Addressed {
     /// Events from memory.
     early: Lane,
     memory: VecDeque<NumberedNotice>,
+}
+
+impl Addressed {
+    /// What waits is tried at once, whatever failed before.
+    fn make_due(&mut self) {
+        for lane in [&mut self.stored, &mut self.early] {
+            lane.tries = 0;
+            lane.wake();
+        }
+    }
 }
 
 /// The actor.
@@ -120,7 +135,7 @@ impl Senders {
         }
     }
 
-    /// Sends until it is stopped. Threads that hang end with the process.
+    /// Sends until it is stopped. Requests that hang end with the process, programs by [`HookEnding`].
     pub async fn run(mut self) {
         let stop = self.setup.stop.clone();
         stop.run_until_cancelled(self.work()).await;
@@ -153,6 +168,11 @@ impl Senders {
                         }
                     }
                 },
+                reached = self.setup.board.reached() => {
+                    for name in &reached {
+                        self.targets.get_mut(name).into_iter().for_each(Addressed::make_due);
+                    }
+                }
                 Some(early) = self.setup.early.recv() => self.remember(&early),
                 Some(report) = self.reports.recv() => self.take(report),
                 () = tokio::time::sleep_until(next) => {}
@@ -160,7 +180,7 @@ impl Senders {
         }
     }
 
-    /// Takes over the configured targets. One whose settings changed is tried at once.
+    /// Takes over the configured targets. What waits is tried at once, as the reload may be the repair.
     fn take_settings(&mut self) {
         let settings = Arc::clone(&self.setup.settings.borrow_and_update());
         let targets = &settings.notify.targets;
@@ -168,27 +188,16 @@ impl Senders {
         self.targets.retain(|name, _| is_known(name));
         self.setup.board.retain(is_known);
         for target in targets.iter() {
-            match self.targets.get_mut(&target.name) {
-                Some(known) if known.target == *target => {}
-                Some(known) => {
-                    known.target = target.clone();
-                    known.stored.tries = 0;
-                    known.early.tries = 0;
-                    known.stored.wake();
-                    known.early.wake();
-                }
-                None => {
-                    let mut addressed = Addressed {
-                        target: target.clone(),
-                        stored: Lane::default(),
-                        early: Lane::default(),
-                        memory: VecDeque::new(),
-                    };
-                    addressed.stored.wake();
-                    self.setup.board.change(&target.name, |_| {});
-                    self.targets.insert(target.name.clone(), addressed);
-                }
-            }
+            let name = &target.name;
+            let addressed = self.targets.entry(name.clone()).or_insert_with(|| Addressed {
+                target: target.clone(),
+                stored: Lane::default(),
+                early: Lane::default(),
+                memory: VecDeque::new(),
+            });
+            addressed.target = target.clone();
+            addressed.make_due();
+            self.setup.board.change(name, |_| {});
         }
         let names = targets.iter().map(|target| target.name.clone()).collect();
         lane::drop_unknown(names, self.setup.store.clone(), self.setup.writes.clone());
@@ -238,7 +247,11 @@ impl Senders {
                 target: addressed.target.clone(),
                 early,
                 delivered_early: Arc::clone(&self.delivered_early),
-                context: DeliveryContext::new(self.setup.clock, settings.notify.variables.clone()),
+                context: DeliveryContext::new(
+                    self.setup.clock,
+                    settings.notify.variables.clone(),
+                    Arc::clone(&self.setup.ending),
+                ),
                 store: self.setup.store.clone(),
                 writes: self.setup.writes.clone(),
                 reports: self.sender.clone(),
@@ -271,12 +284,15 @@ impl Senders {
             return;
         };
         let is_early = report.early.is_some();
-        let lane = if is_early {
-            &mut addressed.early
+        let (lane, other) = if is_early {
+            (&mut addressed.early, &mut addressed.stored)
         } else {
-            &mut addressed.stored
+            (&mut addressed.stored, &mut addressed.early)
         };
         lane.is_busy = false;
+        if std::mem::take(&mut other.waits_for_other) {
+            other.due = Some(Instant::now());
+        }
         let name = &*report.target;
         match report.end {
             LaneEnd::Nothing => {
@@ -284,6 +300,12 @@ impl Senders {
                 return;
             }
             LaneEnd::Repeated => lane.due = Some(Instant::now()),
+            LaneEnd::UnderWay => {
+                // The report of the other lane may have been here already.
+                lane.waits_for_other = other.is_busy;
+                lane.due = (!other.is_busy).then(Instant::now);
+                return;
+            }
             LaneEnd::Dropped => {
                 lane.due = Some(Instant::now());
                 if is_early {

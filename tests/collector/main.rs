@@ -41,6 +41,7 @@ mod manager;
 mod metrics;
 mod mounts;
 mod notify;
+mod notify_faults;
 mod notify_kills;
 mod observations;
 mod orchestrator;
