@@ -42,7 +42,7 @@ use schedule::pause;
 pub const EARLY_WAITING_MAX: usize = 16;
 /// Reports of threads that wait for the actor.
 const REPORTS_WAITING_MAX: usize = 128;
-/// Pause after an error of the store.
+/// Pause after an error of the store, and while an earlier thread of the target sends the event.
 const STORE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Longest sleep: a clock that is set goes unnoticed no longer.
 const SLEEP_MAX: Duration = Duration::from_mins(1);
@@ -301,9 +301,9 @@ impl Senders {
             }
             LaneEnd::Repeated => lane.due = Some(Instant::now()),
             LaneEnd::UnderWay => {
-                // The report of the other lane may have been here already.
+                // Else the report of the other lane was here already, or its target was configured anew.
                 lane.waits_for_other = other.is_busy;
-                lane.due = (!other.is_busy).then(Instant::now);
+                lane.due = (!other.is_busy).then(|| Instant::now() + STORE_AGAIN_AFTER);
                 return;
             }
             LaneEnd::Dropped => {

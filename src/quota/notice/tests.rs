@@ -201,10 +201,7 @@ fn a_block_has_the_time_of_its_cause_and_names_no_window_that_has_none() {
     let rules = Account::new(account());
     for (name, words) in [
         (window_name::FIVE_HOUR, "five_hour"),
-        (
-            window_name::UNKNOWN,
-            "a window that the provider did not name",
-        ),
+        (window_name::UNKNOWN, "a window that the provider did not name"),
     ] {
         let candidate = Candidate {
             account: &rules,
