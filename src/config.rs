@@ -45,7 +45,7 @@ pub use age::{Age, Keep};
 pub use layers::{Environment, LogFormat, Origin, Partial, VARIABLE_PREFIX};
 pub use mistakes::{ConfigError, FilePlace, Mistakes, did_you_mean, near};
 pub use notifications::rows as notify_rows;
-pub use notifications::secret::{SecretError, read_secrets};
+pub use notifications::secret::{SIGNING_PREFIX, SecretError, read_secrets};
 pub use prices::read_prices;
 use resolve::Resolver;
 pub use schema::schema;

@@ -31,7 +31,7 @@ pub enum OutboundError {
 
 /// An answer whose body is not read yet.
 #[cfg(feature = "outbound")]
-pub struct OutboundAnswer(ureq::http::Response<ureq::Body>);
+pub struct OutboundAnswer(http::Response<ureq::Body>);
 
 /// There is none.
 #[cfg(not(feature = "outbound"))]
@@ -58,21 +58,6 @@ impl OutboundAnswer {
         let body = self.0.body_mut().with_config().limit(bytes_max);
         body.read_to_string().map_err(|error| failure(&error))
     }
-
-    /// The beginning of the body, as far as it comes.
-    #[must_use]
-    pub fn beginning(&mut self, bytes_max: u64) -> String {
-        use std::io::Read as _;
-        let mut bytes = Vec::new();
-        // The status decides; a body that breaks off is as good as none.
-        let _ = self
-            .0
-            .body_mut()
-            .as_reader()
-            .take(bytes_max)
-            .read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
 }
 
 #[cfg(not(feature = "outbound"))]
@@ -90,11 +75,6 @@ impl OutboundAnswer {
     /// # Errors
     /// None: there is no answer.
     pub fn text(&mut self, _: u64) -> Result<String, OutboundError> {
-        match *self {}
-    }
-
-    #[must_use]
-    pub fn beginning(&mut self, _: u64) -> String {
         match *self {}
     }
 }
@@ -145,11 +125,43 @@ pub fn send(_: &OutboundRequest<'_>) -> Result<OutboundAnswer, OutboundError> {
     Err(OutboundError::Other(why.into()))
 }
 
+/// An error in words of this program where the crate's could have parts of the address or of a header: the path of an
+/// address may be a secret.
 #[cfg(feature = "outbound")]
 fn failure(error: &ureq::Error) -> OutboundError {
+    let other = |why: &str| OutboundError::Other(why.into());
     match error {
         ureq::Error::BodyExceedsLimit(_) => OutboundError::Long,
         ureq::Error::Timeout(_) => OutboundError::Timeout,
-        error => OutboundError::Other(error.to_string().into()),
+        ureq::Error::Io(error) => other(&error.to_string()),
+        ureq::Error::HostNotFound => other("its name is not found"),
+        ureq::Error::ConnectionFailed => other("there is no connection"),
+        ureq::Error::Tls(why) => other(&format!("TLS: {why}")),
+        ureq::Error::Rustls(error) => other(&format!("TLS: {error}")),
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => other("its address cannot be used"),
+        ureq::Error::InvalidProxyUrl | ureq::Error::ConnectProxyFailed(_) => {
+            other("the proxy of $HTTPS_PROXY or $ALL_PROXY cannot be used")
+        }
+        ureq::Error::Protocol(_) => other("what it sent is not HTTP"),
+        _ => other("the request broke off"),
+    }
+}
+
+#[cfg(all(test, feature = "outbound"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_shows_no_part_of_the_address() {
+        let secret = || "https://a.example/services/SECRET".to_owned();
+        for error in [
+            ureq::Error::BadUri(secret()),
+            ureq::Error::RequireHttpsOnly(secret()),
+            ureq::Error::ConnectProxyFailed(secret()),
+        ] {
+            assert!(error.to_string().contains("SECRET"));
+            let said = format!("{:?}", failure(&error));
+            assert!(!said.contains("SECRET"), "{said}");
+        }
     }
 }

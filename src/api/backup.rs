@@ -42,7 +42,7 @@ async fn post_backup(State(api): State<Arc<ApiState>>) -> Result<Response, Probl
     let mut file = api.writes.copy().await??;
     let length = file.rewind().and_then(|()| file.metadata()).map_err(|error| {
         let detail = format!("the copy cannot be read: {error}");
-        Problem::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "no backup", detail).retry_after(1)
+        Problem::new(http::StatusCode::SERVICE_UNAVAILABLE, "no backup", detail).retry_after(1)
     })?;
     let length = length.len();
     let chunks = ReaderStream::with_capacity(File::from_std(file), CHUNK_BYTES);

@@ -110,8 +110,8 @@ fn described(
 
 /// Test a target
 ///
-/// Sends an event of this type that is marked as a test, once and at once, and answers with the result. Only over the
-/// socket.
+/// Sends an event of this type that is marked as a test, once and at once, and answers with the result. If the target
+/// takes it, the events that wait for it are tried at once. Only over the socket.
 #[utoipa::path(
     post,
     path = "/v1/notify/{target}/test",
@@ -147,7 +147,11 @@ async fn post_notify_test(
         let detail = format!("{event:?} is no event: {}{hint}", all.join(", "));
         return Err(Problem::bad("event", detail));
     };
-    let context = DeliveryContext::new(api.clock, settings.notify.variables.clone());
+    let context = DeliveryContext::new(
+        api.clock,
+        settings.notify.variables.clone(),
+        Arc::clone(&api.hooks),
+    );
     let tested = try_now(target.clone(), kind, context).await;
     let Some(Trial { id, result, took }) = tested else {
         let why = "the system refuses a thread for the test";
@@ -159,8 +163,9 @@ async fn post_notify_test(
     };
     let (is_sent, error) = match result {
         TryResult::Sent => {
-            // It is reached again; without a committer nothing is kept.
+            // It is reached again, and what waits for it is sent now, too; without a committer nothing is kept.
             api.notices.reached(&name, api.clock.now());
+            api.notices.reaches(&name);
             let target = name.as_str().into();
             let _ = api.writes.change_outbox(OutboxChange::Reached { target }).await;
             (true, None)

@@ -19,6 +19,7 @@ use crate::logfile::pool::PoolQueue;
 use crate::model::Millis;
 use crate::quota::notice::NumberedNotice;
 use crate::sender::board::NotifyBoard;
+use crate::sender::ending::HookEnding;
 use crate::sources::board::PollBoard;
 use crate::store::{Reader, Snapshot, StoreError};
 use crate::supervisor::handle::SupervisorHandle;
@@ -62,6 +63,8 @@ pub struct ApiState {
     pub polls: Arc<PollBoard>,
     /// What became of notifications.
     pub notices: Arc<NotifyBoard>,
+    /// The end of the programs that notifications start.
+    pub hooks: Arc<HookEnding>,
     /// Events that cannot be committed at present, for the sender.
     pub early: mpsc::Sender<NumberedNotice>,
     /// Places for subscribers of streams.

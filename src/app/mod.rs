@@ -27,6 +27,7 @@ use crate::logfile::pool::Pool;
 use crate::logfile::touched::TouchedPath;
 use crate::quota::notice::NumberedNotice;
 use crate::sender::board::NotifyBoard;
+use crate::sender::ending::HookEnding;
 use crate::sender::{EARLY_WAITING_MAX, Senders, SendersSetup};
 use crate::sources::board::PollBoard;
 use crate::sources::{Sources, SourcesSetup};
@@ -86,6 +87,7 @@ struct Core {
     store: StoreControl,
     polls: Arc<PollBoard>,
     notices: Arc<NotifyBoard>,
+    hooks: Arc<HookEnding>,
 }
 
 /// The receivers of problems that health reports.
@@ -190,6 +192,7 @@ impl App {
             listener: core.live.subscribe(),
             early,
             stop: stop.clone(),
+            ending: Arc::clone(&core.hooks),
         });
         let address = endpoints.as_ref().and_then(Endpoints::address);
         let socket_file = endpoints.as_ref().map(Endpoints::socket_file);
@@ -272,6 +275,7 @@ impl Core {
             store: control,
             polls: Arc::default(),
             notices: Arc::default(),
+            hooks: Arc::new(HookEnding::new().map_err(StartError::Thread)?),
         })
     }
 
@@ -306,6 +310,7 @@ impl Core {
             counters: Counters::since_now(shared.store.clone()),
             polls: Arc::clone(&self.polls),
             notices: Arc::clone(&self.notices),
+            hooks: Arc::clone(&self.hooks),
             early,
             subscribers: Subscribers::new(shared.settings.borrow().http.subscribers_max),
         }

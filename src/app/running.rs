@@ -242,10 +242,14 @@ impl Running {
             ..
         } = self;
         let deadline = Instant::now() + grace;
+        core.hooks.begin();
         core.tokens.stop.cancel();
         // It has a handle of the committer.
         owned.abort();
-        let supervised = timeout_at(deadline, &mut supervisor_task).await;
+        let (supervised, _) = tokio::join!(
+            timeout_at(deadline, &mut supervisor_task),
+            timeout_at(deadline, core.hooks.ended())
+        );
         supervisor_task.abort();
         let left_file = match (server, socket_file) {
             (Some(server), Some(file)) => end_server(server, file, deadline).await,

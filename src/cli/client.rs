@@ -397,7 +397,7 @@ pub async fn receive(
 async fn stream(
     socket: &Path,
     path: &str,
-    request: hyper::http::request::Builder,
+    request: http::request::Builder,
     patience: Patience,
     mut each: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<(), ClientError> {

@@ -9,6 +9,16 @@ pub const SEVEN_DAY_SONNET: &str = "seven_day_sonnet";
 pub const SEVEN_DAY_OVERAGE_INCLUDED: &str = "seven_day_overage_included";
 /// The window of a refusal that names none.
 pub const UNKNOWN: &str = "unknown";
+
+/// A window in a sentence.
+#[must_use]
+pub fn in_words(name: &str) -> &str {
+    if name == UNKNOWN {
+        "a window that the provider did not name"
+    } else {
+        name
+    }
+}
 /// Use that is paid beyond the windows: an amount of money, not a window that resets.
 pub const OVERAGE: &str = "overage";
 /// A pause of the whole account after a 429 without a window name: `reset_at` is its end (`retry-after`), if

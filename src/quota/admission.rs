@@ -7,7 +7,7 @@ mod assessment;
 #[cfg(test)]
 mod tests;
 
-pub use assessment::{Assessment, BlockReason, assess};
+pub use assessment::{Assessment, BlockReason, assess, gravest};
 
 use strum::{IntoStaticStr, VariantNames};
 

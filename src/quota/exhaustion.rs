@@ -59,11 +59,17 @@ pub fn blocked<'a>(
     let state = window.state;
     let (reason, since) = if view(state, now).refused && state.exhausted_until >= Some(until) {
         (
-            format!("{} was refused by the provider", window.name),
+            format!(
+                "{} was refused by the provider",
+                window_name::in_words(window.name)
+            ),
             state.status_at,
         )
     } else {
-        (format!("{} is used up", window.name), state.utilization_at)
+        (
+            format!("{} is used up", window_name::in_words(window.name)),
+            state.utilization_at,
+        )
     };
     let cause = Cause {
         until,

@@ -1,9 +1,10 @@
 //! What became of notifications: written by the actor, read by answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use strum::IntoStaticStr;
+use tokio::sync::Notify;
 
 use crate::model::Millis;
 use crate::sync::lock;
@@ -39,6 +40,9 @@ pub struct TargetStatus {
 #[derive(Debug, Default)]
 pub struct NotifyBoard {
     statuses: Mutex<BTreeMap<Box<str>, TargetStatus>>,
+    /// Targets that took a test: what waits for them is due.
+    reached: Mutex<BTreeSet<Box<str>>>,
+    wake: Notify,
     /// By target and outcome, since the start.
     counts: Mutex<BTreeMap<(Box<str>, SendOutcome), u64>>,
 }
@@ -80,6 +84,18 @@ impl NotifyBoard {
             status.is_failing = false;
         });
         was_failing
+    }
+
+    /// Makes the events that wait for a target due: it took a test.
+    pub fn reaches(&self, target: &str) {
+        lock(&self.reached).insert(target.into());
+        self.wake.notify_one();
+    }
+
+    /// Waits for targets that took a test.
+    pub(super) async fn taken(&self) -> BTreeSet<Box<str>> {
+        self.wake.notified().await;
+        std::mem::take(&mut *lock(&self.reached))
     }
 
     pub(super) fn count(&self, target: &str, outcome: SendOutcome, count: u64) {

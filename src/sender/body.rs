@@ -3,12 +3,13 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
+use strum::VariantArray as _;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::model::Millis;
 use crate::model::letters::safe;
 use crate::quota::notice::target::NoticeFormat;
-use crate::quota::notice::{NoticeKind, NumberedNotice};
+use crate::quota::notice::{Notice, NoticeKind, NumberedNotice};
 
 /// Percent from which a threshold is urgent.
 const URGENT_FROM: u8 = 90;
@@ -23,6 +24,8 @@ pub struct OutgoingNotice<'a> {
     pub host: &'a str,
     /// An event without a cause.
     pub is_test: bool,
+    /// Age at which the target gets an event no more, in milliseconds.
+    pub max_age: Millis,
 }
 
 /// The document of Standard Webhooks, and of programs.
@@ -179,7 +182,26 @@ fn is_urgent(kind: NoticeKind, threshold: Option<u8>) -> bool {
     }
 }
 
-/// The webhook of Alertmanager, version 4. An event that ends another resolves its alert, which has the same labels.
+/// The time at which an alert is over without an event that says so: for a limit its reset, for the others when they
+/// would be too old to be sent. `None` for one that another event ends.
+fn ends_at(notice: &Notice, max_age: Millis) -> Option<Millis> {
+    if NoticeKind::VARIANTS
+        .iter()
+        .any(|kind| kind.ends() == Some(notice.kind))
+    {
+        return None;
+    }
+    let reset = notice.reset_at.filter(|reset| *reset > notice.at);
+    Some(reset.unwrap_or(notice.at.saturating_add(max_age)))
+}
+
+const fn severity(is_urgent: bool) -> &'static str {
+    if is_urgent { "critical" } else { "warning" }
+}
+
+/// The webhook of Alertmanager, version 4. An event that ends another resolves its alert. Alerts are told apart by
+/// their labels, so those of an alert stay the same from its beginning to its end and over its thresholds: how urgent
+/// it is now is an annotation.
 fn alertmanager(outgoing: &OutgoingNotice<'_>) -> Value {
     let notice = &outgoing.numbered.notice;
     let (status, of) = match notice.kind.ends() {
@@ -199,25 +221,24 @@ fn alertmanager(outgoing: &OutgoingNotice<'_>) -> Value {
     label("bucket", notice.bucket.as_deref());
     label("run", notice.run.as_deref());
     label("host", Some(outgoing.host));
-    label(
-        "severity",
-        Some(if is_urgent(of, notice.threshold) {
-            "critical"
-        } else {
-            "warning"
-        }),
-    );
+    label("severity", Some(severity(is_urgent(of, None))));
     if outgoing.is_test {
         label("test", Some("true"));
     }
-    // An alert and its end have the same labels.
     let fingerprint = xxh3_64(Value::Object(labels.clone()).to_string().as_bytes());
-    let ends_at = if status == "firing" {
-        "0001-01-01T00:00:00Z".to_owned()
-    } else {
-        time_text(notice.at)
+    let ends_at = match status {
+        "firing" => ends_at(notice, outgoing.max_age),
+        _ => Some(notice.at),
     };
-    let annotations = json!({ "summary": sentence(outgoing), "event": notice.kind.into_str() });
+    let ends_at = ends_at.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), time_text);
+    let mut annotations = json!({
+        "summary": sentence(outgoing),
+        "event": notice.kind.into_str(),
+        "severity": severity(is_urgent(of, notice.threshold)),
+    });
+    if let Some(percent) = notice.threshold {
+        annotations["threshold"] = percent.to_string().into();
+    }
     json!({
         "version": "4",
         "groupKey": format!("{{}}:{{alertname={:?}}}", of.into_str()),
@@ -244,7 +265,7 @@ fn alertmanager(outgoing: &OutgoingNotice<'_>) -> Value {
 mod tests {
     use super::*;
     use crate::model::AccountId;
-    use crate::quota::notice::{Notice, SENTENCE_BYTES_MAX};
+    use crate::quota::notice::SENTENCE_BYTES_MAX;
 
     /// 2026-11-29T10:42:05.120Z
     const AT: Millis = 1_795_948_925_120;
@@ -268,6 +289,7 @@ mod tests {
             sequence: Some(7),
             host: "build-3",
             is_test: false,
+            max_age: 3_600_000,
         }
     }
 
@@ -320,6 +342,40 @@ mod tests {
             assert_eq!(other["endsAt"], "2026-11-29T10:42:05.120Z");
             assert_eq!(fires["version"], "4");
         }
+    }
+
+    #[test]
+    fn an_alert_that_no_event_ends_has_an_end() {
+        let alert = |kind, threshold: Option<u8>, reset_at: Option<Millis>| {
+            let mut event = numbered(kind);
+            (event.notice.threshold, event.notice.reset_at) = (threshold, reset_at);
+            let body = body(NoticeFormat::Alertmanager, "", &outgoing(&event));
+            serde_json::from_str::<Value>(&body).unwrap()["alerts"][0].clone()
+        };
+        let (reset, aged) = ("2026-11-29T10:42:05.121Z", "2026-11-29T11:42:05.120Z");
+        for kind in NoticeKind::VARIANTS.iter().copied() {
+            let is_ended = NoticeKind::VARIANTS.iter().any(|end| end.ends() == Some(kind));
+            if kind.ends().is_some() || is_ended {
+                continue;
+            }
+            for (reset_at, expected) in [(Some(AT + 1), reset), (None, aged), (Some(AT - 1), aged)] {
+                assert_eq!(alert(kind, None, reset_at)["endsAt"], expected, "{kind:?}");
+            }
+        }
+        // A higher threshold is the same alert.
+        let (one, other) = (
+            alert(NoticeKind::WindowThreshold, Some(75), None),
+            alert(NoticeKind::WindowThreshold, Some(90), None),
+        );
+        assert_eq!(
+            (&one["labels"], &one["fingerprint"]),
+            (&other["labels"], &other["fingerprint"])
+        );
+        assert_eq!(
+            (&one["annotations"]["severity"], &other["annotations"]["severity"]),
+            (&json!("warning"), &json!("critical"))
+        );
+        assert_eq!(other["annotations"]["threshold"], "90");
     }
 
     #[test]

@@ -2,23 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use super::body::{OutgoingNotice, body, standard, time_text};
+use super::ending::HookEnding;
 use super::exec;
 use super::schedule::{TryResult, of_status};
 use crate::clock::Clock;
-use crate::config::{is_loopback_url, read_secrets};
+use crate::config::{SIGNING_PREFIX, is_loopback_url, read_secrets};
 use crate::outbound::{OutboundError, OutboundRequest, USER_AGENT, send};
 use crate::parse::claude::limits::retry_after;
 use crate::quota::notice::target::{NoticeFormat, NoticeRoute, NoticeTarget, ntfy_topic};
 use crate::systemd;
-
-/// Bytes read of an answer.
-const ANSWER_BYTES_MAX: u64 = 4 << 10;
-/// Letters of an answer that are shown.
-const SHOWN_MAX: usize = 200;
 
 /// What every try needs.
 #[derive(Clone, Debug)]
@@ -28,16 +25,18 @@ pub struct DeliveryContext {
     pub variables: BTreeMap<String, OsString>,
     /// The name of this machine.
     pub host: Box<str>,
+    pub ending: Arc<HookEnding>,
 }
 
 impl DeliveryContext {
     #[must_use]
-    pub fn new(clock: Clock, variables: BTreeMap<String, OsString>) -> Self {
+    pub fn new(clock: Clock, variables: BTreeMap<String, OsString>, ending: Arc<HookEnding>) -> Self {
         let host = rustix::system::uname();
         Self {
             clock,
             variables,
             host: host.nodename().to_string_lossy().into(),
+            ending,
         }
     }
 }
@@ -65,34 +64,13 @@ fn post(
     let body = body(target.format, topic, outgoing);
     let seconds = context.clock.now().div_euclid(1000);
     let id = &*outgoing.numbered.id;
-    let (timestamp, mut signatures) = (seconds.to_string(), Vec::new());
-    let mut bearer = None;
-    if let Some(path) = &target.secret_file {
-        let secrets = match read_secrets(path) {
-            Ok(secrets) => secrets,
-            // It may be put right at any time.
-            Err(error) => {
-                return TryResult::Retry {
-                    why: error.to_string(),
-                    after: None,
-                };
-            }
-        };
-        for secret in secrets {
-            match sign(&secret, id, seconds, &body) {
-                Signed::Signature(signature) => signatures.push(signature),
-                Signed::Token => bearer = Some(Zeroizing::new(format!("Bearer {}", secret.as_str()))),
-                Signed::Nothing => {
-                    let why = format!(
-                        "the secret {} has a line whsec_ whose rest is not 24 to 64 bytes in base64",
-                        path.display()
-                    );
-                    return TryResult::Retry { why, after: None };
-                }
-            }
-        }
-    }
-    let signatures = signatures.join(" ");
+    let timestamp = seconds.to_string();
+    let secrets = signatures(target, id, seconds, &body).and_then(|signed| Ok((signed, bearer(target)?)));
+    let (signatures, bearer) = match secrets {
+        Ok(secrets) => secrets,
+        // They may be put right at any time.
+        Err(why) => return TryResult::Retry { why, after: None },
+    };
     let mut all = vec![
         ("Content-Type", "application/json"),
         ("User-Agent", USER_AGENT),
@@ -113,20 +91,13 @@ fn post(
         within: target.timeout,
     };
     match send(&request) {
-        Ok(mut answer) => {
-            let status = answer.status();
+        Ok(answer) => {
             let now = context.clock.now();
             let after = answer
                 .header("retry-after")
                 .and_then(|text| retry_after(text, now))
                 .map(|at| at.saturating_sub(now));
-            let said = if (200..300).contains(&status) {
-                String::new()
-            } else {
-                answer.beginning(ANSWER_BYTES_MAX)
-            };
-            let end = said.floor_char_boundary(SHOWN_MAX);
-            of_status(status, after, &said[..end])
+            of_status(answer.status(), after)
         }
         Err(error) => TryResult::Retry {
             why: match error {
@@ -138,24 +109,47 @@ fn post(
                     )
                 }
                 OutboundError::Long => "its answer is too long".to_owned(),
-                OutboundError::Other(why) => format!("no answer: {}", why.replace(url, "the address")),
+                OutboundError::Other(why) => format!("no answer: {why}"),
             },
             after: None,
         },
     }
 }
 
-/// What a line of the secret's file is for.
-#[cfg_attr(
-    not(feature = "outbound"),
-    expect(dead_code, reason = "nothing is signed without requests")
-)]
-enum Signed {
-    Signature(String),
-    /// It is sent as it is.
-    Token,
-    /// It begins like a key and is none.
-    Nothing,
+/// The signatures with all secrets of a target, separated by spaces; empty without any.
+fn signatures(target: &NoticeTarget, id: &str, seconds: i64, body: &str) -> Result<String, String> {
+    let Some(path) = &target.secret_file else {
+        return Ok(String::new());
+    };
+    let secrets = read_secrets(path).map_err(|error| error.to_string())?;
+    let signed: Option<Vec<String>> = secrets
+        .iter()
+        .map(|secret| sign(secret, id, seconds, body))
+        .collect();
+    // A line that signs nothing is an error: it would be an event that nobody can verify.
+    signed.map(|signed| signed.join(" ")).ok_or_else(|| {
+        let path = path.display();
+        let token = "an access token belongs into token_file";
+        format!("the secret {path} has a line that is not whsec_ and 24 to 64 bytes in base64; {token}")
+    })
+}
+
+/// The value of the header with the access token of a target.
+fn bearer(target: &NoticeTarget) -> Result<Option<Zeroizing<String>>, String> {
+    let Some(path) = &target.token_file else {
+        return Ok(None);
+    };
+    let tokens = read_secrets(path).map_err(|error| error.to_string())?;
+    match &tokens[..] {
+        [token] if token.starts_with(SIGNING_PREFIX) => {
+            let path = path.display();
+            Err(format!(
+                "the token {path} is a secret that signs, whsec_; it belongs into secret_file"
+            ))
+        }
+        [token] => Ok(Some(Zeroizing::new(format!("Bearer {}", token.as_str())))),
+        _ => Err(format!("the token {} has more than one line", path.display())),
+    }
 }
 
 /// A hint for a service: its unit shuts out other hosts, which shows as silence.
@@ -168,35 +162,18 @@ fn unit_hint(url: &str) -> &'static str {
 }
 
 #[cfg(feature = "outbound")]
-fn sign(secret: &str, id: &str, seconds: i64, body: &str) -> Signed {
-    use super::signature::{SIGNING_PREFIX, signature};
-    if !secret.starts_with(SIGNING_PREFIX) {
-        return Signed::Token;
-    }
-    signature(secret, id, seconds, body).map_or(Signed::Nothing, Signed::Signature)
-}
+use super::signature::signature as sign;
 
 #[cfg(not(feature = "outbound"))]
-fn sign(_: &str, _: &str, _: i64, _: &str) -> Signed {
-    Signed::Nothing
+const fn sign(_: &str, _: &str, _: i64, _: &str) -> Option<String> {
+    None
 }
 
-/// The reason why the secrets of a target cannot be used.
+/// The reason why the secrets or the token of a target cannot be used. Nothing is sent.
 #[must_use]
 pub fn secret_problem(target: &NoticeTarget) -> Option<String> {
-    let path = target.secret_file.as_ref()?;
-    match read_secrets(path) {
-        Err(error) => Some(error.to_string()),
-        Ok(secrets) => {
-            let is_no_key = |secret: &Zeroizing<String>| matches!(sign(secret, "", 0, ""), Signed::Nothing);
-            secrets.iter().any(is_no_key).then(|| {
-                format!(
-                    "the secret {} has a line whsec_ whose rest is not 24 to 64 bytes in base64",
-                    path.display()
-                )
-            })
-        }
-    }
+    let signed = signatures(target, "", 0, "").map(drop);
+    signed.and_then(|()| bearer(target).map(drop)).err()
 }
 
 fn run(
@@ -232,7 +209,7 @@ fn run(
     set("SENTENCE", Some(&notice.sentence));
     set("TEST", outgoing.is_test.then_some("true"));
     let input = standard(outgoing) + "\n";
-    let end = exec::run(words, &variables, &input, target.timeout);
+    let end = exec::run(words, &variables, &input, target.timeout, &context.ending);
     if !end.output.is_empty() {
         tracing::info!(target = &*target.name, id = &*outgoing.numbered.id, output = ?end.output, "the program said");
     }

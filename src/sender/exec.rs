@@ -1,19 +1,21 @@
 //! Programs as targets: no shell, a short environment, the event on standard input, a process group of their own.
 //!
-//! What a program started ends with it: the group is ended when the program has ended or its time is over.
+//! What a program started ends with it, unless it began a session or a group of its own: the group is ended when the
+//! program has ended, when its time is over, or when the collector ends.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Read, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use super::ending::HookEnding;
 use super::schedule::{TryResult, of_exit};
 
 /// Bytes kept of standard output and standard error together.
@@ -28,20 +30,27 @@ pub struct ExecEnd {
     pub output: String,
 }
 
-/// Runs a program until it ends, or until its time is over. Blocks.
+/// Runs a program until it ends, until its time is over, or until the collector ends. Blocks.
 pub fn run(
     words: &[String],
     variables: &BTreeMap<String, OsString>,
     input: &str,
     within: Duration,
+    ending: &HookEnding,
 ) -> ExecEnd {
-    let failed = |why: String| ExecEnd {
-        result: TryResult::Failed { why },
+    // A system without memory or descriptors, or a package that is being replaced: it may be put right at any time.
+    let later = |why: String| ExecEnd {
+        result: TryResult::Retry { why, after: None },
         output: String::new(),
     };
     let Some((program, arguments)) = words.split_first() else {
-        return failed("the command is empty".to_owned());
+        return later("the command is empty".to_owned());
     };
+    // Counted before the look, so that an end that begins now waits for it.
+    let _counted = ending.count();
+    if ending.is_begun() {
+        return later("the collector ends".to_owned());
+    }
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -54,12 +63,20 @@ pub fn run(
         .process_group(0);
     let child = match command.spawn() {
         Ok(child) => child,
-        Err(error) => return failed(format!("cannot run {program:?}: {error}")),
+        Err(error) => return later(format!("cannot run {program:?}: {error}")),
     };
-    match HookProcess::new(child).and_then(|running| running.finish(input, within)) {
+    match HookProcess::new(child).and_then(|running| running.finish(input, within, ending)) {
         Ok(end) => end,
-        Err(error) => failed(format!("cannot wait for {program:?}: {error}")),
+        Err(error) => later(format!("cannot wait for {program:?}: {error}")),
     }
+}
+
+/// The reason why a program is not followed any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Followed {
+    Ended,
+    TimeOver,
+    CollectorEnds,
 }
 
 /// A program that runs. Its group is killed when this goes out of scope before it ended.
@@ -89,36 +106,40 @@ impl HookProcess {
         }
     }
 
-    fn finish(mut self, input: &str, within: Duration) -> io::Result<ExecEnd> {
+    fn finish(mut self, input: &str, within: Duration, ending: &HookEnding) -> io::Result<ExecEnd> {
         let deadline = Instant::now() + within;
         if let Some(mut stdin) = self.child.stdin.take() {
             unblock(&stdin)?;
             // An event fits into the pipe; a program that does not read it needs none.
             let _ = stdin.write_all(input.as_bytes());
         }
-        let is_ended = self.follow(deadline)?;
-        if !is_ended {
+        let followed = self.follow(deadline, Some(ending))?;
+        if followed != Followed::Ended {
             self.signal(Signal::TERM);
-            self.follow(Instant::now() + TERM_WITHIN)?;
+            self.follow(Instant::now() + TERM_WITHIN, None)?;
         }
         // Before its number is given back: what it left behind ends too.
         self.signal(Signal::KILL);
         let status = self.child.wait()?;
         self.group = None;
-        let result = if is_ended {
-            of_exit(code_of(status))
-        } else {
-            TryResult::Retry {
-                why: format!("it did not end within {} ms and was ended", within.as_millis()),
-                after: None,
-            }
+        let why = match followed {
+            Followed::Ended => None,
+            Followed::TimeOver => Some(format!(
+                "it did not end within {} ms and was ended",
+                within.as_millis()
+            )),
+            Followed::CollectorEnds => Some("the collector ends, and ended it".to_owned()),
         };
+        let result = why.map_or_else(
+            || of_exit(status.code()),
+            |why| TryResult::Retry { why, after: None },
+        );
         let output = String::from_utf8_lossy(&self.output).into_owned();
         Ok(ExecEnd { result, output })
     }
 
-    /// Reads its output until it ends; false at the deadline.
-    fn follow(&mut self, deadline: Instant) -> io::Result<bool> {
+    /// Reads its output until it ends, until the deadline, or until the collector ends.
+    fn follow(&mut self, deadline: Instant, ending: Option<&HookEnding>) -> io::Result<Followed> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut fds = vec![PollFd::new(&self.ended, PollFlags::IN)];
@@ -134,6 +155,7 @@ impl HookProcess {
                     .iter()
                     .map(|pipe| PollFd::new(pipe, PollFlags::IN)),
             );
+            fds.extend(ending.map(|ending| PollFd::from_borrowed_fd(ending.signal(), PollFlags::IN)));
             let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
             let count = match poll(&mut fds, Some(&timeout)) {
                 Err(rustix::io::Errno::INTR) => continue,
@@ -141,14 +163,22 @@ impl HookProcess {
             };
             let is_ended = !fds[0].revents().is_empty();
             let is_over = count == 0 || Instant::now() >= deadline;
+            let collector_ends = ending.is_some_and(HookEnding::is_begun);
             drop(fds);
             let mut stdout = self.child.stdout.take();
             let mut stderr = self.child.stderr.take();
             drain(&mut stdout, &mut self.output, is_ended)?;
             drain(&mut stderr, &mut self.output, is_ended)?;
             (self.child.stdout, self.child.stderr) = (stdout, stderr);
-            if is_ended || is_over {
-                return Ok(is_ended);
+            // The end of the collector first: what ends then may have been ended by it.
+            if collector_ends {
+                return Ok(Followed::CollectorEnds);
+            }
+            if is_ended {
+                return Ok(Followed::Ended);
+            }
+            if is_over {
+                return Ok(Followed::TimeOver);
             }
         }
     }
@@ -168,10 +198,6 @@ impl Drop for HookProcess {
             let _ = self.child.wait();
         }
     }
-}
-
-fn code_of(status: ExitStatus) -> Option<i32> {
-    status.code()
 }
 
 fn unblock(fd: &impl AsFd) -> io::Result<()> {
@@ -226,7 +252,11 @@ mod tests {
             ("PATH".to_owned(), "/usr/bin:/bin".into()),
             ("OUT".to_owned(), folder.path().join("out").into()),
         ];
-        (run(&words, &variables.into(), "{\"a\":1}\n", within), folder)
+        let ending = HookEnding::new().unwrap();
+        (
+            run(&words, &variables.into(), "{\"a\":1}\n", within, &ending),
+            folder,
+        )
     }
 
     #[test]
@@ -250,11 +280,62 @@ mod tests {
         ] {
             assert_eq!(script(text, &[], WITHIN).0.result, expected, "{text}");
         }
-        let end = run(&["/no/such/hook".to_owned()], &BTreeMap::new(), "", WITHIN);
-        let TryResult::Failed { why } = end.result else {
-            panic!("{end:?}")
-        };
-        assert!(why.starts_with("cannot run \"/no/such/hook\""), "{why}");
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_started_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let busy = folder.path().join("busy");
+        fs::copy("/bin/true", &busy).unwrap();
+        // Open for writing: ETXTBSY, as while a package is replaced.
+        let _open = fs::OpenOptions::new().write(true).open(&busy).unwrap();
+        for program in ["/no/such/hook".to_owned(), busy.display().to_string()] {
+            let ending = HookEnding::new().unwrap();
+            let end = run(
+                std::slice::from_ref(&program),
+                &BTreeMap::new(),
+                "",
+                WITHIN,
+                &ending,
+            );
+            let TryResult::Retry { why, .. } = end.result else {
+                panic!("{end:?}")
+            };
+            assert!(why.starts_with(&format!("cannot run {program:?}: ")), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_program_ends_with_the_collector_and_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RWXU,
+            0,
+        )
+        .unwrap();
+        let ending = HookEnding::new().unwrap();
+        let words = ["/bin/sh", "-c", "echo > \"$1\"; exec sleep 1000", "hook"];
+        let mut words = words.map(str::to_owned).to_vec();
+        words.push(fifo.display().to_string());
+        let variables = [("PATH".to_owned(), "/usr/bin:/bin".into())].into();
+        std::thread::scope(|scope| {
+            let hook = scope.spawn(|| run(&words, &variables, "", WITHIN, &ending));
+            // It runs.
+            fs::read(&fifo).unwrap();
+            ending.begin();
+            let end = hook.join().unwrap();
+            let TryResult::Retry { why, .. } = end.result else {
+                panic!("{end:?}")
+            };
+            assert!(why.contains("the collector ends"), "{why}");
+        });
+        // None starts any more.
+        let end = run(&words, &variables, "", WITHIN, &ending);
+        assert!(matches!(end.result, TryResult::Retry { .. }), "{end:?}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::schedule::TryResult;
 use crate::committer::handle::WeakCommitterHandle;
 use crate::model::Millis;
 use crate::quota::notice::target::NoticeTarget;
-use crate::quota::notice::{NoticeKind, NoticePhase, NumberedNotice};
+use crate::quota::notice::{NoticeKind, NoticePhase, NumberedNotice, has_two_ways};
 use crate::store::{OutboxChange, Reader, StoreError};
 use crate::sync::lock;
 
@@ -21,20 +21,45 @@ pub(super) const FAILING_FROM: u32 = 3;
 /// Ids kept of events that were sent from memory.
 const EARLY_IDS_MAX: usize = 256;
 
-/// Events that were sent from memory: their rows are not sent again.
+/// A target and the id of an event that can come both from memory and from the outbox.
+type EarlyId = (Box<str>, Box<str>);
+
+/// Events that were sent from memory or have a row too: each is sent by one lane, once.
 #[derive(Debug, Default)]
-pub(super) struct EarlyIds(VecDeque<(Box<str>, Box<str>)>);
+pub(super) struct EarlyIds {
+    delivered: VecDeque<EarlyId>,
+    under_way: BTreeSet<EarlyId>,
+}
+
+/// The answer to a lane that wants to send.
+#[derive(Debug, PartialEq, Eq)]
+enum Claim {
+    /// It may; the claim ends with [`EarlyIds::release`].
+    Granted,
+    Delivered,
+    /// The other lane sends it.
+    UnderWay,
+}
 
 impl EarlyIds {
-    fn note(&mut self, target: &str, id: &str) {
-        if self.0.len() >= EARLY_IDS_MAX {
-            self.0.pop_front();
+    fn claim(&mut self, id: &EarlyId) -> Claim {
+        if self.delivered.contains(id) {
+            Claim::Delivered
+        } else if self.under_way.insert(id.clone()) {
+            Claim::Granted
+        } else {
+            Claim::UnderWay
         }
-        self.0.push_back((target.into(), id.into()));
     }
 
-    fn has(&self, target: &str, id: &str) -> bool {
-        self.0.iter().any(|(of, known)| **of == *target && **known == *id)
+    fn release(&mut self, id: EarlyId, is_done: bool) {
+        self.under_way.remove(&id);
+        if is_done && has_two_ways(&id.1) {
+            if self.delivered.len() >= EARLY_IDS_MAX {
+                self.delivered.pop_front();
+            }
+            self.delivered.push_back(id);
+        }
     }
 }
 
@@ -57,8 +82,10 @@ pub(super) struct LaneParts {
 pub(super) enum LaneEnd {
     /// Nothing waits.
     Nothing,
-    /// It was sent from memory before.
+    /// It was sent by the other way before.
     Repeated,
+    /// It is being sent by the other way.
+    UnderWay,
     /// Old events were dropped.
     Dropped,
     Sent,
@@ -161,13 +188,9 @@ impl LaneParts {
                 phase,
             });
         };
-        if lock(&self.delivered_early).has(&self.target.name, &numbered.id) {
-            finish(NoticePhase::Sent);
-            return (numbered.id, LaneEnd::Repeated);
-        }
-        let end = self.send(&numbered, Some(place.0));
+        let end = self.send_once(&numbered, Some(place.0));
         match &end {
-            LaneEnd::Sent => finish(NoticePhase::Sent),
+            LaneEnd::Sent | LaneEnd::Repeated => finish(NoticePhase::Sent),
             LaneEnd::Failed(_) => finish(NoticePhase::Failed),
             LaneEnd::Retry { .. } if self.failed.0 + 1 == FAILING_FROM => change(OutboxChange::Unreached {
                 target: target(),
@@ -179,17 +202,24 @@ impl LaneParts {
     }
 
     fn send_early(&self, numbered: &NumberedNotice) -> LaneEnd {
-        if lock(&self.delivered_early).has(&self.target.name, &numbered.id) {
-            return LaneEnd::Repeated;
-        }
         let age = self.context.clock.now().saturating_sub(numbered.notice.at);
         if age > self.target.max_age {
             return LaneEnd::Dropped;
         }
-        let end = self.send(numbered, None);
-        if matches!(end, LaneEnd::Sent | LaneEnd::Failed(_)) {
-            lock(&self.delivered_early).note(&self.target.name, &numbered.id);
+        self.send_once(numbered, None)
+    }
+
+    /// Sends an event unless it was sent by the other way, or is being sent by it.
+    fn send_once(&self, numbered: &NumberedNotice, sequence: Option<u64>) -> LaneEnd {
+        let id = (self.target.name.clone(), numbered.id.clone());
+        match lock(&self.delivered_early).claim(&id) {
+            Claim::Granted => {}
+            Claim::Delivered => return LaneEnd::Repeated,
+            Claim::UnderWay => return LaneEnd::UnderWay,
         }
+        let end = self.send(numbered, sequence);
+        let is_done = matches!(end, LaneEnd::Sent | LaneEnd::Failed(_));
+        lock(&self.delivered_early).release(id, is_done);
         end
     }
 
@@ -199,6 +229,7 @@ impl LaneParts {
             sequence,
             host: &self.context.host,
             is_test: false,
+            max_age: self.target.max_age,
         };
         tracing::debug!(
             target = &*self.target.name,
@@ -208,7 +239,44 @@ impl LaneParts {
         match deliver(&self.target, &outgoing, &self.context) {
             TryResult::Sent => LaneEnd::Sent,
             TryResult::Retry { why, after } => LaneEnd::Retry { why, after },
+            // Its end may be that of the collector: the next one decides.
+            TryResult::Failed { why } if self.context.ending.is_begun() => {
+                LaneEnd::Retry { why, after: None }
+            }
             TryResult::Failed { why } => LaneEnd::Failed(why),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::notice::causes::of_trouble;
+    use crate::quota::notice::id_of;
+
+    #[test]
+    fn an_event_from_memory_and_its_row_are_one() {
+        let of_a = |id: Box<str>| -> EarlyId { ("a".into(), id) };
+        let health = of_a(of_trouble(1, "degraded", None, 7).id.unwrap());
+        let mut ids = EarlyIds::default();
+        assert_eq!(ids.claim(&health), Claim::Granted);
+        assert_eq!(ids.claim(&health), Claim::UnderWay);
+        assert_eq!(ids.claim(&("b".into(), health.1.clone())), Claim::Granted);
+        // A try that failed leaves it to either.
+        ids.release(health.clone(), false);
+        assert_eq!(ids.claim(&health), Claim::Granted);
+        ids.release(health.clone(), true);
+        assert_eq!(ids.claim(&health), Claim::Delivered);
+    }
+
+    #[test]
+    fn other_events_take_no_place() {
+        let mut ids = EarlyIds::default();
+        for sequence in 0..1000 {
+            let id: EarlyId = ("a".into(), id_of(sequence, 0));
+            assert_eq!(ids.claim(&id), Claim::Granted);
+            ids.release(id, true);
+        }
+        assert!(ids.delivered.is_empty() && ids.under_way.is_empty());
     }
 }

@@ -7,6 +7,7 @@
 pub mod board;
 pub mod body;
 pub mod delivery;
+pub mod ending;
 mod exec;
 mod lane;
 pub mod schedule;
@@ -33,6 +34,7 @@ use crate::quota::notice::{NoticePhase, NumberedNotice};
 use crate::store::Reader;
 use board::{NotifyBoard, SendOutcome};
 use delivery::DeliveryContext;
+use ending::HookEnding;
 use lane::{EarlyIds, FAILING_FROM, LaneEnd, LaneParts, LaneReport};
 use schedule::pause;
 
@@ -40,10 +42,12 @@ use schedule::pause;
 pub const EARLY_WAITING_MAX: usize = 16;
 /// Reports of threads that wait for the actor.
 const REPORTS_WAITING_MAX: usize = 128;
-/// Pause after an error of the store.
+/// Pause after an error of the store, and while an earlier thread of the target sends the event.
 const STORE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Longest sleep: a clock that is set goes unnoticed no longer.
 const SLEEP_MAX: Duration = Duration::from_mins(1);
+/// A new event ends a pause after failures within this time: the pause may be longer than the event is wanted.
+const FRESH_WITHIN: Duration = Duration::from_secs(30);
 
 /// The parts that the sender needs.
 #[derive(Debug)]
@@ -58,6 +62,7 @@ pub struct SendersSetup {
     /// Events that cannot be committed at present.
     pub early: mpsc::Receiver<NumberedNotice>,
     pub stop: CancellationToken,
+    pub ending: Arc<HookEnding>,
 }
 
 /// One target, or its events from memory: at most one thread at a time.
@@ -66,19 +71,30 @@ struct Lane {
     is_busy: bool,
     /// Something came while it was busy.
     again: bool,
+    /// The receiver named the time of the next try.
+    waits_as_asked: bool,
     tries: u32,
+    /// The other lane sends the event that is first in this one.
+    waits_for_other: bool,
     /// The next try; `None` with nothing to do.
     due: Option<Instant>,
 }
 
 impl Lane {
-    /// Something waits: tried now, or at the end of the pause.
+    /// Something waits: tried now, in a pause after failures soon, so that it is not over before the pause is.
     fn wake(&mut self) {
         if self.is_busy {
             self.again = true;
-        } else if self.tries == 0 {
-            self.due = Some(Instant::now());
+            return;
         }
+        if self.waits_as_asked {
+            return;
+        }
+        let soon = match self.tries {
+            0 => Instant::now(),
+            _ => Instant::now() + FRESH_WITHIN,
+        };
+        self.due = Some(self.due.map_or(soon, |due| due.min(soon)));
     }
 }
 
@@ -90,6 +106,17 @@ struct Addressed {
     /// Events from memory.
     early: Lane,
     memory: VecDeque<NumberedNotice>,
+}
+
+impl Addressed {
+    /// What waits is tried at once, whatever failed before.
+    fn make_due(&mut self) {
+        for lane in [&mut self.stored, &mut self.early] {
+            lane.tries = 0;
+            lane.waits_as_asked = false;
+            lane.wake();
+        }
+    }
 }
 
 /// The actor.
@@ -118,7 +145,7 @@ impl Senders {
         }
     }
 
-    /// Sends until it is stopped. Threads that hang end with the process.
+    /// Sends until it is stopped. Requests that hang end with the process, programs by [`HookEnding`].
     pub async fn run(mut self) {
         let stop = self.setup.stop.clone();
         stop.run_until_cancelled(self.work()).await;
@@ -151,6 +178,11 @@ impl Senders {
                         }
                     }
                 },
+                reached = self.setup.board.taken() => {
+                    for name in &reached {
+                        self.targets.get_mut(name).into_iter().for_each(Addressed::make_due);
+                    }
+                }
                 Some(early) = self.setup.early.recv() => self.remember(&early),
                 Some(report) = self.reports.recv() => self.take(report),
                 () = tokio::time::sleep_until(next) => {}
@@ -158,7 +190,7 @@ impl Senders {
         }
     }
 
-    /// Takes over the configured targets. One whose settings changed is tried at once.
+    /// Takes over the configured targets. What waits is tried at once, as the reload may be the repair.
     fn take_settings(&mut self) {
         let settings = Arc::clone(&self.setup.settings.borrow_and_update());
         let targets = &settings.notify.targets;
@@ -166,27 +198,16 @@ impl Senders {
         self.targets.retain(|name, _| is_known(name));
         self.setup.board.retain(is_known);
         for target in targets.iter() {
-            match self.targets.get_mut(&target.name) {
-                Some(known) if known.target == *target => {}
-                Some(known) => {
-                    known.target = target.clone();
-                    known.stored.tries = 0;
-                    known.early.tries = 0;
-                    known.stored.wake();
-                    known.early.wake();
-                }
-                None => {
-                    let mut addressed = Addressed {
-                        target: target.clone(),
-                        stored: Lane::default(),
-                        early: Lane::default(),
-                        memory: VecDeque::new(),
-                    };
-                    addressed.stored.wake();
-                    self.setup.board.change(&target.name, |_| {});
-                    self.targets.insert(target.name.clone(), addressed);
-                }
-            }
+            let name = &target.name;
+            let addressed = self.targets.entry(name.clone()).or_insert_with(|| Addressed {
+                target: target.clone(),
+                stored: Lane::default(),
+                early: Lane::default(),
+                memory: VecDeque::new(),
+            });
+            addressed.target = target.clone();
+            addressed.make_due();
+            self.setup.board.change(name, |_| {});
         }
         let names = targets.iter().map(|target| target.name.clone()).collect();
         lane::drop_unknown(names, self.setup.store.clone(), self.setup.writes.clone());
@@ -239,7 +260,11 @@ impl Senders {
                 failed: (tries, since),
                 early,
                 delivered_early: Arc::clone(&self.delivered_early),
-                context: DeliveryContext::new(self.setup.clock, settings.notify.variables.clone()),
+                context: DeliveryContext::new(
+                    self.setup.clock,
+                    settings.notify.variables.clone(),
+                    Arc::clone(&self.setup.ending),
+                ),
                 store: self.setup.store.clone(),
                 writes: self.setup.writes.clone(),
                 reports: self.sender.clone(),
@@ -272,12 +297,15 @@ impl Senders {
             return;
         };
         let is_early = report.early.is_some();
-        let lane = if is_early {
-            &mut addressed.early
+        let (lane, other) = if is_early {
+            (&mut addressed.early, &mut addressed.stored)
         } else {
-            &mut addressed.stored
+            (&mut addressed.stored, &mut addressed.early)
         };
         lane.is_busy = false;
+        if std::mem::take(&mut other.waits_for_other) {
+            other.due = Some(Instant::now());
+        }
         let name = &*report.target;
         match report.end {
             LaneEnd::Nothing => {
@@ -285,6 +313,12 @@ impl Senders {
                 return;
             }
             LaneEnd::Repeated => lane.due = Some(Instant::now()),
+            LaneEnd::UnderWay => {
+                // Else the report of the other lane was here already, or its target was configured anew.
+                lane.waits_for_other = other.is_busy;
+                lane.due = (!other.is_busy).then(|| Instant::now() + STORE_AGAIN_AFTER);
+                return;
+            }
             LaneEnd::Dropped => {
                 lane.due = Some(Instant::now());
                 if is_early {
@@ -299,6 +333,7 @@ impl Senders {
             }
             LaneEnd::Sent => {
                 lane.tries = 0;
+                lane.waits_as_asked = false;
                 lane.due = Some(Instant::now());
                 board.count(name, SendOutcome::Sent, 1);
                 sent(&board, name, now);
@@ -306,6 +341,7 @@ impl Senders {
             }
             LaneEnd::Failed(why) => {
                 lane.tries = 0;
+                lane.waits_as_asked = false;
                 lane.due = Some(Instant::now());
                 board.count(name, SendOutcome::Failed, 1);
                 tracing::warn!(
@@ -321,6 +357,12 @@ impl Senders {
                     || pause(lane.tries, random),
                     |after| Duration::from_millis(u64::try_from(after).unwrap_or(0)),
                 );
+                lane.waits_as_asked = after.is_some();
+                let span = if lane.again && !lane.waits_as_asked {
+                    span.min(FRESH_WITHIN)
+                } else {
+                    span
+                };
                 lane.due = Some(Instant::now() + span);
                 board.count(name, SendOutcome::Retried, 1);
                 let (seconds, tries) = (span.as_secs(), lane.tries);
@@ -364,4 +406,29 @@ fn failed(board: &NotifyBoard, target: &str, error: (Millis, String), is_failing
         status.error = Some(error);
         status.is_failing |= is_failing;
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_event_ends_a_pause_soon_unless_the_receiver_asked_for_it() {
+        let (start, hour) = (Instant::now(), Duration::from_hours(1));
+        let lane = |tries, waits_as_asked| Lane {
+            tries,
+            waits_as_asked,
+            due: Some(start + hour),
+            ..Lane::default()
+        };
+        for (mut lane, from, to) in [
+            (lane(0, false), Duration::ZERO, hour / 2),
+            (lane(5, false), FRESH_WITHIN, hour / 2),
+            (lane(5, true), hour, hour),
+        ] {
+            lane.wake();
+            let wait = lane.due.expect("it was due") - start;
+            assert!(wait >= from && wait <= to, "{wait:?}");
+        }
+    }
 }

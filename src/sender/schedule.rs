@@ -18,6 +18,9 @@ const JITTER_PART: u32 = 5;
 /// Longest wait that a receiver can ask for, in milliseconds.
 const RETRY_AFTER_MAX_MS: Millis = HOUR_MS;
 
+/// Exit codes by which a shell says that HUP, INT, KILL or TERM ended its command.
+const SIGNALLED: [i32; 4] = [129, 130, 137, 143];
+
 /// The result of one try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TryResult {
@@ -43,40 +46,45 @@ pub fn pause(failed: u32, random: u64) -> Duration {
     pause.saturating_sub(Duration::from_millis(span)) + shift
 }
 
-/// The meaning of a status. `retry_after` is in milliseconds from now on.
+/// The meaning of a status. `retry_after` is in milliseconds from now on. The body of an answer is not shown: receivers
+/// repeat the address in it, whose path may be the secret.
 #[must_use]
-pub fn of_status(status: u16, retry_after: Option<Millis>, body: &str) -> TryResult {
-    let said = body.trim();
-    let said = if said.is_empty() {
-        String::new()
-    } else {
-        format!(": {said:?}")
-    };
+pub fn of_status(status: u16, retry_after: Option<Millis>) -> TryResult {
+    let said = format!("it answered {status}: {}", meaning(status));
     match status {
         200..=299 => TryResult::Sent,
-        300..=399 => TryResult::Failed {
-            why: format!(
-                "it answered {status}, a redirect, which is not followed; write the address that answers"
-            ),
-        },
         408 | 425 | 429 => TryResult::Retry {
-            why: format!("it answered {status}{said}"),
+            why: said,
             after: retry_after.map(|after| after.clamp(0, RETRY_AFTER_MAX_MS)),
         },
-        410 => TryResult::Failed {
-            why: "it answered 410: this address takes no events any more".to_owned(),
-        },
-        400..=499 => TryResult::Failed {
-            why: format!("it answered {status}{said}"),
-        },
+        300..=499 => TryResult::Failed { why: said },
         _ => TryResult::Retry {
-            why: format!("it answered {status}{said}"),
+            why: said,
             after: retry_after.map(|after| after.clamp(0, RETRY_AFTER_MAX_MS)),
         },
     }
 }
 
-/// The meaning of the end of a program.
+/// A status in words.
+const fn meaning(status: u16) -> &'static str {
+    match status {
+        300..=399 => "a redirect, which is not followed; write the address that answers",
+        400 | 422 => "it cannot read the event; is `format` the one that it takes?",
+        401 | 403 => "it does not let the collector in; check its secret or token, and the address",
+        404 => "it has nothing at this address",
+        405 => "this address takes no POST",
+        408 => "the request took it too long",
+        410 => "this address takes no events any more",
+        413 => "the event is too long for it",
+        425 | 429 => "it wants fewer requests",
+        400..=499 => "it refuses the event",
+        502..=504 => "the receiver behind it is not reachable",
+        500..=599 => "it has an error of its own",
+        _ => "this is no answer to an event",
+    }
+}
+
+/// The meaning of the end of a program. A shell whose command was ended by a signal ends with 128 and its number.
 #[must_use]
 pub fn of_exit(code: Option<i32>) -> TryResult {
     match code {
@@ -85,11 +93,17 @@ pub fn of_exit(code: Option<i32>) -> TryResult {
             why: "it ended with 75, to be tried again".to_owned(),
             after: None,
         },
+        Some(code) if SIGNALLED.contains(&code) => TryResult::Retry {
+            why: format!("it ended with {code}: a command in it was ended by a signal"),
+            after: None,
+        },
         Some(code) => TryResult::Failed {
             why: format!("it ended with {code}"),
         },
-        None => TryResult::Failed {
+        // By the end of the service, by the kernel without memory, or by a person: not by the event.
+        None => TryResult::Retry {
             why: "it was ended by a signal".to_owned(),
+            after: None,
         },
     }
 }
@@ -123,10 +137,10 @@ mod tests {
 
     #[test]
     fn a_status_decides_whether_it_is_tried_again() {
-        let is_retry = |status| matches!(of_status(status, None, ""), TryResult::Retry { .. });
-        let is_failed = |status| matches!(of_status(status, None, ""), TryResult::Failed { .. });
+        let is_retry = |status| matches!(of_status(status, None), TryResult::Retry { .. });
+        let is_failed = |status| matches!(of_status(status, None), TryResult::Failed { .. });
         for status in [200, 202, 204, 299] {
-            assert_eq!(of_status(status, None, "x"), TryResult::Sent);
+            assert_eq!(of_status(status, None), TryResult::Sent);
         }
         for status in [408, 425, 429, 500, 502, 503, 599] {
             assert!(is_retry(status), "{status}");
@@ -135,8 +149,8 @@ mod tests {
             assert!(is_failed(status), "{status}");
         }
         for (asked, after) in [(7_000, 7_000), (-1, 0), (90 * HOUR_MS, HOUR_MS)] {
-            let said = of_status(429, Some(asked), "slow \"down\"\n");
-            let why = "it answered 429: \"slow \\\"down\\\"\"".to_owned();
+            let said = of_status(429, Some(asked));
+            let why = "it answered 429: it wants fewer requests".to_owned();
             assert_eq!(
                 said,
                 TryResult::Retry {
@@ -150,8 +164,10 @@ mod tests {
     #[test]
     fn an_exit_code_decides_likewise() {
         assert_eq!(of_exit(Some(0)), TryResult::Sent);
-        assert!(matches!(of_exit(Some(75)), TryResult::Retry { .. }));
-        for code in [Some(1), Some(127), None] {
+        for code in [Some(75), Some(137), Some(143), None] {
+            assert!(matches!(of_exit(code), TryResult::Retry { .. }));
+        }
+        for code in [Some(1), Some(127), Some(128)] {
             assert!(matches!(of_exit(code), TryResult::Failed { .. }));
         }
     }

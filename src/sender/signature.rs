@@ -6,8 +6,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// The beginning of a secret that signs.
-pub const SIGNING_PREFIX: &str = "whsec_";
+use crate::config::SIGNING_PREFIX;
+
 /// Allowed length of a key, in bytes.
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 

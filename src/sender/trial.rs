@@ -35,6 +35,7 @@ pub async fn try_now(target: NoticeTarget, kind: NoticeKind, context: DeliveryCo
                 sequence: None,
                 host: &context.host,
                 is_test: true,
+                max_age: target.max_age,
             };
             let began = Instant::now();
             let result = deliver(&target, &outgoing, &context);

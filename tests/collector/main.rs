@@ -42,6 +42,7 @@ mod metrics;
 mod mounts;
 mod notify;
 mod notify_causes;
+mod notify_faults;
 mod notify_kills;
 mod notify_trouble;
 mod observations;

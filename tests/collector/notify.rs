@@ -377,7 +377,7 @@ fn a_test_is_marked_and_says_what_is_wrong() {
         (
             &["notify", "test", "a"][..],
             1,
-            "a did not take a test of window.threshold: it answered 500: \"no\"",
+            "a did not take a test of window.threshold: it answered 500: it has an error of its own",
         ),
         (
             &["notify", "test", "s"],

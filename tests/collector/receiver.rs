@@ -17,6 +17,8 @@ const REQUESTS_MAX: usize = 1024;
 #[derive(Clone, Copy, Debug)]
 pub enum Reaction {
     Status(u16, &'static str),
+    /// This status, and a body that repeats the path.
+    Echo(u16),
     /// The connection ends without an answer.
     Close,
     /// The connection ends in the middle of the head.
@@ -128,12 +130,24 @@ fn react(mut stream: TcpStream, left: &Mutex<Vec<Reaction>>, hooks: &SyncSender<
         if left.len() > 1 { left.remove(0) } else { left[0] }
     };
     let body = String::from_utf8(body).unwrap();
-    let _ = hooks.send(Hook { path, headers, body });
-    let _ = play(&mut stream, reaction);
+    let _ = hooks.send(Hook {
+        path: path.clone(),
+        headers,
+        body,
+    });
+    let _ = play(&mut stream, reaction, &path);
 }
 
-fn play(stream: &mut TcpStream, reaction: Reaction) -> std::io::Result<()> {
+fn play(stream: &mut TcpStream, reaction: Reaction, path: &str) -> std::io::Result<()> {
     match reaction {
+        Reaction::Echo(status) => {
+            let body = format!("Cannot POST {path}");
+            write!(
+                stream,
+                "HTTP/1.1 {status} {path}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+        }
         Reaction::Status(status, headers) => write!(
             stream,
             "HTTP/1.1 {status} X\r\nConnection: close\r\n{headers}Content-Length: 2\r\n\r\nno"

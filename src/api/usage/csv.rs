@@ -81,7 +81,7 @@ pub fn response(usage: &wire::Usage) -> Result<Response, Problem> {
     let written = write(usage).map_err(|error| {
         tracing::error!(%error, "the CSV was not written");
         Problem::new(
-            axum::http::StatusCode::INTERNAL_SERVER_ERROR,
+            http::StatusCode::INTERNAL_SERVER_ERROR,
             "internal error",
             "see the collector's log",
         )

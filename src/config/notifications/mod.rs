@@ -47,7 +47,12 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "secret_file",
         "\"\"",
-        "File with the secret of a webhook, relative to $CREDENTIALS_DIRECTORY if that is set: lines whsec_... sign, another line is sent as a bearer token.",
+        "File with the secret of a webhook, one or more lines whsec_... that sign; relative to $CREDENTIALS_DIRECTORY if that is set, else to the folder of this file.",
+    ),
+    key(
+        "token_file",
+        "\"\"",
+        "File with an access token, one line that is sent as `Authorization: Bearer ...`; relative like secret_file.",
     ),
     key(
         "format",
@@ -77,6 +82,7 @@ pub struct PartialNotify {
     pub url: Option<String>,
     pub exec: Option<List>,
     pub secret_file: Option<std::path::PathBuf>,
+    pub token_file: Option<std::path::PathBuf>,
     pub format: Option<NoticeFormat>,
     pub timeout: Option<Period>,
     pub max_age: Option<Period>,
@@ -183,8 +189,13 @@ pub fn rows(target: &NoticeTarget) -> Vec<(&'static str, String)> {
             rows.push(("exec", toml::Value::from(shown).to_string()));
         }
     }
-    if let Some(path) = &target.secret_file {
-        rows.push(("secret_file", text(&path.display().to_string())));
+    for (key, path) in [
+        ("secret_file", &target.secret_file),
+        ("token_file", &target.token_file),
+    ] {
+        if let Some(path) = path {
+            rows.push((key, text(&path.display().to_string())));
+        }
     }
     rows.push(("timeout", period(target.timeout)));
     let max_age = Duration::from_millis(target.max_age.unsigned_abs());

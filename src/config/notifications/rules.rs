@@ -1,7 +1,7 @@
 //! The checks of `[[notify]]`.
 
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use strum::VariantArray as _;
@@ -93,15 +93,17 @@ impl TargetCheck<'_> {
         if let Err(problem) = within(&max_age, &MAX_AGE_RANGE) {
             self.refuse("max_age", problem);
         }
-        let secret = given.secret_file.as_ref();
+        let file = |path: &Option<PathBuf>| {
+            let path = path.as_ref().filter(|path| !path.as_os_str().is_empty())?;
+            Some(base.join(path))
+        };
         NoticeTarget {
             name: given.name.as_deref().unwrap_or_default().into(),
             events: self.events(),
             matches: self.matches(),
             route: self.route(),
-            secret_file: secret
-                .filter(|path| !path.as_os_str().is_empty())
-                .map(|path| base.join(path)),
+            secret_file: file(&given.secret_file),
+            token_file: file(&given.token_file),
             format: given.format.unwrap_or_default(),
             timeout: timeout.0,
             max_age: Millis::try_from(max_age.0.as_millis()).unwrap_or(Millis::MAX),
@@ -224,6 +226,7 @@ impl TargetCheck<'_> {
         }
         let of_urls = [
             ("secret_file", self.given.secret_file.is_some()),
+            ("token_file", self.given.token_file.is_some()),
             (
                 "format",
                 self.given

@@ -12,6 +12,8 @@ use crate::config::file::open_regular;
 const FILE_BYTES_MAX: u64 = 16 << 10;
 /// Most secrets: more than two are no rotation.
 const SECRETS_MAX: usize = 4;
+/// The beginning of a secret that signs.
+pub const SIGNING_PREFIX: &str = "whsec_";
 /// Permission bits of others.
 const MODE_OTHERS: u32 = 0o007;
 

@@ -1,5 +1,6 @@
 //! The targets of notifications.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::super::NotifySettings;
@@ -31,7 +32,11 @@ impl Resolver<'_> {
         };
         self.origins.insert("notify", Origin::File(file.path.clone()));
         let base = self.environment.directory("CREDENTIALS_DIRECTORY");
-        let base = base.unwrap_or_else(|| self.environment.cwd.clone());
+        // The working directory of a service is none of the operator's.
+        let beside = || self.environment.cwd.join(&file.path).parent().map(PathBuf::from);
+        let base = base
+            .or_else(beside)
+            .unwrap_or_else(|| self.environment.cwd.clone());
         let is_whole = !self.mistakes.is_about("notify");
         let (targets, mistakes) = check_targets(&given, &base, is_whole, !self.environment.has_files);
         let mut mistakes: Vec<_> = mistakes

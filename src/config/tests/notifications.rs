@@ -24,7 +24,7 @@ fn a_target_is_read_with_its_defaults() {
     let (_folder, environment) = home(
         "[[notify]]\nname = \"oncall\"\nevents = [\"window.threshold\", \"account.*\"]\n\
          match = { account = \"max-*\", threshold = 90 }\nurl = \"https://a.example/x?token=y\"\n\
-         secret_file = \"s\"\nformat = \"ntfy\"\ntimeout = \"2s\"\nmax_age = \"10m\"\n\
+         secret_file = \"s\"\ntoken_file = \"/etc/token\"\nformat = \"ntfy\"\ntimeout = \"2s\"\nmax_age = \"10m\"\n\
          [[notify]]\nname = \"page\"\nevents = \"*\"\nexec = [\"/bin/page\", \"--secret=1\"]\n",
     );
     let environment = with(environment, &[("CREDENTIALS_DIRECTORY", "/run/credentials/t")]);
@@ -41,6 +41,7 @@ fn a_target_is_read_with_its_defaults() {
         (NoticeFormat::Ntfy, Duration::from_secs(2), 600_000)
     );
     assert_eq!(oncall.matches.threshold, Some(90));
+    assert_eq!(oncall.token_file.as_deref(), Some(Path::new("/etc/token")));
     assert_eq!(
         (page.format, page.timeout, page.max_age),
         (NoticeFormat::Standard, Duration::from_secs(10), 3_600_000)
@@ -73,6 +74,17 @@ fn a_target_is_read_with_its_defaults() {
 }
 
 #[test]
+fn a_secret_without_credentials_is_beside_the_configuration() {
+    let target = "[[notify]]\nname = \"a\"\nevents = [\"*\"]\nurl = \"https://a\"\n";
+    let (folder, environment) = home(&format!("{target}secret_file = \"s\"\ntoken_file = \"x/t\"\n"));
+    let settings = load(&environment).unwrap();
+    let found = &settings.notify.targets[0];
+    let beside = folder.path().join(".config/tokentail");
+    assert_eq!(found.secret_file, Some(beside.join("s")));
+    assert_eq!(found.token_file, Some(beside.join("x/t")));
+}
+
+#[test]
 fn mistakes_have_a_place_and_a_hint() {
     for (text, expected) in [
         (
@@ -90,6 +102,14 @@ fn mistakes_have_a_place_and_a_hint() {
         (
             "events = [\"*\"]\nurl = \"https://me@a.example/SECRET\"",
             "4:1: `notify.url`: \"https://me@a.example/...\" is no address",
+        ),
+        (
+            "events = [\"*\"]\nurl = \"http://[::1]evil.com/SECRET\"",
+            "4:1: `notify.url`: \"http://[::1]evil.com/...\" is no address",
+        ),
+        (
+            "events = [\"*\"]\nurl = \"https://x:99999/\"",
+            "4:1: `notify.url`: \"https://x:99999/...\" is no address",
         ),
         ("events = [\"*\"]", "1:1: `notify.url`: url or exec is missing"),
         (

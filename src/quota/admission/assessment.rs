@@ -52,6 +52,8 @@ pub struct BlockReason {
     pub source: Box<str>,
     /// The window, if the cause is one.
     pub window: Option<Box<str>>,
+    /// The time of the reading, of the mark, or of the overrun.
+    pub since: Millis,
 }
 
 impl BlockReason {
@@ -63,12 +65,19 @@ impl BlockReason {
             reason: cause.reason,
             source: cause.source,
             window: name.map(Box::from),
+            since: cause.since,
         }
     }
 
     fn end(&self) -> Millis {
         self.until.unwrap_or(UNTIL_TAKEN_BACK)
     }
+}
+
+/// The cause that decides the wait: the one that ends last, of equal ends the first.
+#[must_use]
+pub fn gravest(causes: &[BlockReason]) -> Option<&BlockReason> {
+    causes.iter().rev().max_by_key(|reason| reason.end())
 }
 
 /// A binding window and its state now.
@@ -96,8 +105,7 @@ pub fn assess(candidate: &Candidate, now: Millis) -> Assessment {
         .collect();
     let paid_until = overage::paid_until(candidate.overage, &candidate.windows, model.as_deref(), now);
     let causes = block_reasons(candidate, &bound, model.as_deref(), paid_until, now);
-    // The cause that ends last decides the wait; of equal ends the first.
-    let gravest = causes.iter().rev().max_by_key(|reason| reason.end());
+    let gravest = gravest(&causes);
     let (state, reason, why) = match gravest {
         Some(block) => (
             AccountVerdict::Exhausted,

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Latch, LatchChange, LatchKey, Notice, NoticeKind};
-use crate::model::{AccountId, MINUTE_MS, Millis, window_name};
-use crate::quota::admission::{AccountVerdict, Assessment};
+use super::{HEALTH_ID, Latch, LatchChange, LatchKey, Notice, NoticeKind};
+use crate::model::{AccountId, MINUTE_MS, Millis};
+use crate::quota::admission::{AccountVerdict, Assessment, gravest};
 use crate::quota::pace::projected_exhaustion_at;
 use crate::quota::window::{RESET_JITTER_MS, WindowState, view};
+use crate::quota::window_name;
 
 /// The latches that are set.
 pub type Latches = BTreeMap<LatchKey, Latch>;
@@ -32,7 +33,8 @@ impl WindowSubject<'_> {
     fn notice(&self, kind: NoticeKind, state: &WindowState, at: Millis, what: &str) -> Notice {
         let reset_at = state.over_at();
         let resets = reset_at.map_or_else(String::new, |reset| format!(", resets at {}", clock_time(reset)));
-        let sentence = format!("{}: {} {what}{resets}", self.account, self.name);
+        let name = window_name::in_words(self.name);
+        let sentence = format!("{}: {name} {what}{resets}", self.account);
         Notice {
             account: Some(self.account.clone()),
             bucket: Some(self.name.into()),
@@ -134,13 +136,18 @@ pub fn of_account(latches: &Latches, now_is: &Assessment, now: Millis) -> Option
         // Unknown is neither.
         _ => return None,
     };
+    let cause = gravest(&now_is.causes).filter(|_| to.is_some());
     let notice = Notice {
         account: Some(now_is.account.clone()),
         reset_at: now_is.until.filter(|_| to.is_some()),
-        source: now_is.source.map(|source| source.into_str().into()),
-        observed_at: now_is.observed_at,
+        source: match cause {
+            Some(cause) => Some(cause.source.clone()),
+            None => now_is.source.map(|source| source.into_str().into()),
+        },
+        // The reading that blocks may be newer than the share that is shown.
+        observed_at: cause.map(|cause| cause.since).or(now_is.observed_at),
         reason: Some(now_is.reason.into_str().into()),
-        ..Notice::new(kind, now, &now_is.sentence)
+        ..Notice::new(kind, now, &account_sentence(now_is))
     };
     Some(LatchChange {
         key,
@@ -148,6 +155,26 @@ pub fn of_account(latches: &Latches, now_is: &Assessment, now: Millis) -> Option
         notice: Some(notice),
         id: None,
     })
+}
+
+/// The verdict in words that stay true: an event may be read long after it was made.
+fn account_sentence(now_is: &Assessment) -> String {
+    let account = &now_is.account;
+    if let Some(cause) = gravest(&now_is.causes) {
+        let end = match now_is.until {
+            Some(until) => format!("free again at {}", clock_time(until)),
+            None => "without an end that is known".to_owned(),
+        };
+        return format!("{account} is blocked: {}, {end}", cause.reason);
+    }
+    let room = match (&now_is.window, now_is.headroom) {
+        (Some(window), Some(left)) => {
+            let window = window_name::in_words(window);
+            format!(": {window} has {:.0} % left", (left.max(0.0) * 100.0).floor())
+        }
+        _ => String::new(),
+    };
+    format!("{account} is free again{room}")
 }
 
 /// The use of a day's tokens.
@@ -316,14 +343,14 @@ pub fn of_trouble(level: u8, status: &str, reason: Option<&str>, since: Millis) 
         ..Notice::new(
             NoticeKind::HealthDegraded,
             since,
-            &format!("the collector is {status}{reason}"),
+            &format!("the collector is {status} since {}{reason}", clock_time(since)),
         )
     };
     LatchChange {
         key: key(NoticeKind::HealthDegraded, ""),
         to: Some(latch(level, since)),
         notice: Some(notice),
-        id: Some(format!("evt_health_{since}").into()),
+        id: Some(format!("{HEALTH_ID}{since}").into()),
     }
 }
 
@@ -337,7 +364,7 @@ pub fn of_recovery(at: Millis) -> LatchChange {
             reason: Some("ok".into()),
             ..Notice::new(NoticeKind::HealthOk, at, "the collector is well again")
         }),
-        id: Some(format!("evt_health_{at}_ok").into()),
+        id: Some(format!("{HEALTH_ID}{at}_ok").into()),
     }
 }
 

@@ -166,6 +166,15 @@ pub fn id_of(sequence: u64, place: u32) -> Box<str> {
     format!("evt_{sequence}_{place}").into()
 }
 
+/// The beginning of the ids of health.
+const HEALTH_ID: &str = "evt_health_";
+
+/// True for the id of an event that may be sent from memory, before it is committed.
+#[must_use]
+pub fn has_two_ways(id: &str) -> bool {
+    id.starts_with(HEALTH_ID)
+}
+
 /// What became of a notice for a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]

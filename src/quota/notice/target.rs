@@ -87,7 +87,10 @@ pub struct NoticeTarget {
     pub events: Vec<Box<str>>,
     pub matches: NoticeMatch,
     pub route: NoticeRoute,
+    /// Secrets that sign.
     pub secret_file: Option<PathBuf>,
+    /// A bearer token.
+    pub token_file: Option<PathBuf>,
     pub format: NoticeFormat,
     /// Of one try as a whole.
     pub timeout: Duration,

@@ -9,7 +9,7 @@ use crate::model::{HOUR_MS, LimitSource, LimitStatus, MINUTE_MS, Observation, wi
 use crate::quota::account::Account;
 use crate::quota::admission::{AccountVerdict, Assessment, Candidate, assess};
 use crate::quota::budget::Calls;
-use crate::quota::window::{Track, WindowState, merge};
+use crate::quota::window::{NamedWindow, Track, WindowState, merge};
 
 /// 2026-10-05T12:00:00Z
 const NOON: Millis = 1_791_201_600_000;
@@ -248,6 +248,50 @@ fn an_account_is_exhausted_once_and_available_once() {
 }
 
 #[test]
+fn a_block_has_the_time_of_its_cause_and_names_no_window_that_has_none() {
+    // A share, and ten minutes later a refusal that has none.
+    let share = seen(NOON, Some(0.6), RESET, LimitStatus::Allowed);
+    let at = NOON + 10 * MINUTE_MS;
+    let refusal = seen(at, None, RESET, LimitStatus::Rejected);
+    let first = merge(None, &share, NOON, &[]).track;
+    let state = merge(Some(&first), &refusal, at, &[]).track.state;
+    let rules = Account::new(account());
+    for (name, words) in [
+        (window_name::FIVE_HOUR, "five_hour"),
+        (window_name::UNKNOWN, "a window that the provider did not name"),
+    ] {
+        let candidate = Candidate {
+            account: &rules,
+            model: None,
+            windows: vec![NamedWindow { name, state: &state }],
+            calls: Calls::default(),
+            budget: None,
+            mark: None,
+            throttled: None,
+            overage: None,
+        };
+        let now_is = assess(&candidate, at + MINUTE_MS);
+        assert_eq!(now_is.observed_at, Some(NOON), "the share is older");
+        let change = of_account(&Latches::new(), &now_is, at + MINUTE_MS).unwrap();
+        let notice = change.notice.unwrap();
+        assert_eq!(notice.observed_at, Some(at));
+        assert_eq!(
+            &*notice.sentence,
+            format!(
+                "claude/max-1 is blocked: {words} was refused by the provider, free again at 10-05 17:00 UTC"
+            )
+        );
+        let id = account();
+        let subject = WindowSubject { account: &id, name };
+        let exhausted = of_window(subject, Some(&first.state), &state, (false, &[]), at);
+        assert_eq!(
+            &*exhausted[0].sentence,
+            format!("claude/max-1: {words} is refused by the provider, resets at 10-05 17:00 UTC")
+        );
+    }
+}
+
+#[test]
 fn a_budget_says_its_highest_new_threshold_each_day() {
     let mut latches = Latches::new();
     let id = account();
@@ -364,7 +408,7 @@ fn trouble_is_said_when_it_becomes_worse_and_has_one_id() {
     assert_eq!(worse.id.as_deref(), Some("evt_health_1791201600000"));
     assert_eq!(
         &*worse.notice.as_ref().unwrap().sentence,
-        "the collector is unhealthy: no disk"
+        "the collector is unhealthy since 10-05 12:00 UTC: no disk"
     );
     let slight = of_trouble(1, "degraded", None, NOON);
     for (stored, change, is_known) in [
@@ -402,6 +446,7 @@ pub fn target(events: &[&str], matches: NoticeMatch) -> NoticeTarget {
         matches,
         route: NoticeRoute::Exec(vec!["/bin/true".to_owned()]),
         secret_file: None,
+        token_file: None,
         format: NoticeFormat::Standard,
         timeout: Duration::from_secs(1),
         max_age: HOUR_MS,

@@ -19,6 +19,7 @@ pub(super) fn target(name: &str, events: &[&str]) -> NoticeTarget {
         matches: NoticeMatch::default(),
         route: NoticeRoute::Exec(vec!["/bin/true".to_owned()]),
         secret_file: None,
+        token_file: None,
         format: NoticeFormat::Standard,
         timeout: Duration::from_secs(1),
         max_age: HOUR_MS,
