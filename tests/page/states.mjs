@@ -173,7 +173,7 @@ export const states = {
       "days-data",
       "runs-table",
       "notify",
-      "footer",
+      "answers",
     ]);
     await tab.page.locator("#runs-table .open").first().focus();
     await tab.page.keyboard.press("Enter");

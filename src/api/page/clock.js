@@ -12,7 +12,7 @@ export const monotonic = () => performance.timeOrigin + performance.now();
 
 /** Notices that the time of day was set, or that the computer slept. */
 export class Steps {
-  constructor(wall = Date.now, passed = monotonic) {
+  constructor(wall = () => Date.now(), passed = monotonic) {
     Object.assign(this, { wall, passed });
     this.difference = wall() - passed();
   }

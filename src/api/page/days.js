@@ -225,10 +225,13 @@ export function startDays({ refresh, addDocument, schedule, state: stateNow }) {
 /** The number of the colour of each series, by its name and not by its place, which changes with every sum. Pure. */
 export function colours(series) {
   const free = Array.from({ length: SERIES_MAX }, (_, number) => number);
+  // The last colour is the grey of others; a model has it only where all the others are taken.
   const taken = new Map(series.includes(OTHERS) ? [[OTHERS, free.pop()]] : []);
   for (const name of series.filter((one) => !taken.has(one)).sort()) {
-    const wanted = free.findIndex((number) => number >= hash(name) % SERIES_MAX);
-    taken.set(name, free.splice(Math.max(0, wanted), 1)[0]);
+    const wanted = hash(name) % (SERIES_MAX - 1);
+    const number = [...free.filter((one) => one >= wanted && one < SERIES_MAX - 1), ...free][0];
+    taken.set(name, number);
+    free.splice(free.indexOf(number), 1);
   }
   return taken;
 }
