@@ -134,9 +134,15 @@ fn document(
     let today = usage::today(snapshot, zone, now, &Arc::clone(&api.settings.borrow().prices))?;
     let mut windows = Vec::new();
     if let Some(account) = &account {
+        let rules = Arc::clone(&api.settings.borrow());
         let known = snapshot.accounts(Millis::MAX)?;
         for (name, state) in known.get(account).iter().flat_map(|sums| &sums.windows) {
-            windows.push(quota::window(account, name, state, now));
+            windows.push(quota::window(
+                account,
+                (name, state),
+                rules.accounts.minimums(account),
+                now,
+            ));
         }
     }
     let view = view.as_ref();

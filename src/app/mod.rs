@@ -199,6 +199,7 @@ impl App {
         let mut publishers = vec![task(hub.run(
             core.live.subscribe(),
             core.shared.store.clone(),
+            core.shared.settings.clone(),
             clock,
         ))];
         if scope == Scope::Everything {

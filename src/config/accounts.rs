@@ -14,7 +14,7 @@ use std::fmt;
 use super::units::List;
 use crate::globs::Names;
 use crate::model::{ACCOUNT_DEFAULT, AccountId, Labels, PROVIDER_DEFAULT, RunAccounts, RunId};
-use crate::quota::account::Account;
+use crate::quota::account::{Account, Minimum};
 use described::DescribedAccount;
 use table::{Mistake, RUNS_DEFAULT, Table};
 
@@ -294,6 +294,12 @@ impl Accounts {
             .iter()
             .chain([&self.rest])
             .find(|rules| rules.id == *id)
+    }
+
+    /// The smallest wanted rests of an account's windows.
+    #[must_use]
+    pub fn minimums(&self, id: &AccountId) -> &[Minimum] {
+        self.get(id).map_or(&[], |rules| &rules.minimum_left)
     }
 
     /// The accounts as text.

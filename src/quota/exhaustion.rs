@@ -111,6 +111,16 @@ pub struct Block {
     pub percent: u8,
 }
 
+/// The percent that must be left of this window.
+#[must_use]
+pub fn minimum_of(window: &str, minimums: &[Minimum]) -> Option<u8> {
+    let name = window_name::canonical(window);
+    (minimums.iter())
+        .filter(|minimum| window_name::canonical(&minimum.window) == name)
+        .map(|minimum| minimum.percent)
+        .max()
+}
+
 /// The window below its minimum that takes longest to recover. Ended windows and windows without a known
 /// share do not block.
 #[must_use]
@@ -119,11 +129,7 @@ pub fn minimum_block(windows: &[NamedWindow], minimums: &[Minimum], now: Millis)
         .iter()
         .filter_map(|window| {
             let name = window_name::canonical(window.name);
-            let percent = minimums
-                .iter()
-                .filter(|minimum| window_name::canonical(&minimum.window) == name)
-                .map(|minimum| minimum.percent)
-                .max()?;
+            let percent = minimum_of(name, minimums)?;
             let seen = view(window.state, now);
             let left = 1.0
                 - seen

@@ -77,11 +77,18 @@ pub fn zone_changes(state: &WindowState) -> Vec<Millis> {
 /// reset; else `None`.
 #[must_use]
 pub fn projected_exhaustion_at(state: &WindowState, now: Millis) -> Option<Millis> {
+    projected_at(state, 1.0, now)
+}
+
+/// The time at which `share` of the window is used at its average pace up to `now`: at `now` or later, and before
+/// its reset; else `None`.
+#[must_use]
+pub fn projected_at(state: &WindowState, share: f64, now: Millis) -> Option<Millis> {
     let course = Course::of(state, now).filter(|course| course.share > 0.0)?;
-    let runs_out = course
+    let reached = course
         .started
-        .saturating_add(whole_ms(course.elapsed_ms / course.share));
-    Some(runs_out.max(now)).filter(|at| *at < course.reset)
+        .saturating_add(whole_ms(course.elapsed_ms / course.share * share));
+    Some(reached.max(now)).filter(|at| *at < course.reset)
 }
 
 /// The progress of a window, if its pace can be evaluated.
@@ -241,6 +248,22 @@ mod tests {
             "it has run out"
         );
         assert_eq!(projected_exhaustion_at(&used(0.9), START + 10 * MINUTE), None);
+    }
+
+    #[test]
+    fn a_part_of_a_window_is_used_before_all_of_it() {
+        for (used_share, part, expected) in [
+            (0.75, 1.0, Some(START + 200 * MINUTE)),
+            (0.75, 0.9, Some(START + 180 * MINUTE)),
+            // It lasts, and does not keep a tenth.
+            (0.48, 1.0, None),
+            (0.48, 0.9, Some(START + 281 * MINUTE + 15_000)),
+            (0.75, 0.5, Some(half())),
+            (0.0, 0.0, None),
+        ] {
+            let at = projected_at(&used(used_share), part, half());
+            assert_eq!(at, expected, "{used_share} {part}");
+        }
     }
 
     #[test]

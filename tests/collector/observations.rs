@@ -49,6 +49,7 @@ fn an_observation_is_a_window_like_any_other_and_a_repeated_one_changes_nothing(
         // They change with the clock.
         window["pace"] = Value::Null;
         window["projected_exhaustion_at"] = Value::Null;
+        window["projected_block_at"] = Value::Null;
         window
     };
     assert_eq!(pace(&again), pace(&first));

@@ -229,6 +229,22 @@ fn pace_compares_the_share_with_the_time_that_has_passed() {
         );
         assert_eq!(window["projected_exhaustion_at"], runs_out, "{now} {share}");
     }
+    // With a minimum, the account is blocked before the window is used up.
+    for (settings, share, blocked_at) in [
+        ("", 0.75, json!(at("16:20:00"))),
+        ("minimum_left = { 5h = 10 }", 0.75, json!(at("16:00:00"))),
+        // It lasts to the reset, and does not keep a tenth.
+        ("minimum_left = { 5h = 10 }", 0.48, json!(at("17:41:15"))),
+        ("minimum_left = { weekly = 10 }", 0.48, Value::Null),
+        ("minimum_left = { 5h = 50 }", 0.75, json!(at("15:30:00"))),
+    ] {
+        let lines = five_hour("15:05:00", share, "18:00:00");
+        let quota = replayed(&account("a", settings), "15:30:00", &[("a", lines)]);
+        assert_eq!(
+            quota["windows"][0]["projected_block_at"], blocked_at,
+            "{settings} {share}"
+        );
+    }
     // The second window of a run without a registration.
     let lines = five_hour("14:00:00", 0.9, "18:00:00") + &five_hour("20:30:00", 0.5, "23:00:00");
     let quota = replayed(NO_CONFIG, "20:30:00", &[("a", lines)]);

@@ -4,12 +4,12 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { deciding, segments } from "../../src/api/page/chart.js";
-import { byDay, lastDays, nice } from "../../src/api/page/days.js";
+import { byDay, colours, lastDays, nice } from "../../src/api/page/days.js";
 import { entries } from "../../src/api/page/events.js";
 import * as folds from "../../src/api/page/fold.js";
-import { course, isOfFamily } from "../../src/api/page/pace.js";
+import { course, isOfFamily, keeps } from "../../src/api/page/pace.js";
 import { full } from "../../src/api/page/places.js";
-import { isOld } from "../../src/api/page/verdict.js";
+import { end, isOld } from "../../src/api/page/verdict.js";
 
 const { empty, fold, foldAll, latest, rate, withLeases, withQuota, withRuns } = folds;
 const T = Date.parse("2026-10-05T12:00:00Z");
@@ -292,6 +292,10 @@ test("the chart begins with the fullest window that decides", () => {
 test("an old answer says nothing about now, and places are in plain words", () => {
   assert.equal(isOld({ mayStartAt: T }, T + 60_000), false);
   assert.equal(isOld({ mayStartAt: T }, T + 2 * MINUTE), true);
+  // The page was hidden, or the clock was set: the next answer, or a snapshot, ends that.
+  const awaited = { ...empty(), mayStartAt: T, isAwaited: true };
+  assert.equal(isOld(awaited, T), true);
+  assert.equal(isOld(fold(awaited, snapshot(1), T), T), false);
   assert.deepEqual(["five_hour", "seven_day", "seven_day_opus", "weekly_scoped:x", "overage"].map(isOfFamily), [
     false,
     false,
@@ -355,6 +359,63 @@ test("a window's course at a moment", () => {
   assert.equal(at(refused, T + 2 * HOUR).kind, "expired");
   assert.equal(at({ reset_at: null, window_started_at: null }).zone, "none");
   assert.equal(at({ window_started_at: iso(T - MINUTE), reset_at: iso(T + 5 * HOUR) }).zone, "none", "too early");
+});
+
+test("an account that keeps a part of a window is blocked before the window is used up", () => {
+  const keeping = account({ minimum_left: { five_hour: 10 } });
+  assert.equal(keeps(keeping, window()), 0.1);
+  assert.equal(keeps(account(), window()), 0);
+  const of = (kept) => course(window({ utilization: 0.75 }), T, kept);
+  assert.equal(of(0).runsOutAt, T + HOUR);
+  assert.equal(of(0).blockedAt, T + HOUR);
+  // 0.25 of the window in an hour.
+  assert.ok(Math.abs(of(0.1).blockedAt - (T + 0.6 * HOUR)) < 1);
+  assert.equal(of(0.1).runsOutAt, T + HOUR);
+  const lasts = course(window({ utilization: 0.57 }), T, 0.1);
+  assert.deepEqual([lasts.runsOutAt, lasts.blockedAt < T + 2 * HOUR], [NaN, true]);
+  // The headline has the same.
+  const chosen = { provider: "claude", account: "max-1" };
+  const answer = { decision: "allow", chosen, candidates: [{ ...chosen, binding_window: "five_hour" }] };
+  const state = withQuota(
+    empty(),
+    quota({ windows: [window({ utilization: 0.75 })], accounts: [keeping] }),
+  );
+  const { label, length, clock } = end(state, answer, NaN, T, NaN);
+  assert.deepEqual([label, length], ["five_hour blocks in", "about 36 min"]);
+  assert.match(clock, /^\d\d:\d\d, at this pace: 10 % are kept$/);
+  const plain = end(withQuota(state, quota({ windows: [window({ utilization: 0.75 })] })), answer, NaN, T, NaN);
+  assert.deepEqual([plain.label, plain.length], ["five_hour runs out in", "about 1 h"]);
+});
+
+test("an account that is blocked or near a limit is in the list after a reload", () => {
+  const sentence = "claude/max-1 is blocked: five_hour was refused by the provider, free again in 30 min";
+  const blocked = account({ state: "exhausted", until: iso(T + HOUR / 2), sentence });
+  let state = withQuota(empty(), quota({ accounts: [blocked] }));
+  const accounts = () => entries(state).filter((one) => one.kind === "account");
+  assert.deepEqual(
+    accounts().map(({ at, tone, until, words }) => [at, tone, until, words]),
+    [[Infinity, "bad", T + HOUR / 2, sentence]],
+  );
+  assert.equal(entries(state)[0].kind, "account", "what is so now comes first");
+  // The event says it, so it is there once, with its time.
+  state = fold(state, { event: "account", data: { sequence: 9, at: iso(T), ...blocked } }, T);
+  assert.deepEqual(
+    accounts().map(({ at, until }) => [at, until]),
+    [[T, T + HOUR / 2]],
+  );
+  state = withQuota(empty(), quota());
+  assert.equal(accounts().length, 0);
+});
+
+test("a model has the same colour in every order", () => {
+  const names = ["claude-opus-5", "claude-haiku-4-5", "gpt-6", "claude-sonnet-5"];
+  const first = colours(names);
+  assert.equal(new Set(first.values()).size, names.length);
+  for (const name of names) assert.equal(colours([...names].reverse()).get(name), first.get(name), name);
+  const many = [...names, "m1", "other models"];
+  assert.equal(new Set(colours(many).values()).size, many.length);
+  assert.equal(colours(many).get("other models"), 5);
+  assert.deepEqual([...colours(["a", "b", "c", "d", "e", "f"]).values()].sort(), [0, 1, 2, 3, 4, 5]);
 });
 
 test("a history of steps keeps peaks, and gaps stay open", () => {

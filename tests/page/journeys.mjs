@@ -23,6 +23,11 @@ export const journeys = {
     await field.fill("0123456789abcdef-wrong");
     await tab.page.keyboard.press("Enter");
     await tab.until("#login-why", /does not accept this token/);
+    // Quotes of a message, which no request can carry.
+    await field.fill(`“${secret}”`);
+    await tab.page.keyboard.press("Enter");
+    await tab.until("#login-why", /does not accept this token/);
+    assert.equal(await field.isVisible(), true);
     await field.fill(secret);
     await tab.page.keyboard.press("Enter");
     await tab.until("#link", /^live$/);
@@ -38,6 +43,15 @@ export const journeys = {
     assert.ok(!kept.slice(1).join().includes(secret));
     await tab.page.reload();
     await tab.until("#link", /^live$/);
+    await tab.ready();
+    // A link alone would not send the token.
+    const [answer] = await Promise.all([
+      tab.page.context().waitForEvent("page"),
+      tab.page.getByRole("link", { name: "metrics" }).click(),
+    ]);
+    await answer.waitForFunction(() => document.body.innerText.includes("tokentail_subscribers"));
+    await answer.close();
+    assert.equal(await tab.text("#answer-failed"), "");
     await tab.close();
   },
 
@@ -105,6 +119,44 @@ export const journeys = {
       grouped(run.total_tokens),
     );
     assert.equal(await tab.page.locator("#lost").isVisible(), false);
+    // Shown while nothing is answered: the last answer is none for now.
+    await world.observe("max-1", { five_hour: [0.2, Date.now() + 2 * HOUR] });
+    await tab.until("#verdict-word", /^allow$/);
+    await hide(true);
+    await tab.page.route(
+      () => true,
+      () => {},
+    );
+    await hide(false);
+    assert.match(await tab.text("#verdict-word"), /^unknown$/i);
+    assert.match(await tab.text("#verdict-with"), /^the last answer was allow/);
+    assert.equal(await tab.page.title(), "unknown · tokentail");
+    await tab.close();
+  },
+
+  async "clock set back"({ browser, executable, keep, Tab }) {
+    const world = await make(keep, executable, { config: ONE });
+    world.append("nightly");
+    await world.start();
+    await world.observe("max-1", { five_hour: [0.2, Date.now() + 2 * HOUR] });
+    const tab = await Tab.open(browser, world);
+    await tab.ready();
+    await tab.until("#verdict-word", /^allow$/);
+    const asked = new Set();
+    tab.page.on("request", (request) => asked.add(new URL(request.url()).pathname));
+    const before = await tab.text("#zone");
+    await tab.page.evaluate(() => {
+      const real = Date.now;
+      Date.now = () => real() - 3 * 3_600_000;
+    });
+    const everything = ["/v1/may-start", "/v1/quota", "/v1/capacity", "/v1/runs", "/v1/usage", "/healthz", "/v1/events"];
+    await world.until(() => everything.every((path) => asked.has(path)));
+    await tab.until("#verdict-word", /^allow$/);
+    await tab.until("#link", /^live$/);
+    // The clock of the page is the collector's.
+    const seconds = (text) => text.slice(0, 8).split(":").reduce((sum, part) => sum * 60 + Number(part), 0);
+    const passed = (seconds(await tab.text("#zone")) - seconds(before) + 86_400) % 86_400;
+    assert.ok(passed < 600, `${passed} s`);
     await tab.close();
   },
 

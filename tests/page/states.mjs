@@ -53,9 +53,10 @@ export const states = {
         .locator(".cell", { has: tab.page.getByText(window.window, { exact: true }) });
       assert.equal(await cell.locator(".used").innerText(), percent(window.utilization));
       assert.equal(await cell.getAttribute("data-kind"), "fresh");
-      const zone = { on_track: "on track", hot: "hot", chill: "chill" }[window.pace.zone];
-      assert.ok((await cell.locator(".out").innerText()).startsWith(zone), window.window);
+      const onTrack = window.projected_exhaustion_at === null ? "on track" : "ahead +";
+      const zone = { on_track: onTrack, hot: "hot", chill: "chill" }[window.pace.zone];
       const out = await cell.locator(".out").innerText();
+      assert.ok(out.startsWith(zone), out);
       assert.equal(out.includes("runs out"), window.projected_exhaustion_at !== null, out);
     }
     const runs = await world.ask("GET", "/v1/runs?sort=active&limit=20");
@@ -172,7 +173,7 @@ export const states = {
       "days-data",
       "runs-table",
       "notify",
-      "footer",
+      "answers",
     ]);
     await tab.page.locator("#runs-table .open").first().focus();
     await tab.page.keyboard.press("Enter");
@@ -239,9 +240,9 @@ export const states = {
         "claude/max-1",
         "five_hour",
         "exhausted",
-        /refused\s+refused until (\w{3} )?\d\d:\d\d\s+free in [^]*rate_limit_event, 2 min ago; last share 92\.0 %/,
+        /refused\s+refused until (\w{3} )?\d\d:\d\d\s+free in [^]*rate_limit_event, 1 min ago; last share 92\.0 %/,
       ],
-      ["claude/max-1", "seven_day", "stale", /41\.0 %[^]*stale: usage_api, 13 min ago/],
+      ["claude/max-1", "seven_day", "stale", /41\.0 %[^]*stale: usage_api, 12 min ago/],
       ["claude/max-2", "five_hour", "expired", /expired\s+reset passed 1\d min ago\s+awaiting news/],
       ["claude/max-2", "seven_day", "unknown", /unknown\s+resets in 2 d 2 h/],
     ]) {

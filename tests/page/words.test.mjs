@@ -3,12 +3,14 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { Clock } from "../../src/api/page/clock.js";
+import { isToken } from "../../src/api/page/api.js";
+import { Clock, Steps } from "../../src/api/page/clock.js";
 import { entries } from "../../src/api/page/events.js";
 import { empty } from "../../src/api/page/fold.js";
 import * as format from "../../src/api/page/format.js";
 import { Refresh } from "../../src/api/page/refresh.js";
 import { SseParser } from "../../src/api/page/sse.js";
+import { causes, courseWords, recovery } from "../../src/api/page/windows.js";
 
 const T = Date.parse("2026-10-05T12:00:00Z");
 const MINUTE = 60_000,
@@ -60,6 +62,96 @@ test("the clock is corrected by the document with the least doubt", () => {
   local -= 3_600_000;
   clock.sample(local + 3_690_000, local - 50, local + 50);
   assert.equal(clock.now(), local + 3_690_000, "a clock that was set is noticed at once");
+});
+
+test("a clock that was set, or a sleep, is noticed once; a clock that is corrected is not", () => {
+  let wall = T,
+    passed = 0;
+  const steps = new Steps(
+    () => wall,
+    () => passed,
+  );
+  const after = (ofWall, ofPassed) => ((wall += ofWall), (passed += ofPassed), steps.hasStepped());
+  assert.equal(after(1_000, 1_000), false);
+  assert.equal(after(-HOUR + 1_000, 1_000), true, "set back");
+  assert.equal(after(1_000, 1_000), false);
+  assert.equal(after(3 * HOUR, 1_000), true, "slept");
+  for (let second = 0; second < 100; second++) assert.equal(after(1_050, 1_000), false, "corrected little by little");
+  const clock = new Clock(() => passed);
+  clock.sample(T, passed, passed);
+  clock.doubtAll();
+  clock.sample(T + 40, passed - 50, passed + 50);
+  assert.equal(clock.now(), T + 40, "a worse sample is better than one of before");
+});
+
+test("a token is visible ASCII; others are not even sent", () => {
+  assert.equal(isToken("0123456789abcdef-_~+/="), true);
+  for (const no of ["“0123456789abcdef”", "0123 456", "größe", "", "a\nb"]) assert.equal(isToken(no), false, no);
+});
+
+test("ages are rounded down, forecasts have no seconds", () => {
+  const { about, age, away } = format;
+  assert.deepEqual([59, 66, 119, 7_199].map(age), ["59 s", "1 min", "1 min", "1 h 59 min"]);
+  assert.equal(away(T - 66_000, T), "1 min ago");
+  assert.equal(away(T + 66_000, T), "in 2 min");
+  assert.deepEqual([54 * MINUTE + 6_000, 20_000, 2 * HOUR + 3 * MINUTE].map(about), [
+    "about 54 min",
+    "about 1 min",
+    "about 2 h 3 min",
+  ]);
+});
+
+test("sentences of accounts have the time of now", () => {
+  const { said } = format;
+  const zone = "UTC";
+  const free = "claude/max-1 is free: five_hour has 88 % left, seen 3 s ago";
+  assert.equal(
+    said(free, { seenAt: T - 66_000 }, T, zone),
+    "claude/max-1 is free: five_hour has 88 % left, seen 1 min ago",
+  );
+  assert.equal(
+    said(free, { seenAt: T - 6 * MINUTE, isStale: true }, T, zone),
+    "claude/max-1 is free: five_hour has 88 % left, seen 6 min ago, stale",
+  );
+  assert.equal(said(free, {}, T, zone), "claude/max-1 is free: five_hour has 88 % left");
+  const unknown = "a is unknown: five_hour was seen 1 h 2 min ago, the share left is not known";
+  assert.equal(
+    said(unknown, { seenAt: T - 2 * HOUR }, T, zone),
+    "a is unknown: five_hour was seen 2 h ago, the share left is not known",
+  );
+  const blocked = "a is blocked: five_hour was refused by the provider, free again in 1 h 13 min";
+  for (const now of [T, T + 30 * MINUTE])
+    assert.equal(
+      said(blocked, { until: T + 73 * MINUTE }, now, zone),
+      "a is blocked: five_hour was refused by the provider, free again at 13:13",
+    );
+});
+
+test("a course is said with its forecast, and with what is kept", () => {
+  const at = { zone: "on_track", delta: 0.17, share: 0.7, kept: 0, blockedAt: NaN, runsOutAt: NaN };
+  const words = (more) => courseWords({ ...at, ...more }, T).replace(/\d\d:\d\d/, "HH:MM");
+  const out = { runsOutAt: T + 54 * MINUTE + 6_000, blockedAt: T + 54 * MINUTE + 6_000 };
+  assert.equal(words({}), "on track, lasts to the reset");
+  assert.equal(words(out), "ahead +17 %, runs out in about 54 min, HH:MM");
+  assert.equal(words({ ...out, zone: "hot", delta: 0.3 }), "hot +30 %, runs out in about 54 min, HH:MM");
+  const kept = { kept: 0.1, blockedAt: T + MINUTE };
+  assert.equal(words(kept), "on track, blocked from about HH:MM: 10 % are kept");
+  assert.equal(words({ ...kept, blockedAt: T }), "on track, blocked: 10 % are kept");
+});
+
+test("a state that is not free has its reason, and a recovery says when leases come", () => {
+  const near = {
+    provider: "claude",
+    account: "max-1",
+    state: "near_limit",
+    causes: [],
+    sentence: "claude/max-1 is near its limit: five_hour has 8 % left, seen 3 s ago",
+  };
+  const words = (account) => [...causes(account, T)].map((one) => one.words);
+  assert.deepEqual(words(near), ["is near its limit: five_hour has 8 % left"]);
+  assert.deepEqual(words({ ...near, state: "available" }), []);
+  assert.match(recovery({ state: "open" }, T + HOUR, T), /^leases again from \d\d:\d\d$/);
+  assert.match(recovery({ state: "open", by: "no_evidence" }, T + HOUR, T), /showed nothing; the next may at/);
 });
 
 test("numbers in the words of the command line; what is unknown is never zero", () => {

@@ -1,13 +1,16 @@
 //! Documents of provider accounts and windows, and the answer of may-start.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::api::document::{leases, time};
 use crate::api::wire;
 use crate::model::letters::is_unsafe;
 use crate::model::{AccountId, Fired, LimitStatus, Millis};
+use crate::quota::account::Minimum;
 use crate::quota::admission::{Admission, Assessment, BlockReason};
-use crate::quota::exhaustion::{Cause, UNTIL_TAKEN_BACK};
+use crate::quota::exhaustion::{self, Cause, UNTIL_TAKEN_BACK};
 use crate::quota::lease::LeaseBook;
 use crate::quota::pace;
 use crate::quota::window::{self, WindowState};
@@ -33,7 +36,8 @@ pub fn quota(view: &QuotaView, context: &EvalContext<'_>) -> wire::Quota {
     let mut windows = Vec::new();
     for (id, sums) in &view.accounts {
         for (name, state) in &sums.windows {
-            windows.push(window(id, name, state, context.now));
+            let minimums = context.accounts.minimums(id);
+            windows.push(window(id, (name, state), minimums, context.now));
         }
     }
     wire::Quota {
@@ -42,6 +46,9 @@ pub fn quota(view: &QuotaView, context: &EvalContext<'_>) -> wire::Quota {
         accounts: (verdicts.accounts.iter().zip(&scopes))
             .map(|(one, (id, rules, scopes))| wire::Account {
                 leases: book.of_account(id).count() as u64,
+                minimum_left: (context.accounts.minimums(id).iter())
+                    .map(|minimum| (minimum.window.to_string(), minimum.percent))
+                    .collect(),
                 recoveries: leases::recoveries(id, rules, scopes, &book, context.now),
                 ..account(one, context.now)
             })
@@ -155,6 +162,7 @@ pub fn account(judged: &JudgedAccount, now: Millis) -> wire::Account {
         recoveries: Vec::new(),
         poll: None,
         thresholds: thresholds.clone(),
+        minimum_left: BTreeMap::new(),
     }
 }
 
@@ -218,8 +226,15 @@ fn causes(reasons: &[BlockReason]) -> Vec<wire::Cause> {
         .collect()
 }
 
-pub fn window(id: &AccountId, name: &str, state: &WindowState, now: Millis) -> wire::Window {
+/// A window of an account whose rules have these minimums.
+pub fn window(
+    id: &AccountId,
+    (name, state): (&str, &WindowState),
+    minimums: &[Minimum],
+    now: Millis,
+) -> wire::Window {
     let view = window::view(state, now);
+    let kept = exhaustion::minimum_of(name, minimums).unwrap_or(0);
     let pace = pace::pace(state, now);
     wire::Window {
         provider: id.provider.to_string(),
@@ -242,6 +257,7 @@ pub fn window(id: &AccountId, name: &str, state: &WindowState, now: Millis) -> w
             zone: pace.zone.into_str().to_owned(),
         },
         projected_exhaustion_at: pace::projected_exhaustion_at(state, now).map(time),
+        projected_block_at: pace::projected_at(state, 1.0 - f64::from(kept) / 100.0, now).map(time),
         thresholds_crossed: state.thresholds_crossed.clone(),
     }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::event::{self, CommitStamp};
 use crate::api::http::problem::Problem;
+use crate::config::Accounts;
 use crate::live::Update;
 use crate::model::{AccountId, Millis, RunId};
 use crate::store::KnownAccounts;
@@ -210,8 +211,8 @@ fn is_called(account: &AccountId, name: &str) -> bool {
 }
 
 impl CommitEvents {
-    /// The events of an update; `known` is read after its commit.
-    pub fn new(update: &Update, known: &KnownAccounts, now: Millis) -> Self {
+    /// The events of an update; `known` is read after its commit, `rules` are those in effect.
+    pub fn new(update: &Update, known: &KnownAccounts, rules: &Accounts, now: Millis) -> Self {
         let mut written = FrameWriter::default();
         let sequence = update.sequence;
         let stamp = &CommitStamp::new(sequence, now);
@@ -225,7 +226,7 @@ impl CommitEvents {
             }
         }
         for changed in &update.windows {
-            if let Some(document) = event::window(changed, known, stamp) {
+            if let Some(document) = event::window(changed, known, rules, stamp) {
                 written.add("window", None, &changed.account, &document);
             }
         }

@@ -3,6 +3,7 @@
 use crate::api::document::summary::{self, signed};
 use crate::api::document::{leases, quota, time};
 use crate::api::wire;
+use crate::config::Accounts;
 use crate::dedup::Totals;
 use crate::live::{AccountChange, Lifecycle, RunUpdate};
 use crate::model::{Fired, Millis, Phase, WindowUpdate};
@@ -76,6 +77,7 @@ pub fn usage(run: &RunUpdate, stamp: &CommitStamp) -> Option<wire::UsageEvent> {
 pub fn window(
     changed: &WindowUpdate,
     known: &KnownAccounts,
+    rules: &Accounts,
     stamp: &CommitStamp,
 ) -> Option<wire::WindowEvent> {
     let account = known.get(&changed.account)?;
@@ -84,7 +86,12 @@ pub fn window(
         sequence: stamp.sequence,
         at: stamp.at.clone(),
         rolled_over: changed.rolled_over,
-        window: quota::window(&changed.account, &changed.window, state, stamp.now),
+        window: quota::window(
+            &changed.account,
+            (&changed.window, state),
+            rules.minimums(&changed.account),
+            stamp.now,
+        ),
     })
 }
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::encode::{CommitEvents, EventId};
 use crate::api::wire;
 use crate::clock::Clock;
+use crate::config::Settings;
 use crate::live::{Event, Listener};
 use crate::model::Millis;
 use crate::store::{KnownAccounts, Reader};
@@ -75,7 +76,13 @@ impl Hub {
     }
 
     /// Publishes commits until the channel closes.
-    pub async fn run(self: Arc<Self>, mut listener: Listener, store: Reader, clock: Clock) {
+    pub async fn run(
+        self: Arc<Self>,
+        mut listener: Listener,
+        store: Reader,
+        settings: watch::Receiver<Arc<Settings>>,
+        clock: Clock,
+    ) {
         loop {
             let event = tokio::select! {
                 biased;
@@ -93,7 +100,8 @@ impl Hub {
                         // If the read fails, the windows are published with their next change.
                         read.await.ok().and_then(Result::ok).unwrap_or_default()
                     };
-                    self.publish(CommitEvents::new(&update, &known, clock.now()));
+                    let rules = Arc::clone(&settings.borrow());
+                    self.publish(CommitEvents::new(&update, &known, &rules.accounts, clock.now()));
                 }
                 Event::StartOver { .. } => self.lose(),
                 Event::Closed => return,

@@ -1,5 +1,7 @@
 // Requests to the collector, with the token of this tab, if it needs one.
 
+import { monotonic } from "./clock.js";
+
 const TOKEN = "tokentail.token";
 /** A document that takes longer has failed, in milliseconds. */
 const ANSWER_MS_MAX = 20_000;
@@ -17,6 +19,9 @@ export const token = {
   set: (value) => sessionStorage.setItem(TOKEN, value),
   clear: () => sessionStorage.removeItem(TOKEN),
 };
+
+/** True if the collector can have such a token: anything else cannot be sent in a header, or is none. */
+export const isToken = (value) => /^[\x21-\x7e]+$/.test(value);
 
 export function headers(more) {
   const known = token.get();
@@ -46,9 +51,9 @@ async function ask(path, accept) {
 
 /** { document, total, sentAt, receivedAt }; `total` is that of all rows of a list. */
 export async function get(path) {
-  const sentAt = Date.now();
+  const sentAt = monotonic();
   const response = await ask(path, "application/json");
-  const receivedAt = Date.now();
+  const receivedAt = monotonic();
   const total = response.headers.get("X-Total-Count");
   return { document: await response.json(), total: total === null ? null : Number(total), sentAt, receivedAt };
 }
@@ -60,9 +65,14 @@ first.catch(() => {});
 /** Saves the CSV of a route as a file. */
 export async function save(path, name) {
   const url = URL.createObjectURL(await (await ask(path, "text/csv")).blob());
-  const link = document.createElement("a");
-  link.href = url;
-  link.download = name;
-  link.click();
+  follow({ href: url, download: name });
   URL.revokeObjectURL(url);
 }
+
+/** Shows an answer in a tab of its own, for which a link alone would not send the token. */
+export async function openAnswer(path) {
+  // The other tab may read it again, so it is kept as long as this page.
+  follow({ href: URL.createObjectURL(await (await ask(path, "*/*")).blob()), target: "_blank" });
+}
+
+const follow = (link) => Object.assign(document.createElement("a"), link).click();

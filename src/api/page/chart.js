@@ -1,8 +1,9 @@
 // One window over time: the share used, its course to the reset, refusals, and starts of runs. Gaps stay open.
 
+import { monotonic } from "./clock.js";
 import { attr, byId, el, keyed, show, svg, text } from "./dom.js";
 import { accountKey, windowKey } from "./fold.js";
-import { away, clock, counted, day, isNumber, percent, safe, time, utc } from "./format.js";
+import { about, clock, counted, day, isNumber, percent, safe, time, utc } from "./format.js";
 import { bindsAll, course } from "./pace.js";
 
 const HOUR = 3_600_000;
@@ -119,7 +120,7 @@ export function startChart({ refresh, addDocument, schedule, clock: corrected, s
     },
   );
   const thresholds = (window) => stateNow().accounts?.get(accountKey(window))?.thresholds ?? [];
-  const again = () => (refresh.due(["history"], Date.now()), refresh.tick(Date.now()), schedule());
+  const again = () => (refresh.due(["history"], monotonic()), refresh.tick(monotonic()), schedule());
   select.addEventListener("change", again);
   span.addEventListener("change", again);
   new ResizeObserver(([{ contentRect }]) => ((width = Math.floor(contentRect.width)), schedule())).observe(plot);
@@ -278,7 +279,7 @@ export function startChart({ refresh, addDocument, schedule, clock: corrected, s
 function describe(window, at, now) {
   const name = safe(windowKey(window));
   if (at.kind === "exhausted" || at.kind === "expired" || at.share === null) return `${name}: ${at.kind}`;
-  const out = Number.isFinite(at.runsOutAt) ? `runs out ${away(at.runsOutAt, now)}` : "lasts to the reset";
+  const out = Number.isFinite(at.runsOutAt) ? `runs out in ${about(at.runsOutAt - now)}` : "lasts to the reset";
   return `${name}: ${percent(at.share)} used, ${at.zone === "none" ? "no pace yet" : out}`;
 }
 

@@ -1,6 +1,7 @@
 // Usage by day, oldest left: new tokens by model above the axis, reads of caches, which are many and cheap, below it.
 
 import { save } from "./api.js";
+import { monotonic } from "./clock.js";
 import { attr, byId, el, keyed, svg, text } from "./dom.js";
 import { compact, day, grouped, isNumber, safe, usd } from "./format.js";
 
@@ -54,7 +55,7 @@ export function startDays({ refresh, addDocument, schedule, state: stateNow }) {
     return `/v1/usage?${new URLSearchParams({ group_by: "day,model", period: `last-${span.value}d`, zone })}`;
   };
   addDocument("days", 300_000, query, (days) => ({ ...stateNow(), days: { count: Number(span.value), ...days } }));
-  span.addEventListener("change", () => (refresh.due(["days"], Date.now()), refresh.tick(Date.now())));
+  span.addEventListener("change", () => (refresh.due(["days"], monotonic()), refresh.tick(monotonic())));
   byId("days-csv").addEventListener("click", () =>
     save(query(), `tokentail-${span.value}d.csv`).catch((error) => text(byId("days-note"), error.message)),
   );
@@ -63,13 +64,14 @@ export function startDays({ refresh, addDocument, schedule, state: stateNow }) {
 
   function render(state, now) {
     const today = day(now);
-    if (state.days && drawn[3] && drawn[3] !== today) refresh.due(["days"], Date.now());
+    if (state.days && drawn[3] && drawn[3] !== today) refresh.due(["days"], monotonic());
     const inputs = [width, state.days, byId("days-data").open, today];
     if (!state.days || !width || inputs.every((input, index) => input === drawn[index])) return;
     drawn = inputs;
     const days = byDay(state.days.rows, lastDays(state.days.count, now));
     const series = models(days);
-    draw(days, series);
+    const colour = colours(series);
+    draw(days, series, colour);
     keyed(
       byId("days-legend"),
       series,
@@ -81,7 +83,7 @@ export function startDays({ refresh, addDocument, schedule, state: stateNow }) {
           svg("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" }, svg("rect", { width: 10, height: 10, rx: 2 })),
           el("bdi", null, safe(name)),
         ),
-      (node, name) => attr(node.querySelector("rect"), "class", `series-${series.indexOf(name)}`),
+      (node, name) => attr(node.querySelector("rect"), "class", `series-${colour.get(name)}`),
     );
     note(state.days);
     if (byId("days-data").open) rows(state.days.rows);
@@ -105,7 +107,7 @@ export function startDays({ refresh, addDocument, schedule, state: stateNow }) {
     );
   }
 
-  function draw(days, series) {
+  function draw(days, series, colour) {
     const top = nice(Math.max(...days.map((one) => one.total)));
     const most = nice(Math.max(...days.map((one) => one.cache)));
     const base = HEIGHT - CACHE - LABELS;
@@ -149,7 +151,7 @@ export function startDays({ refresh, addDocument, schedule, state: stateNow }) {
         }),
       );
       let from = 0;
-      series.forEach((name, number) => {
+      series.forEach((name) => {
         const tokens = [...one.byModel].reduce(
           (sum, [model, part]) => sum + (seriesOf(model, series) === name ? part : 0),
           0,
@@ -157,7 +159,7 @@ export function startDays({ refresh, addDocument, schedule, state: stateNow }) {
         if (tokens > 0)
           group.append(
             svg("rect", {
-              class: `series-${number}`,
+              class: `series-${colour.get(name)}`,
               x,
               width: bar,
               y: y(from + tokens),
@@ -219,6 +221,23 @@ export function startDays({ refresh, addDocument, schedule, state: stateNow }) {
   }
   return { render };
 }
+
+/** The number of the colour of each series, by its name and not by its place, which changes with every sum. Pure. */
+export function colours(series) {
+  const free = Array.from({ length: SERIES_MAX }, (_, number) => number);
+  // The last colour is the grey of others; a model has it only where all the others are taken.
+  const taken = new Map(series.includes(OTHERS) ? [[OTHERS, free.pop()]] : []);
+  for (const name of series.filter((one) => !taken.has(one)).sort()) {
+    const wanted = hash(name) % (SERIES_MAX - 1);
+    const number = [...free.filter((one) => one >= wanted && one < SERIES_MAX - 1), ...free][0];
+    taken.set(name, number);
+    free.splice(free.indexOf(number), 1);
+  }
+  return taken;
+}
+
+/** FNV-1a, 32 bits. */
+const hash = (name) => [...name].reduce((sum, c) => Math.imul(sum ^ c.codePointAt(0), 0x01000193) >>> 0, 0x811c9dc5);
 
 /** Models with most tokens first, at most `SERIES_MAX` of them by name. */
 function models(days) {

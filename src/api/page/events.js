@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { attr, byId, el, keyed, moment, show, text } from "./dom.js";
 import { accountKey, windowKey } from "./fold.js";
-import { away, clock, percent, safe, time } from "./format.js";
+import { away, clock, percent, said, safe, time } from "./format.js";
 
 const SHOWN = 8,
   MORE = 100;
@@ -16,8 +16,8 @@ const HIDDEN_MS = 60_000;
 const SAME_MS = 120_000;
 
 /** All entries, newest first: { key, at, kind, tone, words }. Pure. */
-export function entries({ thresholds, refusals, journal, windows, leases, health }) {
-  const list = [...resets(windows, journal), ...grants(leases)];
+export function entries({ thresholds, refusals, journal, windows, leases, health, accounts }) {
+  const list = [...resets(windows, journal), ...grants(leases), ...present(accounts, journal)];
   if (Number.isFinite(time(health?.since)))
     list.push({ key: "start", at: time(health.since), kind: "health", tone: "plain", words: "the collector started" });
   for (const one of thresholds ?? []) {
@@ -44,6 +44,7 @@ export function entries({ thresholds, refusals, journal, windows, leases, health
     if (!(one.kind in WORDS) || (one.kind === "lease" && granted.has(leaseKey(one.lease, one.phase)))) continue;
     const [tone, words] = WORDS[one.kind](one);
     list.push({
+      until: time(one.until),
       key: `${one.kind} ${one.sequence ?? one.at} ${journal.length - index}`,
       at: time(one.at),
       kind: one.kind,
@@ -51,7 +52,7 @@ export function entries({ thresholds, refusals, journal, windows, leases, health
       words,
     });
   }
-  return list.sort((a, b) => b.at - a.at);
+  return list.sort((a, b) => (a.at === b.at ? 0 : b.at - a.at));
 }
 
 /** The last start of each window, from its own times; earlier ones that were seen since the page was opened; and ends. */
@@ -73,6 +74,17 @@ function resets(windows, journal) {
     list.push({ name, key: `end ${name} ${at}`, at, kind: "reset", tone: "good", words });
   }
   return list;
+}
+
+/** Accounts that are blocked or near a limit now, where no event of this page said so: one before it was opened did. */
+function* present(accounts, journal) {
+  for (const [name, account] of accounts ?? []) {
+    const last = journal.find((one) => one.kind === "account" && accountKey(one) === name);
+    if (!["exhausted", "near_limit"].includes(account.state) || last?.state === account.state) continue;
+    const [tone, words] = WORDS.account(account);
+    // It is still so, and comes before what is over.
+    yield { key: `present ${name}`, at: Infinity, until: time(account.until), kind: "account", tone, words };
+  }
 }
 
 const leaseKey = (lease, phase) => `lease ${lease.id} ${phase}`;
@@ -111,6 +123,11 @@ const WORDS = {
   ],
 };
 
+function when(at, now) {
+  if (at === Infinity) return "present state";
+  return Number.isFinite(at) ? `${clock(at, now)} · ${away(Math.min(at, now), now)}` : "";
+}
+
 export function startEvents({ schedule }) {
   const seenBefore = Number(localStorage.getItem(SEEN)) || Infinity;
   let shown = SHOWN,
@@ -124,8 +141,8 @@ export function startEvents({ schedule }) {
 
   function render(state, now) {
     if (now - seenAt > 10_000 && state.watchedSince !== null) localStorage.setItem(SEEN, String((seenAt = now)));
-    const { thresholds, refusals, journal, windows, leases, health } = state;
-    const inputs = [thresholds, refusals, journal, windows, leases, health?.since];
+    const { thresholds, refusals, journal, windows, leases, health, accounts } = state;
+    const inputs = [thresholds, refusals, journal, windows, leases, health?.since, accounts];
     if (inputs[0] !== drawn[0]) notify(state);
     if (inputs.some((input, index) => input !== drawn[index])) list = entries(state);
     drawn = inputs;
@@ -138,12 +155,8 @@ export function startEvents({ schedule }) {
         const resets = Number.isFinite(one.resetsAt)
           ? `, ${one.resetsAt > now ? "resets" : "reset"} ${clock(one.resetsAt, now)}`
           : "";
-        text(parts.words, one.words + resets);
-        moment(
-          parts.at,
-          Number.isFinite(one.at) ? `${clock(one.at, now)} · ${away(Math.min(one.at, now), now)}` : "",
-          one.at,
-        );
+        text(parts.words, (one.kind === "account" ? said(one.words, one, now) : one.words) + resets);
+        moment(parts.at, when(one.at, now), one.at);
       },
     );
     show(byId("events-empty"), !list.length);
@@ -154,7 +167,7 @@ export function startEvents({ schedule }) {
 
   function make(one) {
     const parts = { words: el("span", { class: "words" }), at: el("span", { class: "note" }) };
-    const isNew = one.at > seenBefore;
+    const isNew = Number.isFinite(one.at) && one.at > seenBefore;
     return Object.assign(
       el(
         "li",

@@ -35,6 +35,8 @@ export const empty = () => ({
   mayStart: null,
   /** When that was answered. */
   mayStartAt: null,
+  /** True if that answer says nothing about now: the page was hidden, or the clock was set. */
+  isAwaited: false,
   capacity: null,
   leases: null,
   runs: null,
@@ -161,6 +163,7 @@ function begin(next, data, own, now) {
     refusals,
     mayStart: quota.may_start,
     mayStartAt: now,
+    isAwaited: false,
   });
   Object.assign(next, {
     sequence: data.sequence,

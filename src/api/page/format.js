@@ -72,6 +72,12 @@ export function length(seconds) {
   return small ? `${large} ${unit} ${small} ${smallUnit}` : `${large} ${unit}`;
 }
 
+/** The time since something: as `length`, minutes rounded down. */
+export const age = (seconds) => length(seconds < MINUTE ? seconds : seconds - (seconds % MINUTE));
+
+/** The time until something that is estimated, in whole minutes: about 54 min */
+export const about = (ms) => `about ${length(Math.max(1, Math.round(ms / 60_000)) * MINUTE)}`;
+
 /** As `length`, to the second below an hour: 47 min 12 s */
 export function countdown(ms) {
   const seconds = Math.max(0, Math.ceil(ms / 1_000));
@@ -80,7 +86,18 @@ export function countdown(ms) {
 }
 
 /** 3 s ago, in 2 h */
-export const away = (at, now) => (at > now ? `in ${length((at - now) / 1_000)}` : `${length((now - at) / 1_000)} ago`);
+export const away = (at, now) => (at > now ? `in ${length((at - now) / 1_000)}` : `${age((now - at) / 1_000)} ago`);
+
+const SPAN = "(?:\\d+ (?:s|min|h|d) ?)+";
+const AGAIN = new RegExp(`, free again in ${SPAN}`),
+  SEEN = new RegExp(`(,| was) seen ${SPAN}ago`);
+
+/** The sentence of an account at `now`: what was as long ago, or ahead, as it was answered is said by the clock. */
+export function said(sentence, { until, seenAt, isStale }, now, zone) {
+  const seen = Number.isFinite(seenAt) ? ` seen ${away(Math.min(seenAt, now), now)}${isStale ? ", stale" : ""}` : null;
+  const again = Number.isFinite(until) ? `, free again at ${clock(until, now, zone)}` : "";
+  return sentence.replace(AGAIN, () => again).replace(SEEN, (_, before) => (seen === null ? "" : before + seen));
+}
 
 /** Milliseconds of an RFC 3339 time; NaN for none. */
 export const time = (text) => (typeof text === "string" ? Date.parse(text) : NaN);

@@ -1,7 +1,7 @@
 // What the collector says of itself: a strip above all if something is wrong, and the footer.
 
 import { attr, byId, el, keyed, moment, show, text } from "./dom.js";
-import { bytes, clock, compact, counted, grouped, isNumber, length, safe, time } from "./format.js";
+import { age, bytes, clock, compact, counted, grouped, isNumber, safe, time } from "./format.js";
 
 const SENSE = {
   degraded: "Everything is counted, but not as it should be:",
@@ -55,7 +55,7 @@ function facts(health, summary, now) {
   if (health.backlog_done === false) list.push("still reading what was there at its start");
   if (health.watching) list.push(`watching by ${safe(health.watching)}`);
   if (health.since)
-    list.push(`since ${clock(time(health.since), now)} (${length((now - time(health.since)) / 1_000)})`);
+    list.push(`since ${clock(time(health.since), now)} (${age((now - time(health.since)) / 1_000)})`);
   if (summary)
     list.push(`${counted(summary.messages, "message")}, ${compact(summary.totals.total_tokens)} tokens in all`);
   return list;

@@ -10,8 +10,14 @@ const HOT = 0.25,
 /** Pace is unknown before this part of a window has passed. */
 const EARLY = 1 / 20;
 
-/** { kind, share, expected, delta, zone, runsOutAt, resetAt, startedAt, until, seenAt } */
-export function course(window, now) {
+/** The share of a window that `minimum_left` of its account keeps. */
+export const keeps = (account, window) => (account?.minimum_left?.[window.window] ?? 0) / 100;
+
+/**
+ * { kind, share, expected, delta, zone, runsOutAt, blockedAt, kept, resetAt, startedAt, until, seenAt }: an account that
+ * keeps a share is blocked before the window runs out.
+ */
+export function course(window, now, kept = 0) {
   const [resetAt, startedAt, until] = [window.reset_at, window.window_started_at, window.exhausted_until].map(time);
   const seenAt = time((isNumber(window.utilization) && window.utilization_at) || window.observed_at);
   const result = {
@@ -24,6 +30,8 @@ export function course(window, now) {
     delta: null,
     zone: "none",
     runsOutAt: NaN,
+    blockedAt: NaN,
+    kept,
   };
   const isOver = window.state === "expired" || resetAt <= now;
   if ((window.refused || until > now) && !(until <= now))
@@ -39,8 +47,12 @@ export function course(window, now) {
   if (lengthMs > 0 && passed >= EARLY && passed < 1) {
     result.delta = share - passed;
     result.zone = result.delta >= HOT - EPSILON ? "hot" : result.delta <= CHILL + EPSILON ? "chill" : "on_track";
-    const out = share > 0 ? Math.max(startedAt + (passed * lengthMs) / share, now) : NaN;
-    if (out < resetAt) result.runsOutAt = out;
+    const reaches = (part) => {
+      const at = share > 0 ? Math.max(startedAt + ((passed * lengthMs) / share) * part, now) : NaN;
+      return at < resetAt ? at : NaN;
+    };
+    result.runsOutAt = reaches(1);
+    result.blockedAt = reaches(1 - kept);
   }
   return result;
 }

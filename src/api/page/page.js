@@ -1,11 +1,11 @@
 // The page: one stream, one state, one timer. Events go through `foldAll`, documents through the `with…` functions, and
 // every change is drawn once for each frame, usage once for each second.
 
-import { first, get, token } from "./api.js";
-import { Clock } from "./clock.js";
+import { first, get, isToken, token } from "./api.js";
+import { Clock, Steps, monotonic } from "./clock.js";
 import { attr, byId, show, text } from "./dom.js";
 import { empty, foldAll, withLeases, withQuota, withRuns } from "./fold.js";
-import { clockSeconds, length, offset, safe, time } from "./format.js";
+import { age, clockSeconds, length, offset, safe, time } from "./format.js";
 import { Refresh } from "./refresh.js";
 import { Stream } from "./stream.js";
 import { renderVerdict } from "./verdict.js";
@@ -13,11 +13,14 @@ import { renderWindows } from "./windows.js";
 
 const KINDS = "usage,window,threshold,run,account,lease,probe,health";
 const clock = new Clock();
+const steps = new Steps();
 let state = empty();
 let queue = [];
 let isScheduled = false;
 /** The answer that was asked for before this file was there; used once, by the first request. */
 let early = first;
+/** Grows when answers to earlier questions say nothing about now. */
+let era = 0;
 /** The parts below the first screen, once they are there. */
 let rest = null;
 
@@ -34,10 +37,11 @@ function addDocument(name, everyMs, path, apply) {
     const asked = path();
     if (asked === null) return;
     const asking = early ?? get(asked);
+    const asksIn = era;
     early = null;
     const answer = await asking;
-    // Another choice was made meanwhile.
-    if (path() !== asked) return refresh.due([name], Date.now());
+    // Another choice was made meanwhile, or nobody knows how old the answer is.
+    if (path() !== asked || era !== asksIn) return refresh.due([name], monotonic());
     clock.sample(time(answer.document.now), answer.sentAt, answer.receivedAt);
     state = apply(answer.document, since, answer.total);
     schedule();
@@ -48,7 +52,7 @@ addDocument(
   "may-start",
   30_000,
   () => "/v1/may-start",
-  (mayStart) => ({ ...state, mayStart, mayStartAt: clock.now() }),
+  (mayStart) => ({ ...state, mayStart, mayStartAt: clock.now(), isAwaited: false }),
 );
 addDocument(
   "quota",
@@ -120,7 +124,7 @@ function take() {
   if (!events.length) return;
   state = foldAll(state, events, clock.now());
   const kinds = new Set(events.map(({ event }) => event));
-  const now = Date.now();
+  const now = monotonic();
   for (const kind of kinds) if (kind in MAKES_OLD) refresh.due(known(MAKES_OLD[kind][0]), now, MAKES_OLD[kind][1]);
   if (["account", "window", "lease", "health"].some((kind) => kinds.has(kind))) refresh.due(["may-start"], now, 1);
   if (kinds.has("snapshot") || kinds.has("gap")) everything();
@@ -128,8 +132,15 @@ function take() {
 
 const known = (names) => names.filter((name) => refresh.documents.has(name));
 
+/** The last answer is none until the next one, however young it seems. */
+function doubt() {
+  era += 1;
+  state = { ...state, isAwaited: true };
+  askFirst();
+}
+
 function everything() {
-  refresh.due([...refresh.documents.keys()], Date.now());
+  refresh.due([...refresh.documents.keys()], monotonic());
 }
 
 function draw() {
@@ -141,7 +152,7 @@ function draw() {
 function render() {
   const now = clock.now();
   const isStale = stream.phase !== "open" && stream.lostAt !== null;
-  renderVerdict(state, now, isStale, refresh.documents.get("may-start").next - Date.now());
+  renderVerdict(state, now, isStale, refresh.documents.get("may-start").next - monotonic());
   renderWindows(state, now);
   renderConnection(now);
   rest?.render(state, now);
@@ -150,7 +161,8 @@ function render() {
 /** The only timer. */
 function tick() {
   setTimeout(tick, 1_000 - (clock.now() % 1_000));
-  const now = Date.now();
+  const now = monotonic();
+  if (steps.hasStepped()) stepped();
   stream.tick(now);
   if (document.hidden)
     return rest?.tickHidden(
@@ -163,6 +175,15 @@ function tick() {
   if (retryAt <= clock.now() && state.mayStartAt < retryAt) refresh.due(["may-start"], now, 1);
   if (stream.phase === "open") refresh.tick(now);
   draw();
+}
+
+/** The time of day was set, or the computer slept: nothing is sure to be of now. */
+function stepped() {
+  clock.doubtAll();
+  if (document.hidden || !byId("login").hidden) return;
+  doubt();
+  everything();
+  stream.reopen();
 }
 
 function connection() {
@@ -191,10 +212,10 @@ function renderConnection(now) {
   const isLost = stream.lostAt !== null && stream.phase !== "open" && stream.phase !== "unauthorized";
   attr(document.documentElement, "data-lost", isLost ? "" : null);
   if (!show(byId("lost"), isLost)) return;
-  const local = Date.now();
+  const local = monotonic();
   text(
     byId("lost-since"),
-    `for ${length((local - stream.lostAt) / 1_000)}, since ${clockSeconds(stream.lostAt)}: ${safe(stream.problem ?? "")}. What is shown was true then.`,
+    `for ${age((local - stream.lostAt) / 1_000)}, since ${clockSeconds(now - local + stream.lostAt)}: ${safe(stream.problem ?? "")}. What is shown was true then.`,
   );
   text(
     byId("lost-next"),
@@ -205,17 +226,23 @@ function renderConnection(now) {
 function unauthorized() {
   show(byId("login"), true);
   if (stream.phase !== "unauthorized") stream.close("unauthorized");
-  if (token.get())
-    text(byId("login-why"), "The collector does not accept this token. It is in the file named by http.token_file.");
+  if (token.get()) refused();
   token.clear();
   state = empty();
   byId("token").focus();
 }
 
+function refused() {
+  text(byId("login-why"), "The collector does not accept this token. It is in the file named by http.token_file.");
+}
+
 byId("login").addEventListener("submit", (event) => {
   event.preventDefault();
-  token.set(byId("token").value.trim());
+  const given = byId("token").value.trim();
   byId("token").value = "";
+  // Typographic quotes of a message, say: the request could not even be made.
+  if (!isToken(given)) return refused();
+  token.set(given);
   show(byId("login"), false);
   begin();
 });
@@ -227,16 +254,22 @@ document.addEventListener("visibilitychange", () => {
     document.title = "tokentail";
     return stream.close();
   }
+  if (!byId("login").hidden) return render();
+  doubt();
   render();
-  if (!byId("login").hidden) return;
   stream.open();
 });
 
 function begin() {
   if (!document.hidden) stream.open();
-  // The answer before everything else.
-  refresh.due(["may-start"], 0);
-  refresh.run("may-start", refresh.documents.get("may-start"), Date.now());
+  askFirst();
+}
+
+/** The answer before everything else, and without a stream. */
+function askFirst() {
+  const answer = refresh.documents.get("may-start");
+  if (answer.isBusy) refresh.due(["may-start"], monotonic());
+  else refresh.run("may-start", answer, monotonic());
 }
 
 begin();

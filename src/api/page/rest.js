@@ -1,5 +1,6 @@
 // What is below the first screen: it is loaded, and drawn, after the answer.
 
+import { openAnswer, token } from "./api.js";
 import { startChart } from "./chart.js";
 import { startDays } from "./days.js";
 import { byId, el, show, text } from "./dom.js";
@@ -20,6 +21,7 @@ const PLACES = {
 export function start(page) {
   const views = [startChart(page), startDays(page), startRuns(page)];
   const events = startEvents(page);
+  for (const link of byId("answers").querySelectorAll("a")) link.addEventListener("click", followed);
   return {
     render(state, now) {
       // All at once, so that nothing moves.
@@ -34,6 +36,20 @@ export function start(page) {
     tickHidden: events.tickHidden,
     failed,
   };
+}
+
+/** A link cannot carry the token, so the answer is asked for here. */
+function followed(event) {
+  if (!token.get()) return;
+  event.preventDefault();
+  const path = event.currentTarget.getAttribute("href");
+  openAnswer(path).then(
+    () => text(byId("answer-failed"), ""),
+    (error) => {
+      const problem = error.status ? error.message : "the collector does not answer";
+      text(byId("answer-failed"), ` · ${path}: ${problem}`);
+    },
+  );
 }
 
 function failed(name, error) {

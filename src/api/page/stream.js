@@ -2,6 +2,7 @@
 // EventSource cannot carry a token. The timer of the page calls `tick`; there is no other.
 
 import { failure, headers } from "./api.js";
+import { monotonic } from "./clock.js";
 import { SseParser } from "./sse.js";
 
 /** The collector sends something at least every 15 s. */
@@ -37,7 +38,15 @@ export class Stream {
     this.enter(phase);
   }
 
-  /** At least once a second; `now` is the time of this computer. */
+  /** Connects anew, as the connection may have died unnoticed; a closed stream stays closed. */
+  reopen() {
+    if (this.phase === "closed" || this.phase === "unauthorized") return;
+    this.controller?.abort();
+    this.phase = "waiting";
+    this.open();
+  }
+
+  /** At least once a second; `now` is that of `monotonic`. */
   tick(now) {
     if (this.phase === "waiting" && now >= this.retryAt) this.open();
     const isSilent = now - this.heardAt > SILENCE_MS_MAX;
@@ -48,7 +57,7 @@ export class Stream {
 
   enter(phase) {
     this.phase = phase;
-    this.heardAt = Date.now();
+    this.heardAt = monotonic();
     this.onChange();
   }
 
@@ -73,7 +82,7 @@ export class Stream {
     for (;;) {
       const { done, value } = await reader.read();
       if (done || this.controller !== controller) return;
-      this.heardAt = Date.now();
+      this.heardAt = monotonic();
       const events = parser.push(value);
       this.lastId = parser.lastId ?? this.lastId;
       if (this.phase !== "open") {
@@ -94,8 +103,8 @@ export class Stream {
     const pause = Math.min(PAUSE_MS_MIN * 2 ** this.failures++, PAUSE_MS_MAX);
     // Many pages that lost the same collector do not return at once.
     const shared = Math.max(pause, (error?.retryAfterS ?? 0) * 1_000) * (0.8 + 0.4 * Math.random());
-    this.lostAt ??= Date.now();
-    this.retryAt = Date.now() + shared;
+    this.lostAt ??= monotonic();
+    this.retryAt = monotonic() + shared;
     this.enter("waiting");
   }
 }

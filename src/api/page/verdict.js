@@ -1,9 +1,9 @@
 // The answer to "may a run start, and until when?", in sizes that are read from two metres.
 
 import { attr, byId, el, keyed, moment, named, show, text } from "./dom.js";
-import { accountKey } from "./fold.js";
-import { away, clock, countdown, counted, isNumber, percent, safe, time } from "./format.js";
-import { bindsAll, course, isOfFamily } from "./pace.js";
+import { accountKey, windowKey } from "./fold.js";
+import { about, away, clock, countdown, counted, isNumber, percent, said, safe, time } from "./format.js";
+import { bindsAll, course, isOfFamily, keeps } from "./pace.js";
 import { full } from "./places.js";
 
 const LEASES_SHOWN = 5;
@@ -17,7 +17,7 @@ const SIGNS = {
 };
 
 /** True if the last answer says nothing about now. Pure. */
-export const isOld = ({ mayStartAt }, now) => now - mayStartAt > ANSWER_MS_MAX;
+export const isOld = ({ mayStartAt, isAwaited }, now) => isAwaited || now - mayStartAt > ANSWER_MS_MAX;
 
 /** `asksInMs` is the time until this page asks again. */
 export function renderVerdict(state, now, isLost, asksInMs) {
@@ -38,12 +38,12 @@ export function renderVerdict(state, now, isLost, asksInMs) {
   text(byId("until-label"), isStale && until.label ? `last known: ${until.label}` : until.label);
   text(byId("until-length"), until.length);
   moment(byId("until-clock"), until.clock, until.at);
-  text(byId("verdict-sentence"), sentence(answer));
+  text(byId("verdict-sentence"), sentence(state, answer, now));
   const places = answer.chosen && state.capacity?.find((one) => accountKey(one) === accountKey(answer.chosen));
   const buts = decision === "allow" ? [leases(places, now), ...families(state, answer.chosen, now)].filter(Boolean) : [];
   if (show(byId("verdict-but"), buts.length > 0)) text(byId("verdict-but"), buts.join(" "));
   text(byId("asked"), `answered ${age}`);
-  renderCandidates(answer, now);
+  renderCandidates(state, answer, now);
   renderLeases(state);
   document.title = `${decision}${decision === "wait" && retryAt > now ? ` ${clock(retryAt, now)}` : ""} · tokentail`;
 }
@@ -70,15 +70,33 @@ function* families(state, chosen, now) {
 }
 
 /** With an account chosen, its own sentence: the others are in the list below. */
-function sentence(answer) {
+function sentence(state, answer, now) {
   const chosen = answer.chosen && answer.candidates.find((one) => accountKey(one) === accountKey(answer.chosen));
-  const words = [chosen?.sentence ?? answer.sentence];
-  if (answer.unseen && !words[0].includes(answer.unseen)) words.push(answer.unseen);
-  return safe(words.join(". "));
+  const parts = [chosen ? words(state, chosen, now) : whole(state, answer, now)];
+  if (answer.unseen && !parts[0].includes(answer.unseen)) parts.push(answer.unseen);
+  return safe(parts.join(". "));
+}
+
+/** The sentence of a candidate, with the age that its window has in its cell. */
+function words(state, one, now) {
+  const window = state.windows?.get(windowKey({ ...one, window: one.binding_window }));
+  const at = window && course(window, now);
+  return said(one.sentence, { until: time(one.until), seenAt: at?.seenAt, isStale: at?.kind === "stale" }, now);
+}
+
+/** The sentence of the whole answer, which names every candidate in the candidate's own words. */
+function whole(state, answer, now) {
+  const known = answer.candidates.reduce(
+    (text, one) => text.replace(one.sentence, () => words(state, one, now)),
+    answer.sentence,
+  );
+  const retryAt = time(answer.retry_at);
+  // The countdown beside it runs on.
+  return known.replace(/^wait (?:\d+ (?:s|min|h|d) )+for /, () => `wait until ${clock(retryAt, now)} for `);
 }
 
 /** { label, length, clock, at }: the next try, or how long the account lasts. */
-function end(state, answer, retryAt, now, asksInMs) {
+export function end(state, answer, retryAt, now, asksInMs) {
   if (answer.decision === "deny") return { label: "until", length: "an operator acts", clock: "", at: NaN };
   if (answer.decision !== "allow") {
     if (!Number.isFinite(retryAt)) {
@@ -98,15 +116,15 @@ function end(state, answer, retryAt, now, asksInMs) {
   const windows = [...(state.windows?.values() ?? [])]
     .filter((one) => answer.chosen && accountKey(one) === accountKey(answer.chosen))
     .filter((one) => bindsAll(one.window) || one.window === chosen?.binding_window)
-    .map((one) => ({ name: one.window, ...course(one, now) }))
+    .map((one) => ({ name: one.window, ...course(one, now, keeps(state.accounts?.get(accountKey(one)), one)) }))
     .filter((one) => one.kind === "fresh" || one.kind === "stale");
-  const first = windows.filter((one) => one.runsOutAt > 0).sort((a, b) => a.runsOutAt - b.runsOutAt)[0];
+  const first = windows.filter((one) => one.blockedAt > 0).sort((a, b) => a.blockedAt - b.blockedAt)[0];
   if (first) {
-    const at = first.runsOutAt;
+    const at = first.blockedAt;
     return {
-      label: `${safe(first.name)} runs out in`,
-      length: countdown(at - now),
-      clock: `at ${clock(at, now)}, at this pace`,
+      label: `${safe(first.name)} ${first.kept ? "blocks" : "runs out"} in`,
+      length: about(at - now),
+      clock: `${clock(at, now)}, at this pace${first.kept ? `: ${(first.kept * 100).toFixed(0)} % are kept` : ""}`,
       at,
     };
   }
@@ -122,7 +140,7 @@ function end(state, answer, retryAt, now, asksInMs) {
   };
 }
 
-function renderCandidates(answer, now) {
+function renderCandidates(state, answer, now) {
   text(
     byId("candidates-title"),
     answer.candidates.length === 1 ? "One account" : `${answer.candidates.length} accounts in their order`,
@@ -139,7 +157,7 @@ function renderCandidates(answer, now) {
     make,
     ({ parts }, one) => {
       attr(text(parts.word, one.verdict), "data-decision", one.verdict);
-      text(parts.sense, safe(one.sentence));
+      text(parts.sense, safe(words(state, one, now)));
       const until = time(one.until);
       moment(parts.until, until > now ? `until ${clock(until, now)}` : "", until);
     },

@@ -2,8 +2,8 @@
 
 import { attr, byId, el, keyed, moment, named, show, svg, text } from "./dom.js";
 import { accountKey, windowKey } from "./fold.js";
-import { away, clock, compact, counted, grouped, isNumber, percent, safe, signed, time } from "./format.js";
-import { course } from "./pace.js";
+import { about, away, clock, compact, counted, grouped, isNumber, percent, said, safe, signed, time } from "./format.js";
+import { course, keeps } from "./pace.js";
 import { full } from "./places.js";
 
 /** Shares from which a bar is a warning, and bad, as on the command line. */
@@ -60,7 +60,9 @@ function updateAccount({ parts }, { account, windows }, capacity, now) {
     () => el("li"),
     line,
   );
-  keyed(parts.cells, windows, windowKey, makeCell, (node, window) => updateCell(node, window, now));
+  keyed(parts.cells, windows, windowKey, makeCell, (node, window) =>
+    updateCell(node, window, keeps(account, window), now),
+  );
   show(parts.none, !windows.length);
   keyed(
     parts.causes,
@@ -105,7 +107,14 @@ function facts(account, capacity) {
   return list;
 }
 
-function* causes(account, now) {
+export function* causes(account, now) {
+  // A word without its reason would be a riddle.
+  if (account && account.state !== "available" && !account.causes.length && account.sentence) {
+    const own = accountKey(account);
+    const words = account.sentence.startsWith(`${own} `) ? account.sentence.slice(own.length + 1) : account.sentence;
+    // Its age stands in the cell of the window.
+    yield { key: "sentence", kind: "cause", at: NaN, words: safe(said(words, { until: time(account.until) }, now)) };
+  }
   for (const [index, cause] of (account?.causes ?? []).entries()) {
     const at = time(cause.until);
     const until = Number.isFinite(at) ? `until ${clock(at, now)}` : "until taken back";
@@ -136,9 +145,13 @@ function* causes(account, now) {
     };
 }
 
-function recovery(one, at, now) {
+export function recovery(one, at, now) {
   const known = Number.isFinite(at);
-  if (one.state === "open" && known) return `blocked until ${clock(at, now)}`;
+  // Later than the end of the block itself, which has a line of its own.
+  if (one.state === "open" && known)
+    return one.by === "no_evidence"
+      ? `the runs that tried it showed nothing; the next may at ${clock(at, now)}`
+      : `leases again from ${clock(at, now)}`;
   if (one.state === "due") return "the next lease tries it";
   if (one.state === "half_open")
     return `lease ${safe(one.lease ?? "")} tries it${known ? `, until ${clock(at, now)} at most` : ""}`;
@@ -187,9 +200,9 @@ function makeCell(window) {
   });
 }
 
-function updateCell(node, window, now) {
+function updateCell(node, window, kept, now) {
   const { parts } = node;
-  const at = course(window, now);
+  const at = course(window, now, kept);
   const shown = WORDS[at.kind](at, now);
   attr(node, "data-kind", at.kind);
   attr(node, "data-level", at.share >= BAD_FROM ? "bad" : at.share >= WARNING_FROM ? "warning" : "good");
@@ -202,7 +215,7 @@ function updateCell(node, window, now) {
   attr(parts.tick, "visibility", tick === null ? "hidden" : null);
   attr(attr(parts.tick, "x1", tick), "x2", tick);
   moment(parts.resets, shown.resets, at.resetAt);
-  moment(parts.out, shown.out, at.kind === "exhausted" ? at.until : at.runsOutAt);
+  moment(parts.out, shown.out, at.kind === "exhausted" ? at.until : at.blockedAt);
   const seenAt = at.kind === "exhausted" ? time(window.observed_at) : at.seenAt;
   moment(
     parts.seen,
@@ -233,11 +246,23 @@ function measured(at, now) {
   return { used: percent(at.share), resets: resets(at, now), out: courseWords(at, now) };
 }
 
-/** hot +25 %, runs out in 2 h 3 min, 14:35 */
-function courseWords(at, now) {
+/** hot +25 %, runs out in about 2 h 3 min, 14:35 */
+export function courseWords(at, now) {
   if (at.zone === "none") return at.share >= 1 ? "used up" : "too early for a pace";
-  const zone = at.zone === "on_track" ? "on track" : `${at.zone} ${signed(at.delta)}`;
-  return `${zone}, ${Number.isFinite(at.runsOutAt) ? `runs out ${away(at.runsOutAt, now)}, ${clock(at.runsOutAt, now)}` : "lasts to the reset"}`;
+  return `${pace(at)}, ${forecast(at, now)}`;
+}
+
+/** As on the command line: what runs out before its reset is not on track, however small the lead. */
+function pace({ zone, delta, runsOutAt }) {
+  if (zone !== "on_track") return `${zone} ${signed(delta)}`;
+  return Number.isFinite(runsOutAt) ? `ahead ${signed(delta)}` : "on track";
+}
+
+function forecast({ kept, blockedAt, runsOutAt }, now) {
+  if (!Number.isFinite(blockedAt)) return "lasts to the reset";
+  if (!kept) return `runs out in ${about(runsOutAt - now)}, ${clock(runsOutAt, now)}`;
+  const from = blockedAt > now ? `blocked from about ${clock(blockedAt, now)}` : "blocked";
+  return `${from}: ${(kept * 100).toFixed(0)} % are kept`;
 }
 
 const WORDS = {

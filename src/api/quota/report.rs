@@ -91,11 +91,13 @@ async fn post_observations(
     });
     api.writes.observe(reports.collect()).await?;
     blocking(move || {
+        let rules = Arc::clone(&api.settings.borrow());
         let known = api.store.snapshot()?.accounts(Millis::MAX)?;
         let mut windows = Vec::new();
         for account in accounts {
             for (name, state) in known.get(&account).iter().flat_map(|sums| &sums.windows) {
-                windows.push(quota::window(&account, name, state, now));
+                let minimums = rules.accounts.minimums(&account);
+                windows.push(quota::window(&account, (name, state), minimums, now));
             }
         }
         Ok(Json(wire::Observed {

@@ -1,5 +1,7 @@
 //! Documents of windows, accounts, verdicts and reports.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -59,6 +61,11 @@ pub struct Window {
     /// The time at which the window is used up at its pace, if before its reset.
     #[schema(format = DateTime)]
     pub projected_exhaustion_at: Option<String>,
+    /// The time at which less than `minimum_left` is left of the window at its pace, if before its reset: from then on
+    /// its account is blocked. Without a minimum it is `projected_exhaustion_at`.
+    #[serde(default)]
+    #[schema(format = DateTime)]
+    pub projected_block_at: Option<String>,
     /// Thresholds reached in this window, in percent.
     pub thresholds_crossed: Vec<u8>,
 }
@@ -115,6 +122,10 @@ pub struct Account {
     #[serde(default)]
     #[schema(required)]
     pub thresholds: Vec<u8>,
+    /// The percent that must be left of a window for a new run to start, by window.
+    #[serde(default)]
+    #[schema(required)]
+    pub minimum_left: BTreeMap<String, u8>,
 }
 
 /// The poll of an account's own numbers.
