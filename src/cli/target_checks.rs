@@ -25,7 +25,8 @@ pub fn targets(settings: &Settings, this: &Who, checks: &PathChecks) -> Vec<Find
             what: format!("notify {}: {}", target.name, finding.what),
             ..finding
         };
-        if let Some(path) = &target.secret_file {
+        // One check reads both files.
+        if let Some(path) = target.secret_file.as_ref().or(target.token_file.as_ref()) {
             let of_check = target.clone();
             match checks.run(path, move |_| secret_problem(&of_check)) {
                 Ok(problem) => found.extend(problem.map(|why| of_target(Finding::bare(why)))),
