@@ -2,6 +2,7 @@
 
 use crate::api::document::time;
 use crate::api::wire;
+use crate::model::format::percent;
 use crate::model::letters::is_unsafe;
 use crate::quota::window;
 use crate::store::KnownAccounts;
@@ -23,7 +24,7 @@ pub fn verdict(known: &KnownAccounts, verdicts: &Verdicts) -> String {
     });
     let fullest = windows.max_by(|(one, ..), (other, ..)| one.total_cmp(other));
     let mut text = fullest.map_or_else(String::new, |(used, id, name)| {
-        format!("{}/{} {name} {:.0} %; ", id.provider, id.name, used * 100.0)
+        format!("{}/{} {name} {} %; ", id.provider, id.name, percent(used, 0))
     });
     text += "may start: ";
     text += verdicts.may_start.decision.into_str();

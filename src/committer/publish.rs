@@ -1,6 +1,7 @@
 //! The update that the listeners get after a commit.
 
 use crate::live::{Lifecycle, Live, RunUpdate, Update};
+use crate::model::format::percent;
 use crate::model::{Fired, Millis};
 use crate::store::Committed;
 
@@ -19,8 +20,8 @@ pub(super) fn publish(live: &Live, batches: usize, committed: &Committed, now: M
     for fired in &fired {
         tracing::warn!(
             account = %fired.account, window = ?fired.window,
-            "{:.1} % used, which is {} % or more",
-            fired.utilization * 100.0, fired.percent
+            "{} % used, which is {} % or more",
+            percent(fired.utilization, 1), fired.percent
         );
     }
     let named = committed.changes.iter().map(|(run, change)| (Some(run), change));

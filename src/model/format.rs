@@ -17,6 +17,18 @@ pub fn grouped(number: impl Into<u128>) -> String {
     text
 }
 
+/// Shares are rounded down with this tolerance, so that 0.29 is 29 %.
+const SHARE_EPSILON: f64 = 1e-9;
+
+/// A share in percent with so many decimals, rounded down: only a full one is 100, and none looks like a threshold that
+/// it has not reached.
+#[must_use]
+pub fn percent(share: f64, decimals: u8) -> String {
+    let steps = 10_f64.powi(decimals.into());
+    let rounded = (share * 100.0 * steps + SHARE_EPSILON * steps).floor() / steps;
+    format!("{rounded:.*}", usize::from(decimals))
+}
+
 /// A length of time in its two largest units, minutes rounded up: `12 s`, `56 min`, `1 h 56 min`, `2 h`, `3 d
 /// 4 h`.
 #[must_use]
@@ -61,6 +73,26 @@ mod tests {
             (u64::MAX, "18,446,744,073,709,551,615"),
         ] {
             assert_eq!(grouped(number), expected);
+        }
+    }
+
+    #[test]
+    fn a_share_below_one_is_never_a_hundred() {
+        for (share, whole, tenths) in [
+            (0.0, "0", "0.0"),
+            (0.29, "29", "29.0"),
+            (0.771, "77", "77.1"),
+            (0.899_999, "89", "89.9"),
+            (0.999, "99", "99.9"),
+            (0.999_999, "99", "99.9"),
+            (1.0, "100", "100.0"),
+            (1.026, "102", "102.6"),
+        ] {
+            assert_eq!(
+                (&*percent(share, 0), &*percent(share, 1)),
+                (whole, tenths),
+                "{share}"
+            );
         }
     }
 

@@ -181,6 +181,9 @@ test("numbers in the words of the command line; what is unknown is never zero", 
   ]);
   assert.equal(countdown(47 * MINUTE + 12_000), "47 min 12 s");
   assert.equal(percent(0.44), "44.0 %");
+  assert.equal(percent(0.29), "29.0 %");
+  assert.equal(percent(0.999999), "99.9 %");
+  assert.equal(percent(1), "100.0 %");
   assert.equal(usd(1_234.5), "$1,234.50");
   assert.equal(bytes(1_023.97 * 1_024), "1.0 MiB");
 });

@@ -36,8 +36,11 @@ export function compact(number) {
   return (number < 0 ? "-" : "") + digits.toFixed(decimals) + unit;
 }
 
+/** A share in percent with one decimal, rounded down: only a full one is 100.0. */
+export const tenths = (share) => (Math.floor(share * 1_000 + 1e-8) / 10).toFixed(1);
+
 /** 44.0 % */
-export const percent = (share) => (isNumber(share) ? `${(share * 100).toFixed(1)} %` : UNKNOWN);
+export const percent = (share) => (isNumber(share) ? `${tenths(share)} %` : UNKNOWN);
 
 /** +25 % */
 export const signed = (share) => `${share < 0 ? "-" : "+"}${Math.abs(share * 100).toFixed(0)} %`;

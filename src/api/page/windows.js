@@ -2,7 +2,7 @@
 
 import { attr, byId, el, keyed, moment, named, show, svg, text } from "./dom.js";
 import { accountKey, windowKey } from "./fold.js";
-import { about, away, clock, compact, counted, grouped, isNumber, percent, said, safe, signed, time } from "./format.js";
+import { about, away, clock, compact, counted, grouped, isNumber, percent, said, safe, signed, tenths, time } from "./format.js";
 import { course, keeps } from "./pace.js";
 import { full } from "./places.js";
 
@@ -232,7 +232,7 @@ function updateCell(node, window, kept, now) {
   for (const [name, value] of [
     ["min", 0],
     ["max", 100],
-    ["now", isMeasured ? Math.min(100, at.share * 100).toFixed(1) : null],
+    ["now", isMeasured ? tenths(Math.min(1, at.share)) : null],
   ]) {
     attr(parts.meter, `aria-value${name}`, isMeasured ? value : null);
   }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::api::wire::{Capacity, Lease, LeaseAnswer};
 use crate::cli::print::grid::{self, Column, GridCell, GridRow};
-use crate::cli::print::numbers::{length, time};
+use crate::cli::print::numbers::{length, percent, time};
 use crate::cli::print::text;
 
 const DIM: Style = Style::new().dimmed();
@@ -148,7 +148,7 @@ fn capacity_row(capacity: &Capacity, now: Timestamp) -> GridRow {
     };
     let by = capacity.by.as_deref().unwrap_or("-").replace('_', " ");
     let held: Vec<String> = (capacity.held.iter())
-        .map(|(window, share)| format!("{} {:.1} %", text::name(window), share * 100.0))
+        .map(|(window, share)| format!("{} {} %", text::name(window), percent(*share, 1)))
         .collect();
     let held = if held.is_empty() {
         "-".to_owned()

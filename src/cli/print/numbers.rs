@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::text;
-pub use crate::model::format::{age, grouped, length};
+pub use crate::model::format::{age, grouped, length, percent};
 
 /// The name of a unit and its size.
 type Scale = (&'static str, u64);

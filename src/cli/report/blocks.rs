@@ -20,7 +20,7 @@ use crate::cli::args::{ReportArgs, ReportFormat, RowOrder, TokenLimit};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::print::cost::{self, dollars};
 use crate::cli::print::grid::{self, Column, GridCell, GridRow};
-use crate::cli::print::numbers::{grouped, length, report_style};
+use crate::cli::print::numbers::{grouped, length, percent, report_style};
 use crate::cli::print::{output, text};
 use crate::clock::Clock;
 use crate::model::{DAY_MS, PROVIDER_DEFAULT};
@@ -306,7 +306,7 @@ fn cells(report: &BlockReport, block: &UsageBlock, names: &ModelNames, is_full: 
         ]);
         cells.extend(report.costs.then(|| dollars(&block.sums.cost)));
         cells.push(match block.utilization {
-            Some(share) => format!("{:.0} % by {}", share * 100.0, text::name(&block.source)),
+            Some(share) => format!("{} % by {}", percent(share, 0), text::name(&block.source)),
             None => text::name(&block.source),
         });
     }

@@ -151,7 +151,7 @@ impl<'a> LineFigures<'a> {
             Some(_) | None => Some(BAD),
         };
         let mut shown = match window.share {
-            Some(share) => format!("{label} {:.0}%", share * 100.0),
+            Some(share) => format!("{label} {}%", numbers::percent(share, 0)),
             None => format!("{label} refused"),
         };
         // A refusal without its end is of no help.

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use serde::de::DeserializeOwned;
 
-use super::super::print::numbers::{counted, grouped, time, time_of_day};
+use super::super::print::numbers::{counted, grouped, percent, time, time_of_day};
 use super::super::print::text;
 use super::parser::ReceivedEvent;
 use crate::api::wire;
@@ -287,7 +287,7 @@ fn window_name(provider: &str, account: &str, window: &str) -> String {
 }
 
 fn used(share: f64) -> String {
-    format!("{:.1} % used", share * 100.0)
+    percent(share, 1) + " % used"
 }
 
 fn signed(number: i64) -> String {

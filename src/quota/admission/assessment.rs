@@ -1,13 +1,13 @@
 //! Assessment of one candidate, and the sentences for people.
 
 use super::{AccountChoice, AccountVerdict, Candidate, Reason, Unseen, Verdict};
-use crate::model::format::{age, grouped, length};
+use crate::model::format::{self, age, grouped, length};
 use crate::model::{AccountId, LimitSource, Millis};
 use crate::quota::account::{Account, OnUnknown};
 use crate::quota::budget::near_limit;
 use crate::quota::exhaustion::{self, Cause, CauseKind, UNTIL_TAKEN_BACK};
 use crate::quota::overage;
-use crate::quota::window::{Freshness, NamedWindow, SHARE_EPSILON, View, reaches, view};
+use crate::quota::window::{Freshness, NamedWindow, View, reaches, view};
 
 /// The assessment of one candidate.
 #[derive(Clone, Debug, PartialEq)]
@@ -412,8 +412,7 @@ pub(super) fn summary(
 }
 
 fn percent(share: f64) -> String {
-    // Rounded down, but 0.29 is 29 %.
-    format!("{:.0} %", (share * 100.0 + SHARE_EPSILON).floor())
+    format::percent(share, 0) + " %"
 }
 
 /// The time since `at`, in words.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{HEALTH_ID, Latch, LatchChange, LatchKey, Notice, NoticeKind};
-use crate::model::{AccountId, MINUTE_MS, Millis};
+use crate::model::{AccountId, MINUTE_MS, Millis, format};
 use crate::quota::admission::{AccountVerdict, Assessment, gravest};
 use crate::quota::pace::projected_exhaustion_at;
 use crate::quota::window::{RESET_JITTER_MS, WindowState, view};
@@ -57,7 +57,7 @@ pub fn of_window(
     at: Millis,
 ) -> Vec<Notice> {
     let mut notices = Vec::new();
-    let used = |state: &WindowState| state.utilization.map(|share| format!("{:.0} %", share * 100.0));
+    let used = |state: &WindowState| state.utilization.map(|share| format::percent(share, 0) + " %");
     if rolled_over
         && let Some(before) = before
         && before.highest.is_some_and(|share| share >= RESET_SAID_FROM)
@@ -206,11 +206,11 @@ pub fn of_budget(latches: &Latches, budget: &BudgetUse<'_>, now: Millis) -> Opti
     #[expect(clippy::cast_precision_loss, reason = "a share for people")]
     let share = budget.used as f64 / budget.tokens as f64;
     let sentence = format!(
-        "{}: {:.0} % of the day's tokens are used, {} of {}",
+        "{}: {} % of the day's tokens are used, {} of {}",
         budget.account,
-        share * 100.0,
-        crate::model::format::grouped(budget.used),
-        crate::model::format::grouped(budget.tokens)
+        format::percent(share, 0),
+        format::grouped(budget.used),
+        format::grouped(budget.tokens)
     );
     let notice = Notice {
         account: Some(budget.account.clone()),
@@ -262,7 +262,7 @@ pub fn of_forecast(
             let what = format!(
                 "will be used up at {}, {} before its reset, at its present pace",
                 clock_time(at),
-                crate::model::format::length(u64::try_from((reset - at) / 1000).unwrap_or(0))
+                format::length(u64::try_from((reset - at) / 1000).unwrap_or(0))
             );
             let notice = subject.notice(NoticeKind::ForecastBeforeReset, state, now, &what);
             let to = Latch {
