@@ -15,7 +15,7 @@ use super::window_name;
 use crate::model::{DAY_MS, LimitSource, LimitStatus, Millis, Observation};
 
 /// Age from which a state is stale, in milliseconds.
-const STALE_AFTER_MS: Millis = 300_000;
+pub const STALE_AFTER_MS: Millis = 300_000;
 /// Duration of a block by a used-up window without a known reset, in milliseconds.
 pub const RESET_UNKNOWN_MS: Millis = 300_000;
 /// A response within this time after a refusal may belong to a request before it, in milliseconds.

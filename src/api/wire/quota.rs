@@ -70,6 +70,25 @@ pub struct Window {
     pub thresholds_crossed: Vec<u8>,
 }
 
+impl Quota {
+    /// The time and the source of what is shown of a window: of its refusal, else of its share, else of the last line.
+    #[must_use]
+    pub fn seen<'q>(&'q self, window: &'q Window) -> (&'q str, &'q str) {
+        let is_its = |event: &&LimitEvent| {
+            (&event.provider, &event.account, &event.window)
+                == (&window.provider, &window.account, &window.window)
+                && window.window_started_at.as_ref() <= Some(&event.at)
+        };
+        let refusals = self.limit_events.iter().filter(|_| window.refused);
+        if let Some(event) = refusals.filter(is_its).max_by_key(|event| &event.at) {
+            return (&event.at, &event.source);
+        }
+        let share_at = window.utilization.and(window.utilization_at.as_deref());
+        let at = share_at.filter(|_| !window.refused);
+        (at.unwrap_or(&window.observed_at), &window.source)
+    }
+}
+
 /// The rate at which a window is used.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Pace {

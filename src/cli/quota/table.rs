@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::api::wire::{Account, AccountPoll, MayStart, Quota, Recovery, Window};
 use crate::cli::print::grid::{self, Column, GridCell, GridRow};
-use crate::cli::print::numbers::{age, counted, grouped, length, time};
+use crate::cli::print::numbers::{age, counted, grouped, length, percent, time};
 use crate::cli::print::text;
 use crate::quota::pace;
 
@@ -75,7 +75,11 @@ pub fn write_limits(
         let none = "no limit was observed yet: the use of the windows is unknown";
         writeln!(out, "{}", text::wrapped(none, width))?;
     } else {
-        let rows: Vec<GridRow> = quota.windows.iter().map(|window| row(window, now)).collect();
+        let rows: Vec<GridRow> = quota
+            .windows
+            .iter()
+            .map(|window| row(quota, window, now))
+            .collect();
         let shown = grid::write(out, &COLUMNS, &rows, width)?;
         for line in legend(&quota.windows, shown.contains(&PACE)) {
             writeln!(out, "{DIM}{}{DIM:#}", text::wrapped(&line, width))?;
@@ -168,7 +172,7 @@ pub fn answer_line(answer: &MayStart) -> String {
     line
 }
 
-fn row(window: &Window, now: Timestamp) -> GridRow {
+fn row(quota: &Quota, window: &Window, now: Timestamp) -> GridRow {
     let is_used_up = window.exhausted_until.is_some();
     let word = |word: &str, style| (String::new(), word.to_owned(), style);
     let (bar, used, style) = match (window.state.as_str(), window.utilization) {
@@ -184,7 +188,7 @@ fn row(window: &Window, now: Timestamp) -> GridRow {
                 GOOD
             };
             let word = if is_used_up { ", EXHAUSTED" } else { "" };
-            (bar(share), format!("{:.1} %{word}", share * 100.0), style)
+            (bar(share), format!("{} %{word}", percent(share, 1)), style)
         }
         (_, None) if is_used_up => word("EXHAUSTED", BAD),
         (_, None) => word("unknown", DIM),
@@ -207,13 +211,8 @@ fn row(window: &Window, now: Timestamp) -> GridRow {
     if runs_out.is_none() && !is_used_up && window.pace.delta.is_some() {
         LASTS.clone_into(&mut out_in);
     }
-    let (seen, _) = moment(
-        window
-            .utilization
-            .and(window.utilization_at.as_deref())
-            .or(Some(&window.observed_at)),
-        now,
-    );
+    let (seen_at, source) = quota.seen(window);
+    let (seen, _) = moment(Some(seen_at), now);
     GridRow::Cells(vec![
         text::name(&format!("{}/{}", window.provider, window.account)).into(),
         text::name(&window.window).into(),
@@ -224,7 +223,7 @@ fn row(window: &Window, now: Timestamp) -> GridRow {
         resets_at.into(),
         out_in.into(),
         out_at.into(),
-        text::name(&window.source).into(),
+        text::name(source).into(),
         seen.into(),
     ])
 }
@@ -256,9 +255,11 @@ fn moment(time: Option<&str>, now: Timestamp) -> (String, String) {
     } else {
         format!("{} ago", age(seconds.unsigned_abs()))
     };
+    let day = |of: Timestamp| of.as_second().div_euclid(DAY_S);
+    // At night the 02:30 of tomorrow would be read as that of today.
     let format = match seconds.abs() {
-        ..DAY_S => "%H:%M",
-        DAY_S..WEEKDAYS_S => "%a %H:%M",
+        _ if day(time) == day(now) => "%H:%M",
+        ..WEEKDAYS_S => "%a %H:%M",
         _ => "%Y-%m-%d %H:%M",
     };
     (away, time.strftime(format).to_string())
@@ -424,7 +425,7 @@ mod tests {
             ..Window::default()
         };
         let shown = |window: &Window| {
-            let GridRow::Cells(cells) = row(window, Timestamp::UNIX_EPOCH) else {
+            let GridRow::Cells(cells) = row(&Quota::default(), window, Timestamp::UNIX_EPOCH) else {
                 panic!("a row of cells")
             };
             format!("{}|{}", cells[2].text, cells[3].text)
@@ -442,6 +443,49 @@ mod tests {
             ..window(Some(0.5), "stale", true)
         };
         assert_eq!(shown(&refused), "|REFUSED");
+        assert!(shown(&window(Some(0.999_999), "fresh", false)).ends_with("|99.9 %"));
+    }
+
+    #[test]
+    fn a_refused_window_is_as_old_as_its_refusal_and_of_its_source() {
+        let (now, account) = ("1970-01-01T03:00:00Z".parse().unwrap(), "max-1");
+        let refusal = |at: &str, window: &str| crate::api::wire::LimitEvent {
+            at: at.to_owned(),
+            account: account.to_owned(),
+            window: window.to_owned(),
+            source: "quota_limits".to_owned(),
+            ..Default::default()
+        };
+        let quota = Quota {
+            limit_events: vec![
+                refusal("1970-01-01T01:00:00Z", "five_hour"),
+                refusal("1970-01-01T02:59:57Z", "five_hour"),
+                refusal("1970-01-01T02:59:59Z", "seven_day"),
+            ],
+            ..Quota::default()
+        };
+        let window = |started: &str, refused: bool| Window {
+            account: account.to_owned(),
+            window: "five_hour".to_owned(),
+            utilization: Some(0.5),
+            utilization_at: Some("1970-01-01T02:00:00Z".to_owned()),
+            observed_at: "1970-01-01T02:59:58Z".to_owned(),
+            window_started_at: Some(started.to_owned()),
+            source: "statusline".to_owned(),
+            refused,
+            ..Window::default()
+        };
+        let seen = |window: &Window| {
+            let GridRow::Cells(cells) = row(&quota, window, now) else {
+                panic!("a row of cells")
+            };
+            format!("{} {}", cells[9].text, cells[10].text)
+        };
+        let start = "1970-01-01T00:00:00Z";
+        assert_eq!(seen(&window(start, true)), "quota_limits 3 s ago");
+        assert_eq!(seen(&window(start, false)), "statusline 1 h ago");
+        // The refusals of an earlier window are not those of this one.
+        assert_eq!(seen(&window("1970-01-01T02:59:58Z", true)), "statusline 2 s ago");
     }
 
     #[test]
@@ -459,7 +503,7 @@ mod tests {
                 projected_exhaustion_at: out.map(str::to_owned),
                 ..Window::default()
             };
-            let GridRow::Cells(cells) = row(&window, Timestamp::UNIX_EPOCH) else {
+            let GridRow::Cells(cells) = row(&Quota::default(), &window, Timestamp::UNIX_EPOCH) else {
                 panic!("a row of cells")
             };
             (cells[PACE].text.clone(), cells[PACE + 3].text.clone())
@@ -525,6 +569,8 @@ mod tests {
         for (time, expected) in [
             (None, ("-", "-")),
             (Some("2026-10-05T12:56:00Z"), ("in 1 h 56 min", "12:56")),
+            (Some("2026-10-06T02:30:00Z"), ("in 15 h 30 min", "Tue 02:30")),
+            (Some("2026-10-04T23:00:00Z"), ("12 h ago", "Sun 23:00")),
             (Some("2026-10-08T15:00:00Z"), ("in 3 d 4 h", "Thu 15:00")),
             (Some("2026-11-05T15:00:00Z"), ("in 31 d 4 h", "2026-11-05 15:00")),
             (Some("2026-10-05T10:59:02Z"), ("58 s ago", "10:59")),

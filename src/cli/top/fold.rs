@@ -5,6 +5,7 @@ use super::model::{Link, TopHealth, TopModel, TopRun, millis};
 use super::news;
 use super::scope::TopScope;
 use crate::api::wire;
+use crate::quota::window::STALE_AFTER_MS;
 
 /// The model after an event. `scope` is what the command line lets pass.
 #[must_use]
@@ -15,7 +16,10 @@ pub fn fold(mut model: TopModel, event: TopEvent, scope: &TopScope) -> TopModel 
         model.note(news);
     }
     match event {
-        TopEvent::Tick(now) => model.now = now,
+        TopEvent::Tick(now) => {
+            model.now = now;
+            turn_stale(&mut model);
+        }
         TopEvent::Connected => model.link = Link::Live,
         TopEvent::Lost { why, retry_at } => model.link = Link::Lost { why, retry_at },
         // Sums of runs are in the list that is requested next.
@@ -40,6 +44,20 @@ pub fn fold(mut model: TopModel, event: TopEvent, scope: &TopScope) -> TopModel 
         TopEvent::Answer(answer) => take(&mut model, *answer, scope),
     }
     model
+}
+
+/// Makes what nothing newer was observed of stale in time: the document that says so comes later.
+fn turn_stale(model: &mut TopModel) {
+    let Some(quota) = &mut model.quota else {
+        return;
+    };
+    for window in quota.windows.iter_mut().filter(|window| window.state == "fresh") {
+        let share_at = window.utilization.and(window.utilization_at.as_deref());
+        let seen_at = millis(share_at.unwrap_or(&window.observed_at));
+        if seen_at.is_some_and(|at| model.now - at >= STALE_AFTER_MS) {
+            "stale".clone_into(&mut window.state);
+        }
+    }
 }
 
 /// Adds what fired before the start, once.

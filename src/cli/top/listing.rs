@@ -4,6 +4,7 @@ use std::cmp::{Ordering, Reverse};
 
 use super::model::{PeriodSums, TopModel, TopRun, WindowKey, millis};
 use super::scope::TopScope;
+use super::theme::{BAD_FROM, WARNING_FROM};
 use super::ui::{TopSort, TopUi};
 use crate::api::wire;
 use crate::cli::runs::document::by_id;
@@ -29,6 +30,23 @@ impl WindowRow<'_> {
         match self {
             Self::Window(window) => (&window.provider, &window.account),
             Self::Blocked(account, _) | Self::Unobserved(account) => (&account.provider, &account.account),
+        }
+    }
+
+    /// What is blocked first, then what is nearly used up, then the others.
+    #[must_use]
+    pub fn trouble_rank(&self) -> u8 {
+        let window = match self {
+            Self::Window(window) => window,
+            Self::Blocked(..) => return 0,
+            Self::Unobserved(_) => return 3,
+        };
+        let share = window.utilization.filter(|_| window.state != "expired");
+        match share {
+            _ if window.refused || window.exhausted_until.is_some() => 0,
+            Some(share) if share >= BAD_FROM => 1,
+            Some(share) if share >= WARNING_FROM => 2,
+            _ => 3,
         }
     }
 
@@ -121,7 +139,14 @@ fn activity(run: &TopRun, now: Millis) -> Millis {
     last.unwrap_or(Millis::MIN).min(now - WORKING_MS)
 }
 
-/// True if the id, the model, the account or a label contains the filter, in letters of any case.
+/// Runs whose model is not known, so that a filter cannot find them by it.
+#[must_use]
+pub fn unnamed_count(model: &TopModel) -> usize {
+    let is_unnamed = |run: &&TopRun| run.model.is_none() && run.row.totals.totals.total_tokens > 0;
+    model.known_runs().filter(is_unnamed).count()
+}
+
+/// True if the id, the model that is shown, the account or a label contains the filter, in letters of any case.
 fn passes(run: &TopRun, filter: &str) -> bool {
     if filter.is_empty() {
         return true;

@@ -87,6 +87,8 @@ pub struct News {
     pub run: Option<String>,
     pub text: String,
     pub weight: Weight,
+    /// The end of what the text says: drawn as a time, as a length of time would grow old in the list.
+    pub until: Option<Millis>,
     /// It happened before the start of the screen.
     pub is_before: bool,
 }

@@ -11,6 +11,8 @@ use crate::cli::print::text;
 
 /// Thresholds, and refusals, of the time before the start.
 const HISTORY_MAX: usize = 10;
+/// The part of a sentence from which on it has a length of time, to the end.
+const FREE_AGAIN: &str = ", free again in ";
 const REFUSED: &str = "refused by the provider";
 
 /// An event in words; `None` if it is no news, or out of scope.
@@ -56,6 +58,7 @@ fn said(at: &str, kind: &'static str, weight: Weight, text: String) -> News {
         run: None,
         text,
         weight,
+        until: None,
         is_before: false,
     }
 }
@@ -147,7 +150,15 @@ fn account(event: &wire::AccountEvent) -> News {
         "exhausted" => Weight::Bad,
         _ => Weight::Warning,
     };
-    said(&event.at, "account", weight, text::one_line(&event.sentence))
+    let until = event.until.as_deref().and_then(millis);
+    let mut words = event.sentence.as_str();
+    if until.is_some() {
+        words = words.split_once(FREE_AGAIN).map_or(words, |(words, _)| words);
+    }
+    News {
+        until,
+        ..said(&event.at, "account", weight, text::one_line(words))
+    }
 }
 
 fn run(event: &wire::RunEvent) -> News {

@@ -141,6 +141,48 @@ fn what_fired_before_the_start_is_remembered_once_and_behind_what_happens_now() 
 }
 
 #[test]
+fn a_reading_turns_stale_at_five_minutes_without_a_document_that_says_so() {
+    let state = |model: &TopModel| model.quota.as_ref().unwrap().windows[0].state.clone();
+    // It was observed 58 s before.
+    let model = folded(model(), [TopEvent::Tick(now() + 241_999)]);
+    assert_eq!(state(&model), "fresh");
+    let model = folded(model, [TopEvent::Tick(now() + 242_000)]);
+    assert_eq!(state(&model), "stale");
+}
+
+#[test]
+fn an_event_of_an_account_has_the_time_of_its_end_and_no_length() {
+    let event = |until: Option<String>, sentence: &str| {
+        TopEvent::Account(wire::AccountEvent {
+            at: after(0),
+            state: "exhausted".to_owned(),
+            until,
+            sentence: sentence.to_owned(),
+            ..wire::AccountEvent::default()
+        })
+    };
+    let sentence = "claude/max-1 is blocked: five_hour is used up, free again in 13 min";
+    let model = folded(
+        TopModel::default(),
+        [
+            event(Some(after(780)), sentence),
+            event(None, "claude/max-1 is blocked: marked"),
+        ],
+    );
+    let said: Vec<_> = model.news.iter().map(|one| (&*one.text, one.until)).collect();
+    assert_eq!(
+        said,
+        [
+            ("claude/max-1 is blocked: marked", None),
+            (
+                "claude/max-1 is blocked: five_hour is used up",
+                Some(now() + 780_000)
+            ),
+        ]
+    );
+}
+
+#[test]
 fn a_list_that_was_requested_before_an_event_does_not_undo_it() {
     for (asked_at, listed, expected) in [(6, 50, 100), (7, 150, 150)] {
         let model = folded(

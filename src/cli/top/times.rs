@@ -24,20 +24,23 @@ pub fn clock_with_zone(at: Millis, zone: &TimeZone) -> String {
     shown(at, zone, "%H:%M:%S %Z")
 }
 
-/// The time of today, the weekday within six days, else the date: `17:00`, `Mon`, `12-24`.
+/// The time of today, with its weekday within six days, else the date: `17:00`, `Mon 17:00`, `12-24`.
 #[must_use]
 pub fn short(at: Millis, now: Millis, zone: &TimeZone) -> String {
-    let day = |at: Millis| shown(at, zone, "%F");
-    let distance = (at - now).abs();
-    // The first hours of tomorrow are still a time of day: the length beside it tells them apart.
-    let format = if day(at) == day(now) || distance < DAY_MS / 2 {
+    let format = if is_same_day(at, now, zone) {
         "%H:%M"
-    } else if distance < WEEKDAYS_MS {
-        "%a"
+    } else if (at - now).abs() < WEEKDAYS_MS {
+        "%a %H:%M"
     } else {
         "%m-%d"
     };
     shown(at, zone, format)
+}
+
+/// True if both times are of one day of the zone.
+#[must_use]
+pub fn is_same_day(one: Millis, other: Millis, zone: &TimeZone) -> bool {
+    shown(one, zone, "%F") == shown(other, zone, "%F")
 }
 
 /// `Mon 17:00`, or `12-24 17:00`.
@@ -101,8 +104,8 @@ mod tests {
         let now = at("2026-10-05T20:00:00Z");
         for (time, short_form, long_form) in [
             ("2026-10-05T21:30:00Z", "21:30", "Mon 21:30"),
-            ("2026-10-06T03:00:00Z", "03:00", "Tue 03:00"),
-            ("2026-10-06T21:00:00Z", "Tue", "Tue 21:00"),
+            ("2026-10-06T03:00:00Z", "Tue 03:00", "Tue 03:00"),
+            ("2026-10-06T21:00:00Z", "Tue 21:00", "Tue 21:00"),
             ("2026-10-12T21:00:00Z", "10-12", "10-12 21:00"),
         ] {
             assert_eq!(short(at(time), now, &zone), short_form);

@@ -4,7 +4,8 @@ use ratatui::style::Style;
 
 use super::TopScene;
 use super::pen::{Pen, columns};
-use crate::api::wire::MayStart;
+use crate::api::wire::{Candidate, MayStart, Window};
+use crate::cli::print::numbers::percent;
 use crate::cli::print::text;
 use crate::cli::top::model::{Link, Weight, millis};
 use crate::cli::top::theme::TopTheme;
@@ -79,21 +80,47 @@ pub fn verdict(scene: &TopScene<'_>) -> Vec<Part> {
 
 fn rest_of_answer(scene: &TopScene<'_>, answer: &MayStart) -> String {
     if let Some(chosen) = &answer.chosen {
-        let is_it = |one: &&crate::api::wire::Candidate| {
-            one.provider == chosen.provider && one.account == chosen.account
-        };
-        let left = answer.candidates.iter().find(is_it).and_then(|one| one.headroom);
-        let left = left.map_or_else(String::new, |left| format!(" ({:.0}% left)", left * 100.0));
+        let is_it = |one: &&Candidate| one.provider == chosen.provider && one.account == chosen.account;
+        let found = answer.candidates.iter().find(is_it);
+        let left = found.and_then(|one| Some((one, one.headroom?)));
+        let left = left.map_or_else(String::new, |(one, left)| {
+            let mark = if is_stale(scene, one) { "~" } else { "" };
+            format!(" ({}%{mark} left)", percent(left, 0))
+        });
         return format!(", {}/{}{left}", chosen.provider, chosen.account);
     }
+    let why = text::one_line(answer.unseen.as_deref().unwrap_or(&answer.sentence));
     let now = scene.now();
-    let retry = answer.retry_at.as_deref().and_then(millis);
-    let until = retry.map_or_else(String::new, |at| {
-        let (length, at) = (times::span(at - now), times::short(at, now, scene.zone));
-        format!(" {length}, until {at}")
-    });
-    let why = answer.unseen.as_deref().unwrap_or(&answer.sentence);
-    format!("{until}: {}", text::one_line(why))
+    let Some(at) = answer.retry_at.as_deref().and_then(millis) else {
+        return format!(": {why}");
+    };
+    let (length, until) = (times::span(at - now), times::short(at, now, scene.zone));
+    // The sentence begins with the same time as a length of its own, which was rounded then.
+    let lead = why.split_once("; ").filter(|(lead, _)| lead.starts_with("wait "));
+    let Some((lead, why)) = lead else {
+        return format!(" {length}, until {until}: {why}");
+    };
+    let account = lead.split_once(" for ").map_or("", |(_, account)| account);
+    format!(" {length}, until {until}, for {account}: {why}")
+}
+
+/// True if what is known of the candidate is no longer fresh, also if it has become so since the answer.
+fn is_stale(scene: &TopScene<'_>, candidate: &Candidate) -> bool {
+    let windows = scene.model.quota.as_ref().map_or(&[][..], |quota| &quota.windows);
+    let is_binding = |window: &&Window| {
+        (&window.provider, &window.account, Some(&window.window))
+            == (
+                &candidate.provider,
+                &candidate.account,
+                candidate.binding_window.as_ref(),
+            )
+    };
+    let is_stale = |state: &str| state == "stale";
+    is_stale(&candidate.freshness)
+        || windows
+            .iter()
+            .find(is_binding)
+            .is_some_and(|window| is_stale(&window.state))
 }
 
 /// Health, connection and time, the less important first.

@@ -16,6 +16,8 @@ mod sums;
 mod windows;
 
 #[cfg(test)]
+mod cases;
+#[cfg(test)]
 mod tests;
 
 use jiff::tz::TimeZone;
@@ -135,7 +137,7 @@ fn draw_panes(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
     let ruled = u16::from(height >= RULE_FROM);
     let room = height.saturating_sub(news_rows);
     let wanted = u16::try_from(windows::rows(scene)).unwrap_or(u16::MAX).max(1);
-    let most = most_windows(scene, room, ruled);
+    let most = most_windows(scene, (height, room), ruled);
     let window_rows = 1 + wanted.min(most);
     let part = |y: u16, height: u16| Rect {
         y: area.y + y,
@@ -158,8 +160,8 @@ fn draw_panes(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
     }
 }
 
-/// Most rows of the accounts: half the room, or what the runs leave, and more while they are chosen from.
-fn most_windows(scene: &TopScene<'_>, room: u16, ruled: u16) -> u16 {
+/// Most rows of the accounts: half the screen, or what the runs leave, and more while they are chosen from.
+fn most_windows(scene: &TopScene<'_>, (height, room): (u16, u16), ruled: u16) -> u16 {
     if scene.is_printed {
         return u16::MAX;
     }
@@ -169,10 +171,8 @@ fn most_windows(scene: &TopScene<'_>, room: u16, ruled: u16) -> u16 {
     let runs = super::listing::runs_count(scene.model, scene.ui).max(1);
     // Both titles and the sums.
     let others = u16::try_from(runs).unwrap_or(u16::MAX).saturating_add(3 + ruled);
-    (room / 2)
-        .saturating_sub(1)
-        .max(2)
-        .max(room.saturating_sub(others))
+    // The first line and that of the keys belong to the screen, the title to the accounts.
+    (height / 2).max(2).max(room.saturating_sub(others))
 }
 
 /// Rows of the events with their rule.

@@ -10,7 +10,7 @@ use crate::cli::top::theme::TopTheme;
 use crate::cli::top::times;
 use crate::cli::top::ui::TopPane;
 
-const TIME: u16 = 8;
+const TIME: u16 = 9;
 const KIND: u16 = 9;
 
 /// Draws a rule, and as many events as fit.
@@ -59,14 +59,24 @@ fn draw_start(pen: &mut Pen<'_>, y: &mut u16) {
 pub fn draw_one(pen: &mut Pen<'_>, scene: &TopScene<'_>, news: &News, y: u16) {
     let width = pen.width();
     // Seconds matter for what happens now; what happened before may be of another day.
-    let (at, style) = if news.is_before {
-        (times::short(news.at, scene.now(), scene.zone), TopTheme::dim())
+    let now = scene.now();
+    let style = if news.is_before {
+        TopTheme::dim()
     } else {
-        (times::clock(news.at, scene.zone), Style::new())
+        Style::new()
+    };
+    let at = if news.is_before || !times::is_same_day(news.at, now, scene.zone) {
+        times::short(news.at, now, scene.zone)
+    } else {
+        times::clock(news.at, scene.zone)
     };
     pen.put((1, y), TIME, &at, TopTheme::dim());
     pen.put((TIME + 2, y), KIND, news.kind, style);
     let x = TIME + KIND + 3;
     let style = scene.theme.weight(news.weight).patch(style);
-    pen.put((x, y), width.saturating_sub(x), &news.text, style);
+    let until = news.until.map_or_else(String::new, |until| {
+        format!(", until {}", times::short(until, now, scene.zone))
+    });
+    let words = format!("{}{until}", news.text);
+    pen.put((x, y), width.saturating_sub(x), &words, style);
 }

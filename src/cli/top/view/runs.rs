@@ -6,7 +6,7 @@ use super::TopScene;
 use super::columns::{PlacedColumn, TopColumn, numbers, placed, words};
 use super::header::title_style;
 use super::pen::{Pen, columns};
-use crate::cli::print::numbers::{bytes, compact_style};
+use crate::cli::print::numbers::{bytes, compact_style, counted};
 use crate::cli::print::{cost, text};
 use crate::cli::top::flow::FLOW_MINUTES;
 use crate::cli::top::listing;
@@ -16,6 +16,8 @@ use crate::cli::top::ui::{TopPane, TopSort};
 
 /// From this width on cache writes and reads are apart.
 const CACHE_APART_FROM: u16 = 110;
+/// Room for the title with the word of its order.
+const NAME_LEAST: u16 = 11;
 const NAME_MIN: u16 = 14;
 const NAME_MAX: u16 = 36;
 const ACCOUNT_MIN: u16 = 11;
@@ -63,12 +65,15 @@ pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
         }
     }
     if runs.is_empty() {
-        let none = if scene.ui.filter.is_empty() {
-            "no run yet"
-        } else {
-            "no run contains the filter; Esc removes it"
+        let none = match listing::unnamed_count(scene.model) {
+            _ if scene.ui.filter.is_empty() => "no run yet".to_owned(),
+            0 => "no run contains the filter; Esc removes it".to_owned(),
+            runs => {
+                let runs = counted(runs as u64, "run");
+                format!("no run contains the filter; Esc removes it; the model of {runs} is unknown")
+            }
         };
-        pen.put((1, 1), pen.width(), none, TopTheme::dim());
+        pen.put((1, 1), pen.width(), &none, TopTheme::dim());
         return;
     }
     let room = usize::from(pen.height().saturating_sub(1));
@@ -100,7 +105,7 @@ fn layout(runs: &[&TopRun], width: u16, is_printed: bool) -> Vec<PlacedColumn<Ru
         let widths = runs.iter().map(|run| columns(&of(run)));
         widths.max().unwrap_or(0).clamp(least, most)
     };
-    let name = widest(&|run| text::name(&run.row.id), 10, NAME_MAX);
+    let name = widest(&|run| text::name(&run.row.id), NAME_LEAST, NAME_MAX);
     let account = widest(&account_name, 9, ACCOUNT_MAX);
     let model = widest(&model_name, 8, MODEL_MAX);
     let mut all: Vec<TopColumn<RunField>> = vec![
@@ -143,6 +148,11 @@ fn layout(runs: &[&TopRun], width: u16, is_printed: bool) -> Vec<PlacedColumn<Ru
 /// The title, with a mark if the rows are in its order.
 fn title(scene: &TopScene<'_>, column: &PlacedColumn<RunField>) -> String {
     let sorted = match scene.ui.sort {
+        // The time of the last activity has no column.
+        TopSort::Active if column.field == RunField::Name && !scene.is_printed => {
+            let mark = scene.theme.order(scene.ui.is_reversed);
+            return format!("{} {mark}{}", column.title, scene.ui.sort.word());
+        }
         TopSort::Active => None,
         TopSort::Total => Some(RunField::Total),
         TopSort::Input => Some(RunField::Input),

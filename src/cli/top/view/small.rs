@@ -30,7 +30,11 @@ pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
     pen.run((0, y), &parts);
     y += 1;
     let rows = listing::windows(scene.model, &scene.ui.scope);
-    for of_account in rows.chunk_by(|a, b| a.account() == b.account()) {
+    let mut accounts: Vec<&[WindowRow<'_>]> = rows.chunk_by(|a, b| a.account() == b.account()).collect();
+    if accounts.len() > usize::from(height.saturating_sub(y)) {
+        accounts.sort_by_key(|rows| rows.iter().map(WindowRow::trouble_rank).min());
+    }
+    for of_account in accounts {
         if y >= height {
             return;
         }

@@ -20,14 +20,14 @@ use crate::cli::top::ui::{Opened, TopPane, TopTable, TopUi};
 
 /// Set to any value, the frames are written instead of compared: look at the difference afterwards.
 const WRITE: &str = "TOKENTAIL_WRITE_FRAMES";
-const COLOURS: TopTheme = TopTheme {
+pub(super) const COLOURS: TopTheme = TopTheme {
     is_ascii: false,
     has_colours: true,
 };
 
 static ZONE: TimeZone = TimeZone::UTC;
 
-fn scene<'s>(model: &'s TopModel, ui: &'s TopUi, theme: TopTheme) -> TopScene<'s> {
+pub(super) fn scene<'s>(model: &'s TopModel, ui: &'s TopUi, theme: TopTheme) -> TopScene<'s> {
     TopScene {
         model,
         ui,
@@ -45,7 +45,7 @@ fn drawn(scene: &TopScene<'_>, width: u16, height: u16) -> Buffer {
     terminal.backend().buffer().clone()
 }
 
-fn lines(scene: &TopScene<'_>, width: u16, height: u16) -> String {
+pub(super) fn lines(scene: &TopScene<'_>, width: u16, height: u16) -> String {
     plain_lines(&drawn(scene, width, height)).join("\n") + "\n"
 }
 
@@ -156,7 +156,7 @@ fn what_fired_before_the_start_is_below_a_line_that_says_so() {
     assert!(both[0].contains("75 % reached"), "{both:#?}");
     assert_eq!(both[1], " before the start of this screen:", "{both:#?}");
     assert!(
-        both[2].starts_with(" 07:42    window    claude/max-2"),
+        both[2].starts_with(" 07:42     window    claude/max-2"),
         "{both:#?}"
     );
     model.news.pop_front();
@@ -165,7 +165,7 @@ fn what_fired_before_the_start_is_below_a_line_that_says_so() {
         only[0], " no event since the start of this screen; before:",
         "{only:#?}"
     );
-    assert!(only[1].starts_with(" 07:42    window"), "{only:#?}");
+    assert!(only[1].starts_with(" 07:42     window"), "{only:#?}");
     model.news.clear();
     assert_eq!(rows(&model)[0], " no event since the start of this screen");
 }

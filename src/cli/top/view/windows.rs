@@ -6,7 +6,7 @@ use super::TopScene;
 use super::columns::{PlacedColumn, TopColumn, numbers, placed, words};
 use super::header::title_style;
 use super::pen::{Pen, columns};
-use crate::api::wire;
+use crate::cli::print::numbers::percent;
 use crate::cli::print::text;
 use crate::cli::top::listing::{self, WindowRow};
 use crate::cli::top::model::{Weight, millis};
@@ -18,9 +18,11 @@ use crate::model::window_name::{FIVE_HOUR, SEVEN_DAY};
 /// Widest name of an account and of a window.
 const NAME_MAX: u16 = 28;
 const WINDOW_MAX: u16 = 14;
-const BAR: (u16, u16) = (14, 20);
+const BAR: (u16, u16) = (10, 20);
 /// Least width of a long name.
 const NAME_MIN: u16 = 14;
+/// Room for a time with its weekday.
+const TIME_MAX: u16 = 9;
 /// Room for a share with its marks.
 const PERCENT: u16 = 6;
 /// Room for a word where no bar is.
@@ -56,8 +58,8 @@ pub fn rows(scene: &TopScene<'_>) -> usize {
 
 /// Draws the title and the rows.
 pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
-    let rows = listing::windows(scene.model, &scene.ui.scope);
-    let columns = layout(&rows, pen.width());
+    let mut rows = listing::windows(scene.model, &scene.ui.scope);
+    let columns = layout(scene, &rows, pen.width());
     for column in &columns {
         let style = title_style(scene, TopPane::Accounts);
         if column.is_right {
@@ -80,7 +82,11 @@ pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
     let room = usize::from(pen.height().saturating_sub(1));
     let is_cut = rows.len() > room && room > 1;
     let shown = if is_cut { room - 1 } else { room };
-    let chosen = scene.ui.selected_window.as_ref();
+    if rows.len() > room && !scene.is_focused(TopPane::Accounts) {
+        // What a person moves through keeps its order; what stands still shows trouble first.
+        rows.sort_by_key(WindowRow::trouble_rank);
+    }
+    let chosen = (scene.ui.selected_window.as_ref()).filter(|_| scene.is_focused(TopPane::Accounts));
     let at = chosen.and_then(|key| rows.iter().position(|row| row.key() == *key));
     let skipped = at.map_or(0, |at| (at + 1).saturating_sub(shown.max(1)));
     let mut y = 1;
@@ -98,13 +104,15 @@ pub fn draw(pen: &mut Pen<'_>, scene: &TopScene<'_>) {
     }
 }
 
-fn layout(rows: &[WindowRow<'_>], width: u16) -> Vec<PlacedColumn<WindowField>> {
+fn layout(scene: &TopScene<'_>, rows: &[WindowRow<'_>], width: u16) -> Vec<PlacedColumn<WindowField>> {
     let widest = |of: &dyn Fn(&WindowRow<'_>) -> String, least: u16, most: u16| {
         let widths = rows.iter().map(|row| columns(&of(row)));
         widths.max().unwrap_or(0).clamp(least, most)
     };
     let name = widest(&|row| account_name(row), 7, NAME_MAX);
     let window = widest(&|row| text::name(&window_label(row)), 6, WINDOW_MAX);
+    let at = widest(&|row| reset(scene, row).1, 5, TIME_MAX);
+    let out = widest(&|row| runs_out(scene, row).0, 8, TIME_MAX);
     let columns_with = |used: u16| -> [TopColumn<WindowField>; 10] {
         [
             words(WindowField::Account, "account", (name.min(NAME_MIN), name), 0),
@@ -113,8 +121,8 @@ fn layout(rows: &[WindowRow<'_>], width: u16) -> Vec<PlacedColumn<WindowField>> 
             numbers(WindowField::Used, "", used, 0),
             words(WindowField::Pace, "pace", (10, 10), 7),
             words(WindowField::Resets, "resets", (6, 6), 2),
-            words(WindowField::At, "at", (5, 5), 3),
-            words(WindowField::RunsOut, "runs out", (8, 8), 10),
+            words(WindowField::At, "at", (at, at), 3),
+            words(WindowField::RunsOut, "runs out", (out, out), 10),
             numbers(WindowField::Age, "age", 4, 8),
             words(WindowField::Source, "src", (4, 4), 9),
         ]
@@ -175,7 +183,7 @@ fn draw_row(
             }
             WindowField::Age => pen.put_right(at, width, &age(scene, row), age_style),
             WindowField::Source => {
-                pen.put(at, width, source(row), TopTheme::dim());
+                pen.put(at, width, source(scene, row), TopTheme::dim());
             }
         }
     }
@@ -215,7 +223,7 @@ pub fn used_cell(scene: &TopScene<'_>, row: &WindowRow<'_>) -> UsedCell {
         }
         WindowRow::Unobserved(_) => return word("unknown", TopTheme::dim()),
     };
-    let percent = |share: f64| format!("{:.0}%", share * 100.0);
+    let percent = |share: f64| percent(share, 0) + "%";
     let is_exhausted = window.exhausted_until.is_some();
     match (window.state.as_str(), window.utilization) {
         _ if window.refused => word("REFUSED", theme.alarm()),
@@ -293,6 +301,11 @@ fn pace(scene: &TopScene<'_>, row: &WindowRow<'_>) -> (String, Style) {
             format!("hot {:+.0}%", delta * 100.0),
             scene.theme.weight(Weight::Warning),
         ),
+        // What runs out before its reset is not on track, however small the lead.
+        ("on_track", Some(delta)) if window.projected_exhaustion_at.is_some() => (
+            format!("ahead {:+.0}%", delta * 100.0),
+            scene.theme.weight(Weight::Warning),
+        ),
         ("chill", Some(delta)) => (format!("chill {:+.0}%", delta * 100.0), Style::new()),
         ("on_track", _) => ("on track".to_owned(), Style::new()),
         _ => ("-".to_owned(), Style::new()),
@@ -332,17 +345,19 @@ fn reset(scene: &TopScene<'_>, row: &WindowRow<'_>) -> (String, String) {
 }
 
 fn age(scene: &TopScene<'_>, row: &WindowRow<'_>) -> String {
-    let WindowRow::Window(window) = row else {
-        return "-".to_owned();
-    };
-    let share_at = window.utilization.and(window.utilization_at.as_deref());
-    times::age_of(share_at.or(Some(&window.observed_at)), scene.now())
+    match (row, &scene.model.quota) {
+        (WindowRow::Window(window), Some(quota)) => times::age_of(Some(quota.seen(window).0), scene.now()),
+        _ => "-".to_owned(),
+    }
 }
 
 /// The source in few letters; the help explains them.
-fn source(row: &WindowRow<'_>) -> &'static str {
+fn source(scene: &TopScene<'_>, row: &WindowRow<'_>) -> &'static str {
     match row {
-        WindowRow::Window(window) => short_source(window),
+        WindowRow::Window(window) => {
+            let seen = scene.model.quota.as_ref().map(|quota| quota.seen(window));
+            seen.map_or("?", |(_, source)| short_source(source))
+        }
         WindowRow::Blocked(_, cause) => match cause.kind.as_str() {
             "manual" => "mark",
             "predicted" => "own",
@@ -353,7 +368,7 @@ fn source(row: &WindowRow<'_>) -> &'static str {
 }
 
 /// The letters of each source, and its meaning, for the help.
-pub const SOURCES: [(&str, &str, &[&str]); 8] = [
+pub const SOURCES: [(&str, &str, &[&str]); 10] = [
     ("ev", "rate-limit event of the agent", &["rate_limit_event"]),
     ("log", "line of a transcript", &["rate_limits", "codex"]),
     ("lim", "refusal in a transcript", &["quota_limits", "api_error"]),
@@ -366,11 +381,11 @@ pub const SOURCES: [(&str, &str, &[&str]); 8] = [
         &["usage_api", "wham_usage"],
     ),
     ("file", "file of the agent with such an answer", &["agent_cache"]),
+    ("mark", "mark of an operator", &[]),
+    ("own", "the account's own budget", &[]),
 ];
 
-fn short_source(window: &wire::Window) -> &'static str {
-    let found = SOURCES
-        .iter()
-        .find(|(_, _, names)| names.contains(&window.source.as_str()));
+fn short_source(name: &str) -> &'static str {
+    let found = SOURCES.iter().find(|(_, _, names)| names.contains(&name));
     found.map_or("?", |(letters, ..)| letters)
 }
