@@ -23,7 +23,7 @@ use crate::quota::notice::target::{NoticeRoute, NoticeTarget};
 use crate::sender::board::{SendOutcome, TargetStatus};
 use crate::sender::delivery::DeliveryContext;
 use crate::sender::schedule::TryResult;
-use crate::sender::trial::{Trial, try_now};
+use crate::sender::trial::{Trial, first_kind, try_now};
 use crate::store::OutboxChange;
 
 /// The routes of this file.
@@ -110,8 +110,9 @@ fn described(
 
 /// Test a target
 ///
-/// Sends an event of this type that is marked as a test, once and at once, and answers with the result. If the target
-/// takes it, the events that wait for it are tried at once. Only over the socket.
+/// Sends an event of this type that is marked as a test, once and at once, and answers with the result. Without a type
+/// it is the first that the target asks for. If the target takes it, the events that wait for it are tried at once. Only
+/// over the socket.
 #[utoipa::path(
     post,
     path = "/v1/notify/{target}/test",
@@ -136,10 +137,8 @@ async fn post_notify_test(
             unknown(&name, &names().collect::<Vec<_>>()),
         ));
     };
-    let event = test
-        .event
-        .as_deref()
-        .unwrap_or(NoticeKind::WindowThreshold.into_str());
+    let event = test.event.as_deref();
+    let event = event.unwrap_or_else(|| first_kind(target).into_str());
     let kinds = || NoticeKind::VARIANTS.iter().map(NoticeKind::into_str);
     let Some(kind) = NoticeKind::named(event) else {
         let all: Vec<_> = kinds().collect();
@@ -152,7 +151,13 @@ async fn post_notify_test(
         settings.notify.variables.clone(),
         Arc::clone(&api.hooks),
     );
-    let tested = try_now(target.clone(), kind, context).await;
+    let accounts = settings
+        .accounts
+        .rules()
+        .iter()
+        .map(|rules| rules.id.clone())
+        .collect();
+    let tested = try_now(target.clone(), kind, accounts, context).await;
     let Some(Trial { id, result, took }) = tested else {
         let why = "the system refuses a thread for the test";
         return Err(Problem::new(

@@ -12,7 +12,7 @@ use super::mistakes::{self, MistakeDocument};
 use super::path_checks::PathChecks;
 use super::print::{output, text};
 use super::settings;
-use super::target_checks;
+use super::{target_checks, target_matches};
 use crate::config::{Mistakes, Origin, Settings, notify_rows};
 use crate::model::AccountId;
 
@@ -145,6 +145,7 @@ fn findings(settings: &Settings, checks: &PathChecks) -> (Vec<Finding>, Vec<Find
         None => {}
     }
     warnings.extend(target_checks::targets(settings, &this, checks));
+    warnings.extend(target_matches::targets(settings));
     (errors, warnings)
 }
 

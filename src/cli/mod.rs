@@ -39,6 +39,7 @@ pub mod start_watch;
 pub mod status;
 pub mod statusline;
 pub mod target_checks;
+pub mod target_matches;
 pub mod tools;
 #[cfg(feature = "top")]
 pub mod top;

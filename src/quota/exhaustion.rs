@@ -15,7 +15,7 @@ mod tests;
 pub const UNTIL_TAKEN_BACK: Millis = Millis::MAX;
 /// Slack after its reset during which a window below its minimum still blocks, in milliseconds: providers'
 /// clocks differ.
-const RESET_SLACK_MS: Millis = 60_000;
+pub(super) const RESET_SLACK_MS: Millis = 60_000;
 
 /// One cause; it ends at `until`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -98,6 +98,16 @@ impl NotifyBoard {
         std::mem::take(&mut *lock(&self.reached))
     }
 
+    /// Forgets what failed of a target that is another one now.
+    pub(super) fn renew(&self, target: &str) {
+        self.change(target, |status| {
+            *status = TargetStatus {
+                last_sent_at: status.last_sent_at,
+                ..TargetStatus::default()
+            };
+        });
+    }
+
     pub(super) fn count(&self, target: &str, outcome: SendOutcome, count: u64) {
         *lock(&self.counts).entry((target.into(), outcome)).or_default() += count;
     }

@@ -100,7 +100,8 @@ pub(super) enum LaneEnd {
 /// The report of a thread.
 #[derive(Debug)]
 pub(super) struct LaneReport {
-    pub target: Box<str>,
+    /// As it was when the thread began.
+    pub target: NoticeTarget,
     /// The event from memory.
     pub early: Option<Box<str>>,
     pub id: Box<str>,
@@ -114,7 +115,7 @@ pub(super) fn start(parts: LaneParts) -> bool {
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         let (id, end) = parts.work(&runtime);
         let report = LaneReport {
-            target: parts.target.name.clone(),
+            target: parts.target.clone(),
             early: parts.early.as_ref().map(|numbered| numbered.id.clone()),
             id,
             end,
@@ -126,6 +127,14 @@ pub(super) fn start(parts: LaneParts) -> bool {
         tracing::warn!(%error, "no thread for a notification");
     }
     thread.is_ok()
+}
+
+/// Forgets that nothing reached a target that is another one now.
+pub(super) fn renew(target: Box<str>, writes: WeakCommitterHandle) {
+    Handle::current().spawn(async move {
+        // Without a committer there is no next event.
+        let _ = writes.change_outbox(OutboxChange::Renewed { target }).await;
+    });
 }
 
 /// Drops the rows of targets that are not configured any more, if there are any.

@@ -190,7 +190,8 @@ impl Senders {
         }
     }
 
-    /// Takes over the configured targets. What waits is tried at once, as the reload may be the repair.
+    /// Takes over the configured targets. One whose settings changed starts anew. What waits is tried at once, as the reload
+    /// may be the repair.
     fn take_settings(&mut self) {
         let settings = Arc::clone(&self.setup.settings.borrow_and_update());
         let targets = &settings.notify.targets;
@@ -205,7 +206,11 @@ impl Senders {
                 early: Lane::default(),
                 memory: VecDeque::new(),
             });
-            addressed.target = target.clone();
+            if addressed.target != *target {
+                addressed.target = target.clone();
+                self.setup.board.renew(name);
+                lane::renew(name.clone(), self.setup.writes.clone());
+            }
             addressed.make_due();
             self.setup.board.change(name, |_| {});
         }
@@ -293,7 +298,7 @@ impl Senders {
         hasher.write_u64(self.drawn);
         let random = hasher.finish();
         let board = Arc::clone(&self.setup.board);
-        let Some(addressed) = self.targets.get_mut(&report.target) else {
+        let Some(addressed) = self.targets.get_mut(&report.target.name) else {
             return;
         };
         let is_early = report.early.is_some();
@@ -306,7 +311,7 @@ impl Senders {
         if std::mem::take(&mut other.waits_for_other) {
             other.due = Some(Instant::now());
         }
-        let name = &*report.target;
+        let name = &*report.target.name;
         match report.end {
             LaneEnd::Nothing => {
                 lane.due = lane.again.then(Instant::now);
@@ -349,9 +354,20 @@ impl Senders {
                     id = &*report.id,
                     "a notification is given up: {why}"
                 );
-                failed(&board, name, (now, why), true);
+                if addressed.target == report.target {
+                    failed(&board, name, (now, why), true);
+                } else {
+                    lane::renew(name.into(), self.setup.writes.clone());
+                }
             }
             LaneEnd::Retry { why, after } => {
+                board.count(name, SendOutcome::Retried, 1);
+                if addressed.target != report.target {
+                    // It tried what the target was before: that says nothing of what it is now.
+                    lane.due = Some(Instant::now());
+                    lane::renew(name.into(), self.setup.writes.clone());
+                    return;
+                }
                 lane.tries = lane.tries.saturating_add(1);
                 let span = after.map_or_else(
                     || pause(lane.tries, random),
@@ -364,7 +380,6 @@ impl Senders {
                     span
                 };
                 lane.due = Some(Instant::now() + span);
-                board.count(name, SendOutcome::Retried, 1);
                 let (seconds, tries) = (span.as_secs(), lane.tries);
                 if tries <= FAILING_FROM {
                     tracing::warn!(

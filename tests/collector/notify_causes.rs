@@ -5,9 +5,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Place, append};
-use crate::notify::{OK, now, read_share, script, serve, target};
-use crate::receiver::{Hook, WebhookReceiver};
+use crate::harness::{Place, append, text};
+use crate::notify::{OK, list, now, read_share, script, serve, target};
+use crate::receiver::{Hook, Reaction, WebhookReceiver};
 
 /// The id of an event and its type, as each format has it.
 fn id_and_event(hook: &Hook) -> (String, String) {
@@ -161,4 +161,126 @@ fn a_forecast_a_budget_and_a_credential_that_is_over_are_said_once_over_restarts
     assert_eq!(receiver.next().event(), "window.threshold");
     collector.stop_cleanly();
     assert_eq!(receiver.further().len(), 0);
+}
+
+#[test]
+fn a_block_that_another_cause_prolongs_is_said_again_under_an_id_of_its_own() {
+    let place = Place::new();
+    let receiver = WebhookReceiver::start(&[OK]);
+    let config = "[[notify]]\nname = \"a\"\nevents = [\"account.*\"]\n";
+    let collector = serve(&place, &format!("{config}url = {:?}\n", receiver.url("a")));
+    read_share(&place, 0.6, "rejected", 3600);
+    let first = receiver.next();
+    // A try of the same request changes nothing; the week's window does.
+    read_share(&place, 0.6, "rejected", 3600);
+    let at = jiff::Timestamp::from_second(now()).unwrap();
+    let end = now() + 3 * 86_400;
+    let line = json!({"type": "rate_limit_event", "timestamp": at.to_string(), "rate_limit_info": {
+        "status": "rejected", "resetsAt": end, "rateLimitType": "seven_day", "utilization": 1.0}});
+    append(&place.log("r1", "s.jsonl"), format!("{line}\n"));
+    let second = receiver.next();
+    for hook in [&first, &second] {
+        assert_eq!(hook.event(), "account.exhausted");
+    }
+    assert_ne!(first.id(), second.id());
+    let data = second.json()["data"].take();
+    let end: jiff::Timestamp = jiff::Timestamp::from_second(end).unwrap();
+    let reset: jiff::Timestamp = data["reset_at"].as_str().unwrap().parse().unwrap();
+    assert_eq!(reset, end, "{data}");
+    let sentence = data["sentence"].as_str().unwrap();
+    assert!(sentence.contains("seven_day was refused"), "{sentence}");
+    collector.stop_cleanly();
+    assert_eq!(receiver.further().len(), 0);
+}
+
+#[test]
+fn a_target_that_failed_and_was_changed_starts_anew() {
+    let place = Place::new();
+    let (gone, well) = (
+        WebhookReceiver::start(&[Reaction::Status(410, "")]),
+        WebhookReceiver::start(&[OK]),
+    );
+    let config = |url: &str| {
+        format!(
+            "[[notify]]\nname = \"a\"\nevents = [\"account.*\", \"window.exhausted\"]\n\
+                 match = {{ account = \"claude/def*\", bucket = \"weekly\" }}\nurl = {url:?}\n"
+        )
+    };
+    let mut collector = serve(&place, &config(&gone.url("a")));
+    read_share(&place, 0.6, "rejected", 3600);
+    assert_eq!(gone.next().event(), "account.exhausted");
+    collector.wait_for_log("a notification is given up");
+    assert_eq!(list(&place)[0]["state"], "failing");
+    let is_said = |place: &Place| {
+        place
+            .json(&["status"])
+            .to_string()
+            .contains("notifications do not reach a")
+    };
+    assert!(is_said(&place));
+    fs::write(place.path("t.toml"), config(&well.url("a"))).unwrap();
+    collector.signal("HUP");
+    collector.wait_until("the target starts anew", |_| {
+        let target = list(&place)[0].clone();
+        target["state"] == "idle" && target["failing_since"].is_null() && target["error"].is_null()
+    });
+    assert!(!is_said(&place));
+    // The test is the first event that the target gets, of an account and a window that its conditions name.
+    let tested = place.run(&["notify", "test", "a"]);
+    assert!(
+        text(&tested.stdout).contains("a took a test of account.exhausted"),
+        "{tested:?}"
+    );
+    assert_eq!(well.next().json()["data"]["account"], "default");
+    assert!(
+        place
+            .run(&["notify", "test", "a", "--event", "window.exhausted"])
+            .status
+            .success()
+    );
+    assert_eq!(well.next().json()["data"]["bucket"], "seven_day");
+    assert_eq!(list(&place)[0]["state"], "idle");
+    collector.stop_cleanly();
+    assert_eq!(well.further().len(), 0);
+}
+
+#[test]
+fn conditions_that_nothing_configured_fits_are_warned_of() {
+    let place = Place::new();
+    let account = "[[account]]\nname = \"max-1\"\nthresholds = [50, 90]\n";
+    for (conditions, warning) in [
+        ("account = \"max-*\", threshold = 90", None),
+        ("account = \"claude/max-1\", bucket = \"5h\"", None),
+        ("provider = \"codex\"", None),
+        (
+            "account = \"mac-*\"",
+            Some("match has account = \"mac-*\", which no configured account fits"),
+        ),
+        ("account = \"codex/max-*\"", Some("there are claude/max-1")),
+        (
+            "threshold = 95",
+            Some("match has threshold = 95, but the highest of `thresholds` is 90"),
+        ),
+    ] {
+        let path = place.path("t.toml");
+        let target = format!(
+            "{account}[[notify]]\nname = \"a\"\nevents = [\"window.*\"]\nexec = [\"/bin/true\"]\nmatch = {{ {conditions} }}\n"
+        );
+        fs::write(&path, target).unwrap();
+        let output = place
+            .command(&["check-config", "--config"])
+            .arg(&path)
+            .env("COLUMNS", "400")
+            .output()
+            .unwrap();
+        let shown = text(&output.stdout);
+        assert!(output.status.success(), "{output:?}");
+        match warning {
+            Some(words) => assert!(
+                shown.contains("warning: notify a: ") && shown.contains(words),
+                "{shown}"
+            ),
+            None => assert!(!shown.contains("notify a: "), "{shown}"),
+        }
+    }
 }

@@ -45,7 +45,7 @@ pub struct NotifyCounts {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NotifyTest {
-    /// The type of the event; `window.threshold` without it.
+    /// The type of the event; without it the first that the target asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
 }

@@ -25,7 +25,7 @@ pub struct NotifyTestArgs {
     #[arg(value_name = "NAME")]
     pub target: String,
 
-    /// Type of the event, as in account.exhausted [default: window.threshold]
+    /// Type of the event, as in account.exhausted [default: the first that the target gets]
     #[arg(long, value_name = "TYPE")]
     pub event: Option<String>,
 }

@@ -11,7 +11,7 @@ use crate::config::accounts::check_name;
 use crate::config::mistakes::{MistakeText, did_you_mean, near};
 use crate::config::units::{Count, List, Period, within};
 use crate::config::url::check_url;
-use crate::model::Millis;
+use crate::model::{Millis, window_name};
 use crate::quota::notice::NoticeKind;
 use crate::quota::notice::target::{
     HIDDEN, NoticeFormat, NoticeMatch, NoticeRoute, NoticeTarget, names, ntfy_topic, shown_url,
@@ -153,7 +153,7 @@ impl TargetCheck<'_> {
         let matches = NoticeMatch {
             provider: pattern("provider", &given.provider),
             account: pattern("account", &given.account),
-            bucket: pattern("bucket", &given.bucket),
+            bucket: pattern("bucket", &given.bucket).map(|name| window_name::canonical(&name).into()),
             run: pattern("run", &given.run),
             threshold: given
                 .threshold

@@ -172,6 +172,21 @@ fn mistakes_have_a_place_and_a_hint() {
 }
 
 #[test]
+fn a_window_may_have_any_of_its_names() {
+    for (given, name) in [
+        ("5h", "five_hour"),
+        ("weekly", "seven_day"),
+        ("seven_*", "seven_*"),
+    ] {
+        let (_folder, environment) = home(&format!(
+            "[[notify]]\nname = \"a\"\nevents = \"*\"\nmatch = {{ bucket = {given:?} }}\nexec = [\"/bin/true\"]\n"
+        ));
+        let settings = load(&environment).unwrap();
+        assert_eq!(settings.notify.targets[0].matches.bucket.as_deref(), Some(name));
+    }
+}
+
+#[test]
 fn secrets_are_lines_of_a_file_of_their_own() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret");

@@ -5,7 +5,7 @@ use crate::model::format::{self, age, grouped, length};
 use crate::model::{AccountId, LimitSource, Millis};
 use crate::quota::account::{Account, OnUnknown};
 use crate::quota::budget::near_limit;
-use crate::quota::exhaustion::{self, Cause, CauseKind, UNTIL_TAKEN_BACK};
+use crate::quota::exhaustion::{self, Cause, CauseKind, RESET_SLACK_MS, UNTIL_TAKEN_BACK};
 use crate::quota::overage;
 use crate::quota::window::{Freshness, NamedWindow, View, reaches, view};
 
@@ -74,10 +74,14 @@ impl BlockReason {
     }
 }
 
-/// The cause that decides the wait: the one that ends last, of equal ends the first.
+/// The cause that decides the wait: the one that ends last, of equal ends the first. The slack of a minimum is no longer
+/// wait than the refusal of its window.
 #[must_use]
 pub fn gravest(causes: &[BlockReason]) -> Option<&BlockReason> {
-    causes.iter().rev().max_by_key(|reason| reason.end())
+    causes.iter().rev().max_by_key(|reason| match reason.code {
+        Reason::BelowMinimum => reason.end().saturating_sub(RESET_SLACK_MS),
+        _ => reason.end(),
+    })
 }
 
 /// A binding window and its state now.
@@ -114,7 +118,8 @@ pub fn assess(candidate: &Candidate, now: Millis) -> Assessment {
         ),
         None => unblocked(candidate, &bound, paid_until, now),
     };
-    let until = gravest.and_then(|block| block.until);
+    let last_end = causes.iter().map(BlockReason::end).max();
+    let until = last_end.filter(|until| *until != UNTIL_TAKEN_BACK);
     let verdict = match (state, reason) {
         (AccountVerdict::Available | AccountVerdict::NearLimit, _) | (_, Reason::UnknownAsAllow) => {
             Verdict::Allow

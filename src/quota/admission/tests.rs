@@ -654,6 +654,33 @@ fn too_little_left_blocks_until_after_the_reset_of_that_window() {
 }
 
 #[test]
+fn a_refusal_is_named_before_the_minimum_of_its_window() {
+    for (status, reason, words) in [
+        (
+            LimitStatus::Rejected,
+            Reason::WindowExhausted,
+            "seven_day was refused by the provider",
+        ),
+        (
+            LimitStatus::Allowed,
+            Reason::BelowMinimum,
+            "seven_day has 2 % left, 10 % are required",
+        ),
+    ] {
+        let seven = seen(SEVEN_DAY, Some(0.98), Some(259_200_000), status, MINUTE);
+        let refused = place("a").window(SEVEN_DAY, seven).least(SEVEN_DAY, 10);
+        let assessment = refused.assessment();
+        assert_eq!(assessment.reason, reason);
+        // Either way it waits for the slack of the minimum.
+        assert_eq!(assessment.until, Some(NOON + 259_260_000));
+        assert_eq!(
+            assessment.sentence,
+            format!("a/default is blocked: {words}, free again in 3 d")
+        );
+    }
+}
+
+#[test]
 fn a_refusal_without_an_end_is_never_room_again_by_itself() {
     for (share, status) in [(None, LimitStatus::Rejected), (Some(1.0), LimitStatus::Unknown)] {
         let refused = |on_unknown| {

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use super::{HEALTH_ID, Latch, LatchChange, LatchKey, Notice, NoticeKind};
 use crate::model::{AccountId, MINUTE_MS, Millis, format};
-use crate::quota::admission::{AccountVerdict, Assessment, gravest};
+use crate::quota::admission::{AccountVerdict, Assessment, BlockReason, gravest};
+use crate::quota::exhaustion::CauseKind;
 use crate::quota::pace::projected_exhaustion_at;
 use crate::quota::window::{RESET_JITTER_MS, WindowState, view};
 use crate::quota::window_name;
@@ -19,6 +20,11 @@ pub type Latches = BTreeMap<LatchKey, Latch>;
 const RESET_SAID_FROM: f64 = 0.5;
 /// A forecast is taken back when it lies this much beyond its bound, in milliseconds.
 const FORECAST_BACK_MS: Millis = 10 * MINUTE_MS;
+/// A block that ends later by less than this is the same, in milliseconds.
+const LONGER_FROM_MS: Millis = MINUTE_MS;
+/// One with the same cause is longer from this part of its length on: tries of requests move it by little, again and
+/// again.
+const LONGER_PART: Millis = 4;
 /// Readings in a row that take a forecast back.
 const FORECAST_BACK_READINGS: u8 = 2;
 
@@ -123,27 +129,35 @@ fn key(kind: NoticeKind, subject: impl Into<Box<str>>) -> LatchKey {
     }
 }
 
-/// The change of the verdict on an account: exhausted, or available again.
+/// The change of the verdict on an account: exhausted, exhausted for longer, or available again.
 #[must_use]
 pub fn of_account(latches: &Latches, now_is: &Assessment, now: Millis) -> Option<LatchChange> {
     let key = key(NoticeKind::AccountExhausted, now_is.account.to_string());
-    let was_out = latches.contains_key(&key);
+    let said = latches.get(&key);
+    let cause = gravest(&now_is.causes);
+    let block = Latch {
+        seen: now_is.until.unwrap_or(Millis::MAX),
+        ..latch(cause.map_or(0, cause_number), now)
+    };
     let (to, kind) = match now_is.state {
-        AccountVerdict::Exhausted if !was_out => (Some(latch(1, now)), NoticeKind::AccountExhausted),
-        AccountVerdict::Available | AccountVerdict::NearLimit if was_out => {
+        AccountVerdict::Exhausted if said.is_none_or(|said| is_longer(said, &block)) => {
+            (Some(block), NoticeKind::AccountExhausted)
+        }
+        AccountVerdict::Available | AccountVerdict::NearLimit if said.is_some() => {
             (None, NoticeKind::AccountAvailable)
         }
         // Unknown is neither.
         _ => return None,
     };
-    let cause = gravest(&now_is.causes).filter(|_| to.is_some());
+    let source = match cause {
+        Some(cause) if cause.kind == CauseKind::Manual => Some("mark".into()),
+        Some(cause) => Some(cause.source.clone()),
+        None => now_is.source.map(|source| source.into_str().into()),
+    };
     let notice = Notice {
         account: Some(now_is.account.clone()),
         reset_at: now_is.until.filter(|_| to.is_some()),
-        source: match cause {
-            Some(cause) => Some(cause.source.clone()),
-            None => now_is.source.map(|source| source.into_str().into()),
-        },
+        source,
         // The reading that blocks may be newer than the share that is shown.
         observed_at: cause.map(|cause| cause.since).or(now_is.observed_at),
         reason: Some(now_is.reason.into_str().into()),
@@ -175,6 +189,22 @@ fn account_sentence(now_is: &Assessment) -> String {
         _ => String::new(),
     };
     format!("{account} is free again{room}")
+}
+
+/// True if a block ends so much later than the one that was said that it is news.
+const fn is_longer(said: &Latch, block: &Latch) -> bool {
+    let later = block.seen.saturating_sub(said.seen);
+    let is_same_cause = said.stage == block.stage;
+    later > LONGER_FROM_MS && !(is_same_cause && later <= said.seen.saturating_sub(said.mark) / LONGER_PART)
+}
+
+/// A number for a cause. Two that share one by chance count as the same cause.
+fn cause_number(cause: &BlockReason) -> u8 {
+    let window = cause.window.as_deref().unwrap_or_default();
+    let letters = cause.code.into_str().bytes().chain(window.bytes());
+    letters.fold(0, |number: u8, letter| {
+        number.wrapping_mul(31).wrapping_add(letter)
+    })
 }
 
 /// The use of a day's tokens.

@@ -8,7 +8,7 @@ pub mod causes;
 pub mod reach;
 pub mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use strum::{IntoStaticStr, VariantArray};
 
@@ -213,11 +213,11 @@ pub struct LatchKey {
 /// What was said already of a state that no row of its own holds, so that a restart does not say it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Latch {
-    /// The threshold of a budget; 1 for others.
+    /// The threshold of a budget, the level of health, a number for the cause of a block; 1 for others.
     pub stage: u8,
     /// The reset of a window, the start of a day, or the time since when it is so.
     pub mark: Millis,
-    /// The last reading that contradicts it.
+    /// The last reading that contradicts it; of a block its end as it was said.
     pub seen: Millis,
     /// Readings in a row that contradict it.
     pub against: u8,

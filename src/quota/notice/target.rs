@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
 use super::{Notice, NoticeKind};
-use crate::model::Millis;
+use crate::model::{AccountId, Millis, window_name};
 
 /// The form of a webhook's body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, IntoStaticStr, Serialize, Deserialize)]
@@ -72,11 +72,38 @@ pub fn ntfy_topic(url: &str) -> Option<(String, &str)> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NoticeMatch {
     pub provider: Option<Box<str>>,
+    /// With a `/` for the provider and the name together.
     pub account: Option<Box<str>>,
+    /// A window by its canonical name.
     pub bucket: Option<Box<str>>,
     pub run: Option<Box<str>>,
     /// The least threshold, in percent.
     pub threshold: Option<u8>,
+}
+
+impl NoticeMatch {
+    /// True if the events of this account fit.
+    #[must_use]
+    pub fn takes_account(&self, id: &AccountId) -> bool {
+        let is_account = |pattern: &str| {
+            if pattern.contains('/') {
+                fits(pattern, &id.to_string())
+            } else {
+                fits(pattern, &id.name)
+            }
+        };
+        self.provider
+            .as_deref()
+            .is_none_or(|pattern| fits(pattern, &id.provider))
+            && self.account.as_deref().is_none_or(is_account)
+    }
+
+    /// True if the events of this window fit.
+    #[must_use]
+    pub fn takes_window(&self, name: &str) -> bool {
+        let name = window_name::canonical(name);
+        self.bucket.as_deref().is_none_or(|pattern| fits(pattern, name))
+    }
 }
 
 /// A configured target.
@@ -99,6 +126,12 @@ pub struct NoticeTarget {
 }
 
 impl NoticeTarget {
+    /// True if the target asks for events of this kind.
+    #[must_use]
+    pub fn names(&self, kind: NoticeKind) -> bool {
+        self.events.iter().any(|pattern| names(pattern, kind))
+    }
+
     /// True if the target gets this event.
     #[must_use]
     pub fn wants(&self, notice: &Notice) -> bool {
@@ -106,17 +139,15 @@ impl NoticeTarget {
         if notice.kind == NoticeKind::NotifyDropped {
             return true;
         }
-        let account = notice.account.as_ref();
-        let fits = |pattern: &Option<Box<str>>, value: Option<&str>| match (pattern, value) {
-            (Some(pattern), Some(value)) => fits(pattern, value),
-            _ => true,
-        };
         let rules = &self.matches;
-        self.events.iter().any(|pattern| names(pattern, notice.kind))
-            && fits(&rules.provider, account.map(|id| &*id.provider))
-            && fits(&rules.account, account.map(|id| &*id.name))
-            && fits(&rules.bucket, notice.bucket.as_deref())
-            && fits(&rules.run, notice.run.as_deref())
+        self.names(notice.kind)
+            && notice.account.as_ref().is_none_or(|id| rules.takes_account(id))
+            && notice
+                .bucket
+                .as_deref()
+                .is_none_or(|name| rules.takes_window(name))
+            && (rules.run.as_deref().zip(notice.run.as_deref()))
+                .is_none_or(|(pattern, run)| fits(pattern, run))
             && (rules.threshold.zip(notice.threshold)).is_none_or(|(least, is)| is >= least)
     }
 }

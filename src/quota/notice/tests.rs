@@ -1,5 +1,7 @@
 //! Tables of changes and the notices that follow, and of targets and what they get.
 
+mod blocks;
+
 use std::time::Duration;
 
 use super::causes::*;

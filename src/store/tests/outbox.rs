@@ -297,6 +297,11 @@ fn since_when_a_target_fails_stays_until_it_is_reached_and_goes_with_it() {
         let found = reach(&store);
         assert_eq!((found.failing_since, found.last_sent_at), expected, "{change:?}");
     }
+    // Of a target that changed it is not known, but when something was sent last is.
+    let renewed = OutboxChange::Renewed { target: "a".into() };
+    store.change_outbox(&renewed, NOW + 13).unwrap();
+    let found = reach(&store);
+    assert_eq!((found.failing_since, found.last_sent_at), (None, Some(NOW + 9)));
     // What was sent and what was refused say the same.
     store.observe(&[used(NOW + 20, 0.8)], NOW + 20).unwrap();
     let (place, _) = first(&store, "a").unwrap();

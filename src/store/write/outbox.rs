@@ -43,6 +43,8 @@ pub enum OutboxChange {
     Unreached { target: Box<str>, since: Millis },
     /// Something reached a target.
     Reached { target: Box<str> },
+    /// A target is another one now: whether something reaches it is not known.
+    Renewed { target: Box<str> },
 }
 
 impl Writer {
@@ -102,10 +104,16 @@ impl Writer {
                 }
                 OutboxChange::Unreached { target, since } => put_unreached(&mut latches, target, *since)?,
                 OutboxChange::Reached { target } => put_reached(&mut latches, target, now)?,
+                OutboxChange::Renewed { target } => put_renewed(&mut latches, target)?,
                 OutboxChange::DropOlder { target, before } => {
                     let old = outbox.rows(target)?.iter();
                     let old = old.filter(|(_, row)| row.notice.at < *before && !is_summary(row));
                     let old: Vec<OutboxPlace> = old.map(|(place, _)| *place).collect();
+                    tracing::warn!(
+                        target = &**target,
+                        "{} waiting events are dropped: they are older than the target's max_age",
+                        old.len()
+                    );
                     for place in old {
                         outbox.take(target, place)?;
                         outbox.dropped(target, 1);
@@ -198,6 +206,16 @@ fn put_unreached(latches: &mut LatchTable<'_>, target: &str, since: Millis) -> R
     let there: Option<LatchRow> = get(latches, key)?;
     match unreached(there.map(LatchRow::latch), since) {
         Some(latch) => put(latches, key, &LatchRow::new(latch)),
+        None => Ok(()),
+    }
+}
+
+/// Forgets since when nothing reaches a target, but not when something did.
+fn put_renewed(latches: &mut LatchTable<'_>, target: &str) -> Result<(), DbError> {
+    let key = (NoticeKind::NotifyDropped.into_str(), target);
+    let there: Option<LatchRow> = get(latches, key)?;
+    match there.map(LatchRow::latch).filter(|there| there.stage > 0) {
+        Some(there) => put(latches, key, &LatchRow::new(reached(there.seen))),
         None => Ok(()),
     }
 }
