@@ -6,6 +6,7 @@
 mod accounts;
 mod age;
 mod file;
+mod host;
 mod layers;
 mod mistakes;
 mod notifications;

@@ -33,10 +33,12 @@ pub fn routes() -> OpenApiRouter<Arc<ApiState>> {
 async fn get_summary(State(api): Shared, _: StrictQuery<NoQuery>) -> JsonAnswer<wire::Summary> {
     blocking(move || {
         let settings = Arc::clone(&api.settings.borrow());
+        // Before the snapshot: the readings of a poll that is shown are in it.
+        let polls = api.polls.statuses();
         let (snapshot, unseen) = snapshot_and_unseen(&api)?;
         let context = eval_context(&settings, unseen.as_ref(), api.clock.now());
         let mut document = summary::collect(&snapshot, &context)?;
-        quota::add_polls(&mut document.quota, &api.polls);
+        quota::add_polls(&mut document.quota, polls);
         Ok(Json(document))
     })
     .await

@@ -2,7 +2,7 @@
 
 use http::Uri;
 
-use super::web::Host;
+use super::host::Host;
 
 /// Most bytes of an address.
 const URL_BYTES_MAX: usize = 1024;

@@ -71,8 +71,8 @@ struct Lane {
     is_busy: bool,
     /// Something came while it was busy.
     again: bool,
-    /// The receiver named the time of the next try.
-    waits_as_asked: bool,
+    /// The time of the next try that the receiver named.
+    not_before: Option<Instant>,
     tries: u32,
     /// The other lane sends the event that is first in this one.
     waits_for_other: bool,
@@ -87,7 +87,7 @@ impl Lane {
             self.again = true;
             return;
         }
-        if self.waits_as_asked {
+        if self.not_before.is_some() {
             return;
         }
         let soon = match self.tries {
@@ -113,7 +113,7 @@ impl Addressed {
     fn make_due(&mut self) {
         for lane in [&mut self.stored, &mut self.early] {
             lane.tries = 0;
-            lane.waits_as_asked = false;
+            lane.not_before = None;
             lane.wake();
         }
     }
@@ -338,7 +338,7 @@ impl Senders {
             }
             LaneEnd::Sent => {
                 lane.tries = 0;
-                lane.waits_as_asked = false;
+                lane.not_before = None;
                 lane.due = Some(Instant::now());
                 board.count(name, SendOutcome::Sent, 1);
                 sent(&board, name, now);
@@ -346,7 +346,7 @@ impl Senders {
             }
             LaneEnd::Failed(why) => {
                 lane.tries = 0;
-                lane.waits_as_asked = false;
+                lane.not_before = None;
                 lane.due = Some(Instant::now());
                 board.count(name, SendOutcome::Failed, 1);
                 tracing::warn!(
@@ -373,13 +373,14 @@ impl Senders {
                     || pause(lane.tries, random),
                     |after| Duration::from_millis(u64::try_from(after).unwrap_or(0)),
                 );
-                lane.waits_as_asked = after.is_some();
-                let span = if lane.again && !lane.waits_as_asked {
+                let span = if lane.again && after.is_none() {
                     span.min(FRESH_WITHIN)
                 } else {
                     span
                 };
-                lane.due = Some(Instant::now() + span);
+                let due = Instant::now() + span;
+                lane.not_before = after.map(|_| due);
+                lane.due = Some(due);
                 let (seconds, tries) = (span.as_secs(), lane.tries);
                 if tries <= FAILING_FROM {
                     tracing::warn!(
@@ -430,9 +431,9 @@ mod tests {
     #[test]
     fn a_new_event_ends_a_pause_soon_unless_the_receiver_asked_for_it() {
         let (start, hour) = (Instant::now(), Duration::from_hours(1));
-        let lane = |tries, waits_as_asked| Lane {
+        let lane = |tries, is_asked: bool| Lane {
             tries,
-            waits_as_asked,
+            not_before: is_asked.then(|| start + hour),
             due: Some(start + hour),
             ..Lane::default()
         };

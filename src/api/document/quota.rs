@@ -14,7 +14,7 @@ use crate::quota::exhaustion::{self, Cause, UNTIL_TAKEN_BACK};
 use crate::quota::lease::LeaseBook;
 use crate::quota::pace;
 use crate::quota::window::{self, WindowState};
-use crate::sources::board::{PollBoard, PollStatus};
+use crate::sources::board::PollStatus;
 use crate::store::schema::HistoryRow;
 use crate::store::{LimitEvent, QuotaView};
 use crate::verdict::{self, EvalContext, JudgedAccount, places};
@@ -60,8 +60,7 @@ pub fn quota(view: &QuotaView, context: &EvalContext<'_>) -> wire::Quota {
 }
 
 /// Adds the polls to the accounts of a document.
-pub fn add_polls(document: &mut wire::Quota, polls: &PollBoard) {
-    let mut statuses = polls.statuses();
+pub fn add_polls(document: &mut wire::Quota, mut statuses: BTreeMap<AccountId, PollStatus>) {
     for account in &mut document.accounts {
         let id = AccountId {
             provider: account.provider.as_str().into(),

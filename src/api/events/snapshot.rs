@@ -49,12 +49,22 @@ impl SnapshotShape {
 /// The store does not answer.
 pub fn read(api: &ApiState, filter: &Filter, shape: SnapshotShape) -> Result<(u64, StreamSnapshot), Problem> {
     let settings = Arc::clone(&api.settings.borrow());
+    // Before the snapshot: the readings of a poll that is shown are in it.
+    let polls = api.polls.statuses();
     let (snapshot, unseen) = snapshot_and_unseen(api)?;
     let context = eval_context(&settings, unseen.as_ref(), api.clock.now());
     let sequence = snapshot.sequence()?;
     let document = match shape {
-        SnapshotShape::Full => StreamSnapshot::Full(Box::new(full(api, &snapshot, &context, filter)?)),
-        SnapshotShape::Brief => StreamSnapshot::Brief(Box::new(brief(api, &snapshot, &context)?)),
+        SnapshotShape::Full => {
+            let mut document = full(api, &snapshot, &context, filter)?;
+            quota::add_polls(&mut document.quota, polls);
+            StreamSnapshot::Full(Box::new(document))
+        }
+        SnapshotShape::Brief => {
+            let mut document = brief(api, &snapshot, &context)?;
+            quota::add_polls(&mut document.quota, polls);
+            StreamSnapshot::Brief(Box::new(document))
+        }
     };
     Ok((sequence, document))
 }
@@ -70,7 +80,6 @@ fn brief(
     }
     keep_last(&mut document.quota.limit_events);
     keep_last(&mut document.quota.thresholds_fired);
-    quota::add_polls(&mut document.quota, &api.polls);
     Ok(document)
 }
 
@@ -88,7 +97,6 @@ fn full(
     let view = snapshot.quota(context.since())?;
     let (figures, costs) = CostBook::summary(snapshot, context.prices)?;
     let mut document = summary::summary(&figures, &costs, &view, context);
-    quota::add_polls(&mut document.quota, &api.polls);
     if !filter.wants_usage() {
         (document.by_day, document.by_model) = (BTreeMap::new(), BTreeMap::new());
     }

@@ -55,10 +55,12 @@ async fn get_quota(State(api): Shared, _: StrictQuery<NoQuery>) -> JsonAnswer<wi
 async fn quota_at(api: Arc<ApiState>, now: Millis) -> JsonAnswer<wire::Quota> {
     blocking(move || {
         let settings = Arc::clone(&api.settings.borrow());
+        // Before the snapshot: the readings of a poll that is shown are in it.
+        let polls = api.polls.statuses();
         let (snapshot, unseen) = snapshot_and_unseen(&api)?;
         let context = eval_context(&settings, unseen.as_ref(), now);
         let mut document = quota::quota(&snapshot.quota(context.since())?, &context);
-        quota::add_polls(&mut document, &api.polls);
+        quota::add_polls(&mut document, polls);
         Ok(Json(document))
     })
     .await
