@@ -96,7 +96,7 @@ pub struct Probe {
     pub since: Millis,
     /// Failures in a row.
     pub failures: u8,
-    /// Probes in a row without evidence; [`SILENT_MAX`] of them are a failure.
+    /// Probes in a row without evidence; `SILENT_MAX` of them are a failure.
     pub silent: u8,
     /// When the last probe was granted.
     pub tried_at: Millis,
