@@ -1,7 +1,7 @@
 //! Assessment of one candidate, and the sentences for people.
 
 use super::{AccountChoice, AccountVerdict, Candidate, Reason, Unseen, Verdict};
-use crate::model::format::{self, age, grouped, length};
+use crate::model::format::{self, grouped, length};
 use crate::model::{AccountId, LimitSource, Millis};
 use crate::quota::account::{Account, OnUnknown};
 use crate::quota::budget::near_limit;
@@ -422,10 +422,10 @@ fn percent(share: f64) -> String {
 
 /// The time since `at`, in words.
 fn since(now: Millis, at: Millis) -> String {
-    age(now.saturating_sub(at).max(0).unsigned_abs() / 1000)
+    span(now.saturating_sub(at))
 }
 
-/// The time until something, in words.
+/// A length of time in words.
 fn span(ms: Millis) -> String {
     length(ms.max(0).unsigned_abs().div_ceil(1000))
 }
