@@ -1,4 +1,4 @@
-//! Faults of receivers, programs and secrets, as an operator meets them.
+//! Faults of receivers, programs and secrets, as an operator sees them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -333,6 +333,17 @@ test("a rate is unknown until a minute was watched, and then that of the last mi
   assert.equal(rate(run(), state.watchedSince, T + HOUR), 0);
 });
 
+test("news of health is noted though the document had it already", () => {
+  const health = (status) => ({ event: "health", data: { at: iso(T), status, ready: true, reasons: [] } });
+  let state = foldAll(empty(), [health("ok"), health("unhealthy")], T);
+  state = { ...state, health: { status: "ok", reasons: [] } };
+  state = foldAll(state, [health("ok"), health("ok")], T);
+  assert.deepEqual(
+    state.journal.map(({ status }) => status).sort(),
+    ["ok", "unhealthy"],
+  );
+});
+
 test("health is noted when it changes", () => {
   const health = (status, reasons = []) => ({ event: "health", data: { at: iso(T), status, ready: true, reasons } });
   const state = foldAll(empty(), [health("ok"), health("ok"), health("degraded", ["late"]), health("ok")], T);

@@ -42,6 +42,8 @@ export const empty = () => ({
   runs: null,
   runsTotal: null,
   health: null,
+  /** The last event of health: the document may be newer. */
+  healthSaid: null,
   thresholds: null,
   refusals: null,
   journal: [],
@@ -257,9 +259,11 @@ function account(next, data, own) {
 
 function health(next, data) {
   const { status, ready, reasons } = data;
-  const isSame = next.health?.status === status && String(next.health.reasons) === String(reasons);
-  if (next.health && !isSame) note(next, { kind: "health", ...data });
-  if (!isSame) next.health = { ...next.health, status, ready, reasons };
+  const is = (one) => one?.status === status && String(one.reasons) === String(reasons);
+  // Compared with what was said before, as the document may have had the news already.
+  if ((next.healthSaid ?? next.health) && !is(next.healthSaid ?? next.health)) note(next, { kind: "health", ...data });
+  next.healthSaid = data;
+  if (!is(next.health)) next.health = { ...next.health, status, ready, reasons };
 }
 
 const FOLDS = {

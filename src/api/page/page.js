@@ -40,7 +40,7 @@ function addDocument(name, everyMs, path, apply) {
     const asksIn = era;
     early = null;
     const answer = await asking;
-    // Another choice was made meanwhile, or nobody knows how old the answer is.
+    // Another choice was made meanwhile, or the age of the answer is unknown.
     if (path() !== asked || era !== asksIn) return refresh.due([name], monotonic());
     clock.sample(time(answer.document.now), answer.sentAt, answer.receivedAt);
     state = apply(answer.document, since, answer.total);

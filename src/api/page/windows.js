@@ -108,7 +108,7 @@ function facts(account, capacity) {
 }
 
 export function* causes(account, now) {
-  // A word without its reason would be a riddle.
+  // A badge alone does not say why.
   if (account && account.state !== "available" && !account.causes.length && account.sentence) {
     const own = accountKey(account);
     const words = account.sentence.startsWith(`${own} `) ? account.sentence.slice(own.length + 1) : account.sentence;

@@ -91,8 +91,8 @@ pub fn windows<'m>(model: &'m TopModel, scope: &TopScope) -> Vec<WindowRow<'m>> 
             rows.push(WindowRow::Unobserved(account));
         }
     }
-    let strangers = quota.windows.iter().filter(|window| !is_known(window));
-    let wanted = strangers.filter(|window| scope.wants_account(&window.provider, &window.account));
+    let unlisted = quota.windows.iter().filter(|window| !is_known(window));
+    let wanted = unlisted.filter(|window| scope.wants_account(&window.provider, &window.account));
     rows.extend(wanted.map(WindowRow::Window));
     rows
 }
