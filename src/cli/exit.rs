@@ -175,7 +175,9 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let code = match &error {
             StoreError::InUse(_) | StoreError::Closed { .. } => Exit::Unavailable,
-            StoreError::Newer { .. } | StoreError::Older { .. } | StoreError::Damaged { .. } => Exit::BadData,
+            StoreError::Newer { .. } | StoreError::Unreleased { .. } | StoreError::Damaged { .. } => {
+                Exit::BadData
+            }
             StoreError::Full { .. }
             | StoreError::TooManyDamaged(_)
             | StoreError::Copy { .. }

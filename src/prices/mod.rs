@@ -113,7 +113,10 @@ impl PriceList {
         } else {
             ""
         };
-        format!("genai-prices {}{operator}", table::VERSION)
+        match table::VERSION {
+            Some(version) => format!("genai-prices {version}{operator}"),
+            None => format!("no list{operator}"),
+        }
     }
 
     /// The names of all models with a price; one of the operator's may end with a star.

@@ -59,13 +59,18 @@ pub const US: [Multiplier; 18] = [
     beginning("claude-v1", FACTOR_ONE),
 ];
 
-/// Models that the package does not have, with their standard prices at all times and for all lengths.
-pub const MODELS: [(&str, Rates); 2] = [
-    // Source: LiteLLM 1.110.2, `claude-mythos-5`.
-    ("claude-mythos-5", mythos(1_000_000)),
-    // Source: LiteLLM 1.110.2, `claude-mythos-5-1`.
-    ("claude-mythos-5-1", mythos(250_000)),
-];
+/// Models that the package does not have, with their standard prices at all times and for all lengths. Without the list
+/// there are none of these either: two models with a price would look like a choice.
+pub const MODELS: &[(&str, Rates)] = if cfg!(feature = "cost") {
+    &[
+        // Source: LiteLLM 1.110.2, `claude-mythos-5`.
+        ("claude-mythos-5", mythos(1_000_000)),
+        // Source: LiteLLM 1.110.2, `claude-mythos-5-1`.
+        ("claude-mythos-5-1", mythos(250_000)),
+    ]
+} else {
+    &[]
+};
 
 const fn mythos(cache_read: u32) -> Rates {
     Rates {

@@ -8,8 +8,6 @@ use crate::model::PromptSize;
     reason = "build.rs writes it, and people read docs/prices.md"
 )]
 mod made {
-    use super::{PriceColumn, TableModel, TableStep};
-
     include!(concat!(env!("OUT_DIR"), "/prices.rs"));
 }
 

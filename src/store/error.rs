@@ -20,10 +20,10 @@ pub enum StoreError {
     )]
     Newer { path: PathBuf, found: u64, known: u64 },
     #[error(
-        "the database {path} was written by an earlier tokentail (schema {found}, this one has {known}); \
-         set it aside (mv {path} {path}.schema{found}) and start again: a new one is rebuilt from the logs"
+        "the database {path} was written by a tokentail from before the first release (its schema {found}), and is \
+         not read any more; set it aside (mv {path} {path}.schema{found}) and start again: a new one is rebuilt from the logs"
     )]
-    Older { path: PathBuf, found: u64, known: u64 },
+    Unreleased { path: PathBuf, found: u64 },
     #[error("the database {path} is damaged: {what}")]
     Damaged { path: PathBuf, what: String },
     #[error("the database {path} is not where it was: {what}")]

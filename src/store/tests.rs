@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use redb::Database;
+use redb::{Database, ReadableDatabase};
 
 use super::database::DatabaseSlot;
 use super::file::DatabaseFile;
@@ -401,14 +401,20 @@ fn a_damaged_file_is_set_aside_and_a_newer_one_is_not() {
     store.close();
 
     assert!(matches!(
-        open_with_schema(&path, schema::SCHEMA_VERSION + 1),
-        Err(StoreError::Newer { found, known, .. }) if found == known + 1
+        open_with_schema(&path, schema::STORED_SCHEMA + 1),
+        Err(StoreError::Newer { found, known: schema::SCHEMA_VERSION, .. })
+            if found == schema::SCHEMA_VERSION + 1
     ));
 }
 
 /// The result of opening a database whose schema was changed.
 fn open_with_schema(path: &Path, schema: u64) -> Result<Writer, StoreError> {
-    let database = Database::create(path).unwrap();
+    number_schema(path, schema);
+    open(options(Some(path))).map(|(_, writer)| writer)
+}
+
+fn number_schema(path: &Path, schema: u64) {
+    let database = Database::open(path).unwrap();
     let write = database.begin_write().unwrap();
     write
         .open_table(schema::META)
@@ -416,18 +422,40 @@ fn open_with_schema(path: &Path, schema: u64) -> Result<Writer, StoreError> {
         .insert(schema::META_SCHEMA, schema)
         .unwrap();
     write.commit().unwrap();
-    drop(database);
-    open(options(Some(path))).map(|(_, writer)| writer)
+}
+
+fn numbered_schema(path: &Path) -> u64 {
+    let database = Database::open(path).unwrap();
+    let read = database.begin_read().unwrap();
+    let meta = read.open_table(schema::META).unwrap();
+    meta.get(schema::META_SCHEMA).unwrap().unwrap().value()
 }
 
 #[test]
-fn a_database_of_an_earlier_schema_is_refused_with_what_to_do_and_stays_where_it_is() {
-    for schema in 1..schema::SCHEMA_VERSION {
+fn a_database_of_the_last_program_before_the_first_release_is_taken_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("t.redb");
+    at(&path).close();
+    number_schema(&path, schema::LAST_UNRELEASED);
+
+    let before = std::fs::read(&path).unwrap();
+    drop(open_read_only(options(Some(&path))).unwrap());
+    assert_eq!(std::fs::read(&path).unwrap(), before, "a reader writes nothing");
+    for _ in 0..2 {
+        at(&path).close();
+        assert_eq!(numbered_schema(&path), schema::STORED_SCHEMA);
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_database_of_an_unreleased_schema_is_refused_with_what_to_do_and_stays_where_it_is() {
+    for schema in 1..schema::LAST_UNRELEASED {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("t.redb");
         at(&path).close();
         let error = open_with_schema(&path, schema).unwrap_err();
-        assert!(matches!(error, StoreError::Older { found, .. } if found == schema));
+        assert!(matches!(error, StoreError::Unreleased { found, .. } if found == schema));
         let (said, path) = (error.to_string(), path.display());
         assert!(
             said.contains(&format!("mv {path} {path}.schema{schema}")),

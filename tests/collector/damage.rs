@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use fastrand::Rng;
 use serde_json::Value;
-use tokentail::store::schema::{META, META_SCHEMA, SCHEMA_VERSION};
+use tokentail::store::schema::{LAST_UNRELEASED, META, META_SCHEMA, STORED_SCHEMA};
 
 use crate::harness::{Collector, Place, append, response, text};
 
@@ -206,11 +206,11 @@ impl Sound {
 }
 
 #[test]
-fn a_database_of_an_earlier_program_is_refused_with_what_to_do_and_what_is_done_helps() {
+fn a_database_of_an_unreleased_program_is_refused_with_what_to_do_and_what_is_done_helps() {
     let sound = Sound::new();
-    sound.claim_schema(SCHEMA_VERSION - 1);
+    sound.claim_schema(LAST_UNRELEASED - 1);
     let db = sound.place.db();
-    let aside = format!("{}.schema{}", db.display(), SCHEMA_VERSION - 1);
+    let aside = format!("{}.schema{}", db.display(), LAST_UNRELEASED - 1);
     let advice = format!("set it aside (mv {} {aside})", db.display());
     let (code, said) = Collector::spawn(sound.place.command(&["serve"]), sound.place.socket()).wait_for_end();
     assert_eq!(code, Some(65), "{said}");
@@ -235,7 +235,7 @@ fn a_database_of_an_earlier_program_is_refused_with_what_to_do_and_what_is_done_
 #[test]
 fn a_database_of_a_newer_program_is_refused_and_left_as_it_is() {
     let sound = Sound::new();
-    sound.claim_schema(SCHEMA_VERSION + 1);
+    sound.claim_schema(STORED_SCHEMA + 1);
 
     let (code, said) = Collector::spawn(sound.place.command(&["serve"]), sound.place.socket()).wait_for_end();
     assert_eq!(code, Some(65), "{said}");

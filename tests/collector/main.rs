@@ -62,6 +62,7 @@ mod quota_story;
 mod receiver;
 mod record_kills;
 mod records;
+mod released;
 mod renames;
 mod repair;
 mod replays;

@@ -26,8 +26,13 @@ pub use series::{
 };
 pub use tombstone::{KeyState, Tombstone, day_of};
 
-/// The version of the whole schema, in `meta`. A database with another one is refused.
-pub const SCHEMA_VERSION: u64 = 9;
+/// The version of the whole schema. A database of a later one is refused.
+pub const SCHEMA_VERSION: u64 = 1;
+/// The last number that programs before the first release gave to a schema, in the same row of `meta`. Its layout is
+/// that of schema 1.
+pub const LAST_UNRELEASED: u64 = 9;
+/// The number in `meta`. It goes on from the earlier ones: those programs refuse a released schema as a newer one.
+pub const STORED_SCHEMA: u64 = LAST_UNRELEASED + SCHEMA_VERSION;
 
 type Bytes = &'static [u8];
 
@@ -147,7 +152,7 @@ pub const OUTBOX: TableDefinition<'static, (&'static str, u64, u32), Bytes> = Ta
 pub const LATCHES: TableDefinition<'static, (&'static str, &'static str), Bytes> =
     TableDefinition::new("latches");
 
-/// Key of `meta`: the version of the schema.
+/// Key of `meta`: the version of the schema, see [`STORED_SCHEMA`].
 pub const META_SCHEMA: &str = "schema";
 /// Key of `meta`: the number of the last commit.
 pub const META_SEQUENCE: &str = "sequence";

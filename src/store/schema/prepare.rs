@@ -5,12 +5,13 @@ use std::path::Path;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTableMetadata};
 
 use super::{
-    ACCOUNT_LIMITS, ACCOUNTS, DAYS, DEFERRED, DEFERRED_FILES, FILES, FIRED, FORGOTTEN, LATCHES,
-    LEASE_ANSWERS, LEASE_ENDS, LEASE_KEYS, LEASES, LIMIT_EVENTS, MARKS, META, META_CREATED, META_SCHEMA,
-    META_SEQUENCE, MINUTES, MODEL_DAYS, MODEL_QUARTERS, MODEL_RUNS, MODELS, NOTES, OBSERVATIONS, OUTBOX,
-    PATHS, PLACE_NUMBERS, PLACES, POLLS, PROBES, QUARTERS, RECORDS, RESPONSES, ROUTE_NUMBERS, ROUTES,
+    ACCOUNT_LIMITS, ACCOUNTS, DAYS, DEFERRED, DEFERRED_FILES, FILES, FIRED, FORGOTTEN, LAST_UNRELEASED,
+    LATCHES, LEASE_ANSWERS, LEASE_ENDS, LEASE_KEYS, LEASES, LIMIT_EVENTS, MARKS, META, META_CREATED,
+    META_SCHEMA, META_SEQUENCE, MINUTES, MODEL_DAYS, MODEL_QUARTERS, MODEL_RUNS, MODELS, NOTES, OBSERVATIONS,
+    OUTBOX, PATHS, PLACE_NUMBERS, PLACES, POLLS, PROBES, QUARTERS, RECORDS, RESPONSES, ROUTE_NUMBERS, ROUTES,
     RUN_ACCOUNTS, RUN_COSTS, RUN_DAYS, RUN_INFO, RUN_PROVIDERS, RUNS, SCHEMA_VERSION, SERIES, SERIES_NUMBERS,
-    SERIES_SUMS, SERVED, SESSION_COPIES, SESSION_NUMBERS, SESSION_SUMS, SESSIONS, TOTALS, WINDOWS,
+    SERIES_SUMS, SERVED, SESSION_COPIES, SESSION_NUMBERS, SESSION_SUMS, SESSIONS, STORED_SCHEMA, TOTALS,
+    WINDOWS,
 };
 use crate::clock::Clock;
 use crate::store::error::{DbError, StoreError, damaged};
@@ -73,23 +74,25 @@ macro_rules! every_table {
 }
 
 /// Creates the tables of a new database; checks the schema and that every table opens. A database `in_memory`
-/// begins with commit 1.
+/// begins with commit 1. Of a file that is only read, what this writes stays in memory.
 pub fn prepare(database: &Database, path: &Path, in_memory: bool, clock: Clock) -> Result<(), StoreError> {
-    let known = SCHEMA_VERSION;
     let path_of = || path.to_owned();
     match schema(database).map_err(|error| error.at(path))? {
         StoredSchema::Nothing => create_tables(database, in_memory, clock).map_err(|error| error.at(path)),
         StoredSchema::Version(SCHEMA_VERSION) => check_tables(database).map_err(|error| error.at(path)),
-        StoredSchema::Version(found) if found > known => Err(StoreError::Newer {
+        StoredSchema::Unreleased(LAST_UNRELEASED) => {
+            check_tables(database).map_err(|error| error.at(path))?;
+            number_as_released(database).map_err(|error| error.at(path))
+        }
+        StoredSchema::Version(found) => Err(StoreError::Newer {
             path: path_of(),
             found,
-            known,
+            known: SCHEMA_VERSION,
         }),
-        StoredSchema::Version(0) => Err(damaged(path, "schema 0 was never written")),
-        StoredSchema::Version(found) => Err(StoreError::Older {
+        StoredSchema::Unreleased(0) => Err(damaged(path, "schema 0 was never written")),
+        StoredSchema::Unreleased(found) => Err(StoreError::Unreleased {
             path: path_of(),
             found,
-            known,
         }),
         StoredSchema::Unknown => Err(damaged(path, "it does not say its schema")),
     }
@@ -99,6 +102,8 @@ pub fn prepare(database: &Database, path: &Path, in_memory: bool, clock: Clock) 
 enum StoredSchema {
     Nothing,
     Version(u64),
+    /// The number that a program before the first release gave it.
+    Unreleased(u64),
     /// Tables without the version of their schema.
     Unknown,
 }
@@ -108,10 +113,20 @@ fn schema(database: &Database) -> Result<StoredSchema, DbError> {
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(StoredSchema::Nothing),
         meta => meta?,
     };
-    let schema = meta.get(META_SCHEMA)?;
-    Ok(schema.map_or(StoredSchema::Unknown, |schema| {
-        StoredSchema::Version(schema.value())
-    }))
+    let Some(stored) = meta.get(META_SCHEMA)?.map(|stored| stored.value()) else {
+        return Ok(StoredSchema::Unknown);
+    };
+    Ok(match stored.checked_sub(LAST_UNRELEASED) {
+        None | Some(0) => StoredSchema::Unreleased(stored),
+        Some(version) => StoredSchema::Version(version),
+    })
+}
+
+/// Takes over a database of the last program before the first release: its tables and rows are those of schema 1.
+fn number_as_released(database: &Database) -> Result<(), DbError> {
+    let write = database.begin_write()?;
+    write.open_table(META)?.insert(META_SCHEMA, STORED_SCHEMA)?;
+    Ok(write.commit()?)
 }
 
 fn check_tables(database: &Database) -> Result<(), DbError> {
@@ -127,7 +142,7 @@ fn create_tables(database: &Database, in_memory: bool, clock: Clock) -> Result<(
     let write = database.begin_write()?;
     {
         let mut meta = write.open_table(META)?;
-        meta.insert(META_SCHEMA, SCHEMA_VERSION)?;
+        meta.insert(META_SCHEMA, STORED_SCHEMA)?;
         let created = u64::try_from(clock.now()).unwrap_or(0);
         // A commit's number is never used twice, also where a new database replaced another.
         let first = if in_memory { 0 } else { created };

@@ -29,7 +29,7 @@ use crate::store::schema::{
 
 /// Table, type and bytes of the key, type and bytes of the value.
 const TABLES: [&str; 50] = [
-    "meta [&str] 736368656d61 [u64] 0900000000000000",
+    "meta [&str] 736368656d61 [u64] 0a00000000000000",
     "notes [&str] 72656275696c74 [&str] 776879",
     "runs [&str] 72756e [&[u8]] 01f0a2040103",
     "paths [(u32,&[u8])] 01000000612e6a736f6e6c [u32] 02000000",
@@ -468,7 +468,7 @@ fn tables() -> Vec<String> {
         true,
     );
     vec![
-        line(schema::META, &schema::META_SCHEMA, &schema::SCHEMA_VERSION),
+        line(schema::META, &schema::META_SCHEMA, &schema::STORED_SCHEMA),
         line(schema::NOTES, &schema::NOTE_REBUILT, &"why"),
         row!(
             RUNS,
