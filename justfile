@@ -41,3 +41,12 @@ pictures: build
 # Everything a change must pass
 ci:
     .ci/run
+
+# What the package for the registry holds, and whether it builds
+package:
+    cargo package --list
+    cargo publish --dry-run --locked
+
+# Checks, builds all artefacts into dist/, tags; pushes nothing: `just release 0.2.0`. RELEASE.md has the rest
+release version:
+    packaging/release {{ version }}
