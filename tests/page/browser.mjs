@@ -108,10 +108,10 @@ export class Tab {
   }
 
   /** Waits until the text of an element fits. */
-  async until(selector, pattern) {
+  async until(selector, pattern, timeout = 30_000) {
     const is = ([selector, source]) => new RegExp(source).test(document.querySelector(selector)?.textContent ?? "");
     try {
-      await this.page.waitForFunction(is, [selector, pattern.source], { timeout: 30_000 });
+      await this.page.waitForFunction(is, [selector, pattern.source], { timeout });
     } catch (error) {
       throw new Error(
         `${selector} is no ${pattern}: ${await this.page

@@ -355,4 +355,27 @@ export const states = {
     await tab.until("#event-list", /the collector is healthy/);
     await tab.close();
   },
+
+  // What passed between two looks of the collector has no event that takes it back.
+  async passed({ browser, executable, keep, Tab }) {
+    const world = await make(keep, executable, { config: ONE });
+    world.append("nightly");
+    await world.start();
+    await world.observe("max-1", { five_hour: [0.2, Date.now() + 2 * HOUR] });
+    // More answers than the beginning and the snapshot of the stream ask for.
+    let unknown = 5;
+    const changed = async (route) => {
+      const response = await route.fetch();
+      const answer = await response.json();
+      if (unknown > 0) Object.assign(answer, { decision: "unknown" });
+      unknown -= 1;
+      await route.fulfill({ response, json: answer });
+    };
+    const before = (context) => context.route((url) => url.pathname === "/v1/may-start", changed);
+    const tab = await Tab.open(browser, world, { before });
+    await tab.ready();
+    await tab.until("#verdict-word", /^unknown$/);
+    await tab.until("#verdict-word", /^allow$/, 25_000);
+    await tab.close();
+  },
 };

@@ -12,6 +12,8 @@ import { renderVerdict } from "./verdict.js";
 import { renderWindows } from "./windows.js";
 
 const KINDS = "usage,window,threshold,run,account,lease,probe,health";
+/** How old an answer or a health that knows too little may become, in milliseconds. */
+const UNKNOWN_MS = 3_000;
 const clock = new Clock();
 const steps = new Steps();
 let state = empty();
@@ -173,6 +175,9 @@ function tick() {
   const retryAt = time(state.mayStart?.retry_at);
   // Once after the time has come, as the answer then has another.
   if (retryAt <= clock.now() && state.mayStartAt < retryAt) refresh.due(["may-start"], now, 1);
+  // What passes within a second has no event: an answer or a document may have seen it, and nothing else takes it back.
+  if (state.mayStart?.decision === "unknown") refresh.due(["may-start"], now, UNKNOWN_MS);
+  if (state.health && state.health.status !== "ok") refresh.due(["health"], now, UNKNOWN_MS);
   if (stream.phase === "open") refresh.tick(now);
   draw();
 }
