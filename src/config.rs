@@ -5,6 +5,7 @@
 
 mod accounts;
 mod age;
+mod example;
 mod file;
 mod host;
 mod layers;
@@ -24,7 +25,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub use accounts::{
     name_an_account,
 };
 pub use age::{Age, Keep};
+pub use example::{KeyHelp, KeyTable, key_tables};
 pub use layers::{Environment, LogFormat, Origin, Partial, VARIABLE_PREFIX};
 pub use mistakes::{ConfigError, FilePlace, Mistakes, did_you_mean, near};
 pub use notifications::rows as notify_rows;
@@ -202,7 +204,7 @@ const fn fixed(name: &'static str, default: &'static str, help: &'static str) ->
     }
 }
 
-/// Every key, in the order of the example. The defaults of the three paths are those of the service.
+/// Every key outside of accounts and targets, in the order of the example. The defaults of the three paths are those of the service.
 const KEYS: &[Key] = &[
     fixed(
         "runs_dir",
@@ -430,49 +432,6 @@ impl Settings {
             .filter(|(key, (now, then))| key.fixed && now != then)
             .map(|(key, _)| key.name)
             .collect()
-    }
-
-    /// A configuration file in which every key is explained and commented out.
-    #[must_use]
-    pub fn example_toml() -> String {
-        let mut text = String::from(
-            "# tokentail: every key with its default, as it is for the service.\n\
-             # A flag overrides a variable (TOKENTAIL__LIMITS__DEPTH_MAX=8), a variable overrides this file.\n",
-        );
-        let mut section_now = "";
-        for Key {
-            name, default, help, ..
-        } in KEYS
-        {
-            let (section, name) = name.rsplit_once('.').unwrap_or(("", name));
-            if section != section_now {
-                let _ = write!(text, "\n[{section}]\n");
-                section_now = section;
-            }
-            let _ = write!(text, "\n# {help}\n#{name} = {default}\n");
-        }
-        text.push_str(
-            "\n# A provider account; one such table for each, in this file only. Of several that match a run, the\n\
-             # first has it. Runs that match none belong to claude/default, as all do without such a table.\n\
-             #[[account]]\n",
-        );
-        for Key {
-            name, default, help, ..
-        } in accounts::KEYS
-        {
-            let _ = write!(text, "\n# {help}\n#{name} = {default}\n");
-        }
-        text.push_str(
-            "\n# A target of notifications; one such table for each, in this file only. docs/notify.md has examples.\n\
-             #[[notify]]\n",
-        );
-        for Key {
-            name, default, help, ..
-        } in notifications::KEYS
-        {
-            let _ = write!(text, "\n# {help}\n#{name} = {default}\n");
-        }
-        text
     }
 
     /// The values of `KEYS` in their order, in TOML.

@@ -209,7 +209,7 @@ pub enum Command {
     /// Print the words for completions
     #[command(subcommand, hide = true)]
     Words(Words),
-    /// Print the manual page, or write the pages of all commands
+    /// Print a manual page, or write all of them
     #[command(after_help = tools::MAN_EXAMPLES)]
     Man(Man),
 }

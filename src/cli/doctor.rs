@@ -374,7 +374,7 @@ fn runs_directory(
     if may_be_hidden && HIDDEN.iter().any(|hidden| settings.runs_dir.starts_with(hidden)) {
         let finding = Finding::new(
             format!("the unit hides {} from the service", HIDDEN.join(", ")),
-            "systemd/drop-ins/runs-in-home.conf brings one directory back",
+            "its drop-in runs-in-home.conf brings one directory back: tokentail.service(8) says where it is",
         );
         report.add(NAME, CheckMark::Warn, finding);
     }

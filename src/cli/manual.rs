@@ -1,4 +1,7 @@
-//! Manual pages: the command line, and sections that it cannot generate.
+//! Manual pages: the command line, and sections that it cannot generate; the configuration file; the service.
+
+mod configuration;
+mod service;
 
 use std::fmt::Write as _;
 use std::io;
@@ -161,65 +164,85 @@ const EXAMPLES: [Term; 6] = [
 /// Related manual pages of other programs.
 const OTHERS: &str = "inotify(7), acl(5), setfacl(1), systemd.service(5), systemd.exec(5)";
 
-/// The page of the whole program.
-///
-/// # Errors
-/// It cannot be rendered.
-pub fn page(command: Command) -> io::Result<Vec<u8>> {
-    let names = names(&command);
-    let mut page = Vec::new();
-    Man::new(command).render(&mut page)?;
-    page.extend(whole(&names).into_bytes());
-    Ok(titled(&page))
+/// A page of the manual.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManualPage {
+    pub name: String,
+    pub section: u8,
+    /// In roff.
+    pub text: String,
 }
 
-/// Writes the page of each command into a directory.
+impl ManualPage {
+    fn file_name(&self) -> String {
+        format!("{}.{}", self.name, self.section)
+    }
+}
+
+/// The page of that name; without the program's name before it too. `None` if there is none.
+///
+/// # Errors
+/// A page cannot be rendered.
+pub fn page(command: &Command, name: &str) -> io::Result<Option<ManualPage>> {
+    let long = format!("{}-{name}", command.get_name());
+    let is_it = |page: &ManualPage| page.name == name || page.name == long;
+    Ok(pages(command)?.into_iter().find(is_it))
+}
+
+/// The page of each command, of the configuration file, and of the service.
+///
+/// # Errors
+/// One cannot be rendered.
+pub fn pages(command: &Command) -> io::Result<Vec<ManualPage>> {
+    fn collect(command: &Command, pages: &mut Vec<ManualPage>) -> io::Result<()> {
+        for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+            collect(below, pages)?;
+        }
+        let mut text = Vec::new();
+        let name = command.get_display_name().unwrap_or_else(|| command.get_name());
+        Man::new(command.clone()).render(&mut text)?;
+        pages.push(ManualPage {
+            name: name.to_owned(),
+            section: 1,
+            // The section after a command's help has another title in manuals.
+            text: String::from_utf8_lossy(&text).replace(".SH EXTRA\n", ".SH NOTES\n"),
+        });
+        Ok(())
+    }
+    let program = command.get_name().to_owned();
+    let mut command = command.clone().disable_help_subcommand(true);
+    command.build();
+    let mut pages = Vec::new();
+    collect(&command, &mut pages)?;
+    pages.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    let names: Vec<String> = (pages.iter())
+        .filter(|page| page.name != program)
+        .map(|page| page.name.clone())
+        .collect();
+    for page in &mut pages {
+        page.text += &if page.name == program {
+            whole(&names)
+        } else {
+            let above = format!("{program}(1), which has the files and the variables");
+            section("EXIT STATUS", "", &EXIT_STATUS) + &see_also(&above)
+        };
+    }
+    pages.push(configuration::page());
+    pages.push(service::page());
+    Ok(pages)
+}
+
+/// Writes all pages into the directories `man1`, `man5` and `man8` of a directory.
 ///
 /// # Errors
 /// One cannot be written.
-pub fn write_pages(command: Command, directory: &Path) -> io::Result<()> {
-    let names = names(&command);
-    let program = command.get_name().to_owned();
-    clap_mangen::generate_to(command, directory)?;
-    for name in names.iter().chain([&program]) {
-        let path = directory.join(format!("{name}.1"));
-        let mut page = std::fs::read(&path)?;
-        let below = if *name == program {
-            whole(&names)
-        } else {
-            let mut text = section("EXIT STATUS", "", &EXIT_STATUS);
-            let _ = writeln!(
-                text,
-                ".SH \"SEE ALSO\"\n{}",
-                escaped(&format!("{program}(1), which has the files and the variables"))
-            );
-            text
-        };
-        page.extend(below.into_bytes());
-        std::fs::write(path, titled(&page))?;
+pub fn write_pages(command: &Command, directory: &Path) -> io::Result<()> {
+    for page in pages(command)? {
+        let directory = directory.join(format!("man{}", page.section));
+        std::fs::create_dir_all(&directory)?;
+        std::fs::write(directory.join(page.file_name()), page.text)?;
     }
     Ok(())
-}
-
-/// Renames the section after a command's help to its usual manual title.
-fn titled(page: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8_lossy(page);
-    text.replace(".SH EXTRA\n", ".SH NOTES\n").into_bytes()
-}
-
-/// The page names of subcommands: `tokentail-config-show`.
-fn names(command: &Command) -> Vec<String> {
-    fn collect(command: &Command, above: &str, found: &mut Vec<String>) {
-        for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
-            let name = format!("{above}-{}", below.get_name());
-            collect(below, &name, found);
-            found.push(name);
-        }
-    }
-    let mut found = Vec::new();
-    collect(command, command.get_name(), &mut found);
-    found.sort_unstable();
-    found
 }
 
 fn whole(names: &[String]) -> String {
@@ -236,12 +259,36 @@ fn whole(names: &[String]) -> String {
     );
     text += &section("EXAMPLES", "", &EXAMPLES);
     let pages: Vec<String> = names.iter().map(|name| format!("{name}(1)")).collect();
-    let _ = writeln!(
-        text,
-        ".SH \"SEE ALSO\"\n{}",
-        escaped(&format!("{}, {OTHERS}", pages.join(", ")))
+    text + &see_also(&format!(
+        "{}, tokentail.toml(5), tokentail.service(8), {OTHERS}",
+        pages.join(", ")
+    ))
+}
+
+/// The first lines of a page, up to the text of its description.
+fn head(name: &str, section: u8, about: &str, synopsis: &[&str]) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut text = format!(
+        ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n.TH {name} {section} \"\" \"tokentail {version}\"\n.SH NAME\n{} \\- {}\n.SH SYNOPSIS\n",
+        escaped(name),
+        escaped(about)
     );
-    text
+    for (number, line) in synopsis.iter().enumerate() {
+        let _ = writeln!(text, "{}{}", if number == 0 { "" } else { ".br\n" }, escaped(line));
+    }
+    text + ".SH DESCRIPTION\n"
+}
+
+/// Paragraphs of running text.
+fn paragraphs(texts: &[&str]) -> String {
+    texts.iter().fold(String::new(), |mut text, one| {
+        let _ = writeln!(text, ".PP\n{}", escaped(one));
+        text
+    })
+}
+
+fn see_also(pages: &str) -> String {
+    format!(".SH \"SEE ALSO\"\n{}\n", escaped(pages))
 }
 
 fn section(title: &str, opening: &str, terms: &[Term]) -> String {

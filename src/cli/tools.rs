@@ -1,5 +1,7 @@
 //! `config`, `completions`, `man` and `openapi`.
 
+use std::io;
+
 use clap::CommandFactory;
 
 use super::args::{self, Args, ConfigCommand, Global};
@@ -39,18 +41,34 @@ pub fn completions(command: &args::Completions) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// Prints the manual page, or writes all of them.
+/// Prints a manual page, or writes all of them.
 ///
 /// # Errors
-/// The pages cannot be written.
+/// There is no such page, or the pages cannot be written.
 pub fn man(command: &args::Man) -> Result<Exit, Failure> {
+    let of_bug = |error: io::Error| Failure::new(Exit::Bug, error.to_string());
+    let program = Args::command();
     if let Some(directory) = &command.dir {
         std::fs::create_dir_all(directory).on_path("make", directory)?;
-        manual::write_pages(Args::command(), directory).on_path("write the pages to", directory)?;
-    } else {
-        let page = manual::page(Args::command());
-        let page = page.map_err(|error| Failure::new(Exit::Bug, error.to_string()))?;
-        output::raw(&page)?;
+        manual::write_pages(&program, directory).on_path("write the pages to", directory)?;
+        return Ok(Exit::Ok);
+    }
+    let wanted = command.page.as_deref().unwrap_or_else(|| program.get_name());
+    match manual::page(&program, wanted).map_err(of_bug)? {
+        Some(page) => output::raw(page.text.as_bytes())?,
+        None => {
+            let pages = manual::pages(&program).map_err(of_bug)?;
+            let names: Vec<&str> = pages.iter().map(|page| page.name.as_str()).collect();
+            let long = format!("{}-{wanted}", program.get_name());
+            let near = config::near(wanted, names.iter().copied())
+                .or_else(|| config::near(&long, names.iter().copied()));
+            let hint = near.map_or_else(
+                || format!("there are: {}", names.join(", ")),
+                config::did_you_mean,
+            );
+            let message = format!("there is no manual page {wanted:?}; {hint}");
+            return Err(Failure::new(Exit::Usage, message));
+        }
     }
     Ok(Exit::Ok)
 }

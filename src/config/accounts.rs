@@ -16,6 +16,7 @@ use crate::globs::Names;
 use crate::model::{ACCOUNT_DEFAULT, AccountId, Labels, PROVIDER_DEFAULT, RunAccounts, RunId};
 use crate::quota::account::{Account, Minimum};
 use described::DescribedAccount;
+pub(super) use poll::POLL_KEYS;
 use table::{Mistake, RUNS_DEFAULT, Table};
 
 pub(super) use start::OF_SHARES;

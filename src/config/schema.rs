@@ -87,7 +87,7 @@ fn property(key: &Key) -> Value {
 /// `poll` of an account: `false`, or a table.
 fn poll() -> Value {
     let text = || json!({ "type": "string" });
-    json!({
+    let mut table = json!({
         "type": ["boolean", "object"],
         "additionalProperties": false,
         "required": ["via"],
@@ -100,7 +100,11 @@ fn poll() -> Value {
             "user_agent": text(),
             "base_url": text(),
         },
-    })
+    });
+    for key in accounts::POLL_KEYS {
+        table["properties"][key.name]["description"] = key.help.into();
+    }
+    table
 }
 
 fn default(key: &Key) -> Value {
@@ -153,6 +157,14 @@ mod tests {
             .collect();
         assert!(on.contains("\n[[account]]\n") && on.contains("\ndepth_max = 32\n"));
         assert!(is_valid(&on), "{on}");
+    }
+
+    #[test]
+    fn every_key_of_a_poll_is_typed_and_explained() {
+        for (name, property) in poll()["properties"].as_object().unwrap() {
+            let is_typed = !property["type"].is_null() || !property["enum"].is_null();
+            assert!(is_typed && property["description"].is_string(), "{name}: {property}");
+        }
     }
 
     #[test]

@@ -157,7 +157,7 @@ fn unit_hint(url: &str) -> &'static str {
     if is_loopback_url(url) || !systemd::is_service() {
         ""
     } else {
-        "; the service's unit reaches this host only, unless its drop-in notify.conf is installed"
+        "; the service's unit reaches this host only, unless its drop-in notify.conf is installed: see tokentail.service(8)"
     }
 }
 

@@ -82,7 +82,10 @@ pub enum Words {
 /// Arguments of `man`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Man {
-    /// Write a page for each command into this directory, which is made if it is missing
+    /// The page: a command, tokentail.toml for the configuration file, or tokentail.service [default: tokentail]
+    #[arg(value_name = "PAGE", conflicts_with = "dir")]
+    pub page: Option<String>,
+    /// Write all pages into man1, man5 and man8 of this directory; what is missing is made
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }
@@ -118,4 +121,5 @@ Examples:
 pub(super) const MAN_EXAMPLES: &str = "\
 Examples:
   tokentail man | man -l -
-  tokentail man --dir ~/.local/share/man/man1";
+  tokentail man tokentail.toml | man -l -
+  tokentail man --dir ~/.local/share/man";

@@ -9,7 +9,47 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::super::units::{List, Period};
+use super::super::{Key, key};
 use crate::quota::poll::settings::{PollSettings, PollVia};
+
+/// Every key of the table; without a default it must be given where the way needs it.
+pub const POLL_KEYS: &[Key] = &[
+    key(
+        "via",
+        "",
+        "claude-cli: runs the client, which costs no tokens, and reads the cache that it writes. cache-file: reads that cache. usage-api: requests the provider with a login of Claude Code. wham: the same with a login of Codex.",
+    ),
+    key(
+        "interval",
+        "\"5m\"",
+        "Time between two polls, 1m to 24h, a tenth more or less by chance.",
+    ),
+    key(
+        "credentials",
+        "",
+        "File with the login, by its absolute path: .claude/.credentials.json, or auth.json of Codex. For usage-api and wham.",
+    ),
+    key(
+        "cache",
+        "",
+        "The client's .claude.json, by its absolute path. For claude-cli and cache-file; with usage-api, what it has that is fresh is taken instead of a request.",
+    ),
+    key(
+        "command",
+        "[\"claude\", \"-p\", \"/usage\"]",
+        "The client and its arguments, no shell, for claude-cli; killed after 60s.",
+    ),
+    key(
+        "user_agent",
+        "\"tokentail/VERSION\"",
+        "The header of this name, for usage-api and wham.",
+    ),
+    key(
+        "base_url",
+        "",
+        "Address of the server, if it is not the provider's: https, or http on this host.",
+    ),
+];
 
 /// `poll` of an account: `false`, or a table.
 #[derive(Clone, Debug, PartialEq)]
