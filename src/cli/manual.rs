@@ -274,7 +274,12 @@ fn head(name: &str, section: u8, about: &str, synopsis: &[&str]) -> String {
         escaped(about)
     );
     for (number, line) in synopsis.iter().enumerate() {
-        let _ = writeln!(text, "{}{}", if number == 0 { "" } else { ".br\n" }, escaped(line));
+        let _ = writeln!(
+            text,
+            "{}{}",
+            if number == 0 { "" } else { ".br\n" },
+            escaped(line)
+        );
     }
     text + ".SH DESCRIPTION\n"
 }

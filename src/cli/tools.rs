@@ -54,23 +54,21 @@ pub fn man(command: &args::Man) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     let wanted = command.page.as_deref().unwrap_or_else(|| program.get_name());
-    match manual::page(&program, wanted).map_err(of_bug)? {
-        Some(page) => output::raw(page.text.as_bytes())?,
-        None => {
-            let pages = manual::pages(&program).map_err(of_bug)?;
-            let names: Vec<&str> = pages.iter().map(|page| page.name.as_str()).collect();
-            let long = format!("{}-{wanted}", program.get_name());
-            let near = config::near(wanted, names.iter().copied())
-                .or_else(|| config::near(&long, names.iter().copied()));
-            let hint = near.map_or_else(
-                || format!("there are: {}", names.join(", ")),
-                config::did_you_mean,
-            );
-            let message = format!("there is no manual page {wanted:?}; {hint}");
-            return Err(Failure::new(Exit::Usage, message));
-        }
+    if let Some(page) = manual::page(&program, wanted).map_err(of_bug)? {
+        output::raw(page.text.as_bytes())?;
+        return Ok(Exit::Ok);
     }
-    Ok(Exit::Ok)
+    let pages = manual::pages(&program).map_err(of_bug)?;
+    let names: Vec<&str> = pages.iter().map(|page| page.name.as_str()).collect();
+    let long = format!("{}-{wanted}", program.get_name());
+    let near =
+        config::near(wanted, names.iter().copied()).or_else(|| config::near(&long, names.iter().copied()));
+    let hint = near.map_or_else(
+        || format!("there are: {}", names.join(", ")),
+        config::did_you_mean,
+    );
+    let message = format!("there is no manual page {wanted:?}; {hint}");
+    Err(Failure::new(Exit::Usage, message))
 }
 
 /// Prints the OpenAPI document as JSON.

@@ -57,7 +57,10 @@ pub fn key_tables() -> Vec<KeyTable> {
             });
         }
         if let Some(table) = tables.last_mut() {
-            table.keys.push(KeyHelp { name, ..key.as_help() });
+            table.keys.push(KeyHelp {
+                name,
+                ..key.as_help()
+            });
         }
     }
     let table = |heading: &str, about, keys: &[Key], is_part| KeyTable {

@@ -163,7 +163,10 @@ mod tests {
     fn every_key_of_a_poll_is_typed_and_explained() {
         for (name, property) in poll()["properties"].as_object().unwrap() {
             let is_typed = !property["type"].is_null() || !property["enum"].is_null();
-            assert!(is_typed && property["description"].is_string(), "{name}: {property}");
+            assert!(
+                is_typed && property["description"].is_string(),
+                "{name}: {property}"
+            );
         }
     }
 

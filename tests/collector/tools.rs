@@ -118,7 +118,7 @@ fn there_is_a_manual_page_for_each_command() {
         let heading = format!("\n.SH \"{section}\"\n");
         assert!(text(&output.stdout).contains(&heading), "{section}");
     }
-    assert!(place.run(&["man", "--dir", "pages/man1"]).status.success());
+    assert!(place.run(&["man", "--dir", "pages"]).status.success());
     let page = fs::read_to_string(place.path("pages/man1/tokentail-config-show.1")).unwrap();
     assert!(
         page.ends_with("tokentail(1), which has the files and the variables\n"),
@@ -131,6 +131,26 @@ fn there_is_a_manual_page_for_each_command() {
         "tokentail-config-show.1",
     ] {
         assert!(place.path("pages/man1").join(page).exists(), "{page}");
+    }
+    for (name, page) in [
+        ("may-start", "man1/tokentail-may-start.1"),
+        ("tokentail-config-show", "man1/tokentail-config-show.1"),
+        ("tokentail.toml", "man5/tokentail.toml.5"),
+        ("tokentail.service", "man8/tokentail.service.8"),
+    ] {
+        let output = place.run(&["man", name]);
+        let written = fs::read_to_string(place.path("pages").join(page)).unwrap();
+        assert_eq!(text(&output.stdout), written, "{name}");
+    }
+    for (name, hint) in [
+        ("may-stat", "did you mean `tokentail-may-start`?"),
+        ("tokentail.tml", "did you mean `tokentail.toml`?"),
+        ("xyz", "there are: tokentail, tokentail-backup, "),
+    ] {
+        let output = place.run(&["man", name]);
+        assert_eq!(output.status.code(), Some(64), "{name}");
+        let said = text(&output.stderr);
+        assert!(said.contains(hint), "{said}");
     }
     append(&place.path("file"), "");
     let output = place.run(&["man", "--dir", "file/x"]);

@@ -83,7 +83,11 @@ fn of_table(table: &KeyTable) -> String {
     for key in &table.keys {
         let equals = if key.default.is_empty() { "" } else { " = " };
         let start = if key.is_fixed { " At the start only." } else { "" };
-        let end = if key.help.ends_with(['.', '"']) || key.help.ends_with(')') { "" } else { "." };
+        let end = if key.help.ends_with(['.', '"']) || key.help.ends_with(')') {
+            ""
+        } else {
+            "."
+        };
         let _ = writeln!(
             text,
             ".TP\n\\fB{}\\fR{equals}{}\n{}",

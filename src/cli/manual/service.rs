@@ -1,6 +1,6 @@
 //! The page of the service, tokentail.service(8).
 
-use super::{ManualPage, Term, escaped, head, paragraphs, section, see_also};
+use super::{ManualPage, Term, head, paragraphs, section, see_also};
 
 const OPENING: [&str; 3] = [
     "The collector, tokentail serve, as a service: one hardened process with a user of its own. It reads the transcripts of \
@@ -62,7 +62,10 @@ const USERS: [Term; 3] = [
         "May use the control socket, and so tokentail status, report, record and all others: usermod -aG tokentail NAME, \
          from the next login on.",
     ),
-    ("others", "May read over TCP from this host, unless http.token_file asks for a token."),
+    (
+        "others",
+        "May read over TCP from this host, unless http.token_file asks for a token.",
+    ),
 ];
 
 const SIGNALS: [Term; 3] = [
@@ -80,7 +83,10 @@ const SIGNALS: [Term; 3] = [
 /// Exit codes of the service. Those that stay down are in the unit's `RestartPreventExitStatus=`.
 const EXIT_CODES: [Term; 6] = [
     ("0", "Stopped on request."),
-    ("64", "Stays down: the command line is invalid; correct ExecStart=."),
+    (
+        "64",
+        "Stays down: the command line is invalid; correct ExecStart=.",
+    ),
     (
         "65",
         "Stays down: the database is of another schema. The file is left as it is. Of a newer one: install the newer \
@@ -115,7 +121,10 @@ const DROP_INS: [Term; 6] = [
         "runs-in-home.conf",
         "One directory below /home is visible; the unit hides /home, /root, /run/user and /tmp.",
     ),
-    ("beyond-this-host.conf", "Other hosts may read over TCP, with a token."),
+    (
+        "beyond-this-host.conf",
+        "Other hosts may read over TCP, with a token.",
+    ),
     (
         "poll.conf",
         "The network is open, and a login is passed on, for polls of accounts' own numbers.",
@@ -155,7 +164,7 @@ pub(super) fn page() -> ManualPage {
     text += &section("SIGNALS", "", &SIGNALS);
     text += &section("EXIT STATUS", "", &EXIT_CODES);
     text += &section("DROP-INS", DROP_INS_OPENING, &DROP_INS);
-    text += &format!(".SH \"{}\"\n", escaped("UPGRADE AND REMOVAL"));
+    text += &section("UPGRADE AND REMOVAL", "", &[]);
     text += &paragraphs(&UPGRADE);
     text += &see_also(
         "tokentail(1), tokentail-serve(1), tokentail-status(1), tokentail-doctor(1), tokentail-backup(1), \

@@ -61,7 +61,9 @@ impl PollErrorKind {
                 "check the path and the rights of the file in account.poll; it is read again by itself"
             }
             Self::RateLimited => "wait; if it stays, raise account.poll.interval, or poll on one host only",
-            Self::Network => "check the connection, and the service's drop-in poll.conf, which opens the network: see tokentail.service(8)",
+            Self::Network => {
+                "check the connection, and the service's drop-in poll.conf, which opens the network: see tokentail.service(8)"
+            }
             Self::Server => "it is asked again by itself; see whether the provider has a disturbance",
             Self::BadAnswer => {
                 "see account.poll.base_url; else the provider's interface may have changed: please report it"
