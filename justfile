@@ -47,6 +47,14 @@ package:
     cargo package --list
     cargo publish --dry-run --locked
 
+# The Debian package: dist/tokentail_VERSION_ARCHITECTURE.deb
+deb: build
+    packaging/deb/build {{ target }}/release/tokentail
+
+# A program without libraries, packed: dist/tokentail-VERSION-TARGET.tar.gz
+static triple="x86_64-unknown-linux-musl":
+    packaging/static/build {{ triple }}
+
 # Checks, builds all artefacts into dist/, tags; pushes nothing: `just release 0.2.0`. RELEASE.md has the rest
 release version:
     packaging/release {{ version }}
