@@ -3,9 +3,12 @@
 use super::{PriceColumn, Rates};
 use crate::model::PromptSize;
 
-#[expect(
-    clippy::unreadable_literal,
-    reason = "build.rs writes it, and people read docs/prices.md"
+#[cfg_attr(
+    feature = "cost",
+    expect(
+        clippy::unreadable_literal,
+        reason = "build.rs writes it, and people read docs/prices.md"
+    )
 )]
 mod made {
     include!(concat!(env!("OUT_DIR"), "/prices.rs"));
