@@ -115,7 +115,7 @@ impl PriceList {
         };
         match table::VERSION {
             Some(version) => format!("genai-prices {version}{operator}"),
-            None => format!("no list{operator}"),
+            None => format!("no list in this program{operator}"),
         }
     }
 
